@@ -1,0 +1,79 @@
+# One command is CI: `make ci`. A newcomer needs two: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+STAMP  := $(VENV)/.installed
+MODEL  := build/models/tiny-chat.gguf
+PY_DIRS := arw_client arwctl benchmarks control_plane gateway node_agent tests wire
+
+export GRPC_ENABLE_FORK_SUPPORT := 0
+
+.PHONY: setup demo check lint types contracts proto proto-check unit test drills soak ci runtime-smoke lock clean
+
+setup: $(STAMP) $(MODEL)
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: install your system's python3-venv package"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $(UV)
+
+$(STAMP): $(UV) requirements/lock.txt pyproject.toml
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/lock.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/uv.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+# The tiny model says one known sentence; it is made here, never downloaded.
+$(MODEL): arwctl/tiny_model.py | $(STAMP)
+	@mkdir -p $(dir $(MODEL))
+	@$(BIN)/python -m arwctl.tiny_model $(MODEL)
+
+demo: setup
+	@$(BIN)/arwctl demo
+
+check: setup lint types contracts proto-check unit
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check $(PY_DIRS)
+	$(BIN)/ruff check $(PY_DIRS)
+
+types: $(STAMP)
+	$(BIN)/mypy $(PY_DIRS)
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/pytest -q -n 2 tests/unit tests/contract
+
+# Regenerates gen/ and arw_client/_generated/ from proto/.
+proto: $(STAMP)
+	$(BIN)/python proto/generate.py
+
+proto-check: $(STAMP)
+	$(BIN)/buf lint
+	$(BIN)/buf format --exit-code --diff > /dev/null
+	$(BIN)/python proto/generate.py --check
+
+test: check
+	$(BIN)/pytest -q tests/integration tests/e2e
+
+drills: setup
+	$(BIN)/pytest -q tests/drills
+
+soak: setup
+	$(BIN)/pytest -q tests/soak
+
+runtime-smoke: setup
+	@$(BIN)/python -m tests.smoke.runtime_smoke
+
+ci: test drills
+
+lock: $(UV)
+	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --upgrade requirements/uv.in -o requirements/uv.txt
+	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml --all-extras --group dev -o requirements/lock.txt
+
+clean:
+	rm -rf $(VENV) build .smoke

@@ -1,0 +1,2 @@
+"""Generated from proto/ by `make proto`; never edited.
+"""
