@@ -1,0 +1,274 @@
+"""HTTP/1.1 as the data path needs it: requests read whole under hard limits, responses only watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import httptools
+
+Header = tuple[bytes, bytes]
+
+OWN_PREFIX = b"x-arw-"
+HOP_BY_HOP = frozenset(
+    b"connection content-length expect http2-settings keep-alive proxy-authenticate proxy-authorization "
+    b"proxy-connection te trailer transfer-encoding upgrade".split()
+)
+_OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
+_INTERIM = range(100, 200)
+
+
+class HttpFault(Exception):  # noqa: N818 - the peer's fault, not ours
+    """A request that is not read any further, with the status that says why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    head_bytes: int = 64 * 1024
+    """Request line and headers together, trailers included."""
+    headers: int = 100
+    body_bytes: int = 32 * 1024 * 1024
+
+
+class Request:
+    """A request as it is read; whole once the reader hands it on."""
+
+    __slots__ = ("body", "body_limit", "headers", "keep_alive", "method", "target")
+
+    def __init__(self, body_limit: int) -> None:
+        self.method = b""
+        self.target = b""
+        self.headers: list[Header] = []
+        """Names in lower case."""
+        self.body = b""
+        self.body_limit = body_limit
+        """Bytes; may be lowered while only the head is known."""
+        self.keep_alive = True
+
+    @property
+    def path(self) -> bytes:
+        """Without query; of an absolute target, its path."""
+        return self.origin_target.partition(b"?")[0]
+
+    @property
+    def origin_target(self) -> bytes:
+        if self.target.startswith(b"/"):
+            return self.target
+        _, scheme, rest = self.target.partition(b"://")
+        return b"/" + rest.partition(b"/")[2] if scheme else self.target
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def expects_continue(self) -> bool:
+        return (self.header(b"expect") or b"").lower() == b"100-continue"
+
+    def end_to_end_headers(self) -> list[Header]:
+        """What may travel on: neither hop-by-hop headers nor any that only we may set."""
+        named = {token.strip().lower() for token in (self.header(b"connection") or b"").split(b",")}
+        return [
+            (key, value)
+            for key, value in self.headers
+            if key not in HOP_BY_HOP and key not in named and not key.startswith(OWN_PREFIX)
+        ]
+
+
+class RequestReader:
+    """Reads requests one after another. Callbacks run inside `feed`; HttpFault ends the connection's reading."""
+
+    def __init__(
+        self, limits: Limits, on_head: Callable[[Request], None], on_request: Callable[[Request], None]
+    ) -> None:
+        self._limits = limits
+        self._on_head = on_head
+        self._on_request = on_request
+        self._parser = httptools.HttpRequestParser(self)
+        self._request: Request | None = None
+        self._fault: HttpFault | None = None
+        self._begin()
+
+    @property
+    def reading(self) -> bool:
+        """A request has begun and is not whole yet."""
+        return self._request is not None
+
+    @property
+    def in_body(self) -> bool:
+        return self._request is not None and self._head_done
+
+    def feed(self, data: bytes) -> None:
+        self._began = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            if self._fault is None:
+                raise
+            raise self._fault from None
+        except httptools.HttpParserError as error:
+            raise HttpFault(400, f"The request is no valid HTTP/1.1: {error}.") from None
+        if self._request is not None and not self._head_done and not self._began:
+            self._count(len(data))
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """We speak HTTP/1.1 only. The parser reads no body after an offer, so it gets the head again without one."""
+        offered = self._current()
+        headers = [header for header in offered.headers if header[0] not in _OFFER]
+        if not offered.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b %b HTTP/1.1" % (offered.method, offered.target), *(b"%b: %b" % header for header in headers)]
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed(b"\r\n".join((*lines, b"", rest)))
+
+    def _begin(self) -> None:
+        self._size = 0
+        self._raw = 0
+        self._body: list[bytes] = []
+        self._head_done = False
+
+    def _count(self, raw: int) -> None:
+        # The parser keeps an unfinished header to itself, so whole reads inside one head are counted too.
+        self._raw += raw
+        if self._raw > self._limits.head_bytes:
+            self._refuse(431, f"The request head is larger than {self._limits.head_bytes} bytes.")
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._limits.head_bytes:
+            self._refuse(431, f"The request head is larger than {self._limits.head_bytes} bytes.")
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._fault = HttpFault(status, text)
+        raise self._fault
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        self._began = True
+        self._request = Request(self._limits.body_bytes)
+
+    def on_url(self, url: bytes) -> None:
+        self._grow(len(url))
+        self._current().target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._grow(len(name) + len(value) + 4)
+        if self._head_done:
+            return
+        headers = self._current().headers
+        headers.append((name.lower(), value))
+        if len(headers) > self._limits.headers:
+            self._refuse(431, f"The request has more than {self._limits.headers} headers.")
+
+    def on_headers_complete(self) -> None:
+        request = self._current()
+        self._head_done, self._size, self._raw = True, 0, 0
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        if request.method == b"CONNECT":
+            self._refuse(405, "Tunnels are not offered here.")
+        if self._parser.should_upgrade():
+            return
+        self._hear(self._on_head, request)
+        self._check_body(int(request.header(b"content-length") or 0))
+
+    def on_body(self, part: bytes) -> None:
+        self._body.append(part)
+        self._size += len(part)
+        self._check_body(self._size)
+
+    def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
+        request = self._current()
+        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._request = None
+        self._begin()
+        self._hear(self._on_request, request)
+
+    def _hear(self, callback: Callable[[Request], None], request: Request) -> None:
+        try:
+            callback(request)
+        except HttpFault as fault:
+            self._fault = fault
+            raise
+
+    def _check_body(self, size: int) -> None:
+        limit = self._current().body_limit
+        if size > limit:
+            self._refuse(413, f"The request body is larger than {limit} bytes.")
+
+    def _current(self) -> Request:
+        assert self._request is not None  # noqa: S101 - the parser calls back only between begin and complete
+        return self._request
+
+
+class ResponseWatch:
+    """Follows a response far enough to know its status, where its body starts and when it is over."""
+
+    __slots__ = ("_bodyless", "_parser", "body_started", "complete", "keep_alive", "status", "surplus")
+
+    def __init__(self, method: bytes = b"POST") -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._bodyless = method == b"HEAD"
+        self.status = 0
+        """0 until the final head is read."""
+        self.body_started = False
+        self.complete = False
+        self.keep_alive = False
+        """Valid once complete."""
+        self.surplus = False
+        """More came than the response: the sender cannot be trusted with another request."""
+
+    def feed(self, data: bytes) -> bool:
+        """Whether this is still one well-formed response."""
+        if self.complete and data:
+            self.surplus = True
+        else:
+            self._follow(data)
+        return not self.surplus
+
+    def _follow(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.surplus = True
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.surplus = True
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status in _INTERIM:
+            return
+        self.status, self.body_started = status, True
+        if self._bodyless:
+            self._finish()
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.complete = True
+        self.keep_alive = self._parser.should_keep_alive() and not self._bodyless
+
+
+def request_bytes(method: bytes, target: bytes, headers: Iterable[Header], body: bytes) -> bytes:
+    """Head and body as one write, framed by content-length."""
+    lines = [b"%b %b HTTP/1.1" % (method, target), *(b"%b: %b" % header for header in headers)]
+    return b"\r\n".join((*lines, b"content-length: %d" % len(body), b"", body))
+
+
+def response_bytes(status: int, phrase: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    """An answer of our own, as one write."""
+    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
+    head = "\r\n".join((*lines, f"content-length: {len(body)}", "", ""))
+    return head.encode("latin-1", "replace") + body

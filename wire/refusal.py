@@ -1,0 +1,25 @@
+"""The root of every refusal that crosses a process boundary, and the status each reason travels with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """A typed no: what happened, and what to do next.
+
+    Subclasses set `reason`, a name of `arw.v1.Reason` without its prefix. `metadata` repeats the dynamic
+    parts of the text and never holds a secret.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, text: str, remedy: str = "", **metadata: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.remedy = remedy
+        self.metadata: Mapping[str, str] = metadata
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}".strip()
