@@ -1,0 +1,139 @@
+"""The servicers, each with its use cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from control_plane.api.agent_service import AgentServicer, LogSink, Streams
+from control_plane.api.enrollment_service import Desk, EnrollmentServicer
+from control_plane.api.model_service import ModelServicer, ModelUseCases
+from control_plane.api.node_service import JoinAddress, NodeServicer, NodeUseCases
+from control_plane.api.page_tokens import PageTokens
+from control_plane.api.rate_limit import FailedTries, TryRules
+from control_plane.api.runtime_service import RuntimeLog, RuntimeServicer, RuntimeUseCases
+from control_plane.api.servers import Servicers
+from control_plane.api.state_service import StateServicer, StateUseCases
+from control_plane.use_cases.apply_manifest import ApplyManifest
+from control_plane.use_cases.approve_node import ApproveNode
+from control_plane.use_cases.create_join_token import CreateJoinToken
+from control_plane.use_cases.create_model import CreateModel
+from control_plane.use_cases.delete_join_token import DeleteJoinToken
+from control_plane.use_cases.delete_model import DeleteModel
+from control_plane.use_cases.delete_runtime import DeleteRuntime
+from control_plane.use_cases.diagnose_credential import DiagnoseCredential
+from control_plane.use_cases.enroll_node import EnrollNode
+from control_plane.use_cases.explain_runtime import ExplainRuntime
+from control_plane.use_cases.get_matrix import GetMatrix
+from control_plane.use_cases.get_supervisor import GetSupervisor
+from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, Store
+from control_plane.use_cases.randomness import SystemRandomness
+from control_plane.use_cases.read_events import ListEvents
+from control_plane.use_cases.read_join_tokens import ListJoinTokens
+from control_plane.use_cases.read_models import GetModel, ListModels
+from control_plane.use_cases.read_nodes import GetNode, ListNodes
+from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
+from control_plane.use_cases.renew_certificate import RenewCertificate
+from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.revoke_node import RevokeNode
+from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
+from control_plane.use_cases.update_node import UpdateNode
+from control_plane.use_cases.watch_events import WatchEvents
+from control_plane.use_cases.watch_runtimes import WatchRuntimes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the servicers stand on."""
+
+    store: Store
+    fleet: Fleet
+    clock: Clock
+    authority: CertificateAuthority
+    vouches_for: Callable[[x509.Certificate], bool]
+    pin: str
+    """Of the CA's key."""
+    reader: ManifestReader
+    streams: Streams
+    log_sink: LogSink
+    runtime_log: RuntimeLog
+    matrix: GetMatrix
+    supervisor: GetSupervisor
+    grpc_address: Callable[[], str]
+    enrollment_address: Callable[[], str]
+    tries: TryRules = field(default_factory=TryRules)
+
+
+def assembled(parts: Parts) -> Servicers:
+    tokens = PageTokens()
+    return Servicers(
+        agent=_agent(parts),
+        enrollment=_enrollment(parts),
+        model=_model(parts, tokens),
+        node=_node(parts, tokens),
+        runtime=_runtime(parts, tokens),
+        state=_state(parts),
+    )
+
+
+def _agent(parts: Parts) -> AgentServicer:
+    renew = RenewCertificate(parts.store, parts.clock, parts.authority)
+    return AgentServicer(parts.streams, parts.log_sink, renew, parts.authority)
+
+
+def _enrollment(parts: Parts) -> EnrollmentServicer:
+    store, clock = parts.store, parts.clock
+    tries = FailedTries(clock, parts.tries)
+    desk = Desk(parts.authority, parts.vouches_for, parts.grpc_address, tries, clock, store)
+    enroll = EnrollNode(store, clock, SystemRandomness(), parts.authority)
+    return EnrollmentServicer(enroll, DiagnoseCredential(store, clock), desk)
+
+
+def _model(parts: Parts, tokens: PageTokens) -> ModelServicer:
+    store, clock = parts.store, parts.clock
+    create = CreateModel(store, clock, SystemRandomness())
+    return ModelServicer(ModelUseCases(create, GetModel(store), ListModels(store), DeleteModel(store, clock)), tokens)
+
+
+def _node(parts: Parts, tokens: PageTokens) -> NodeServicer:
+    store, fleet, clock = parts.store, parts.fleet, parts.clock
+    use_cases = NodeUseCases(
+        get=GetNode(store, fleet),
+        list=ListNodes(store, fleet),
+        update=UpdateNode(store, fleet, clock),
+        approve=ApproveNode(store, fleet, clock),
+        revoke=RevokeNode(store, fleet, clock),
+        create_token=CreateJoinToken(store, clock, SystemRandomness()),
+        list_tokens=ListJoinTokens(store),
+        delete_token=DeleteJoinToken(store),
+    )
+    return NodeServicer(use_cases, tokens, clock, JoinAddress(parts.pin, parts.enrollment_address))
+
+
+def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
+    store, fleet, clock = parts.store, parts.fleet, parts.clock
+    use_cases = RuntimeUseCases(
+        apply=ApplyManifest(store, fleet, clock, SystemRandomness(), parts.reader),
+        get=GetRuntime(store, fleet),
+        list=ListRuntimes(store, fleet),
+        watch=WatchRuntimes(store, fleet),
+        restore=RestoreRuntime(store, fleet, clock),
+        shutdown=ShutdownRuntime(store, fleet, clock),
+        delete=DeleteRuntime(store, clock),
+        explain=ExplainRuntime(store, fleet),
+        log=parts.runtime_log,
+    )
+    return RuntimeServicer(use_cases, tokens, clock)
+
+
+def _state(parts: Parts) -> StateServicer:
+    store, clock = parts.store, parts.clock
+    use_cases = StateUseCases(
+        matrix=parts.matrix,
+        supervisor=parts.supervisor,
+        list_events=ListEvents(store),
+        watch_events=WatchEvents(store),
+    )
+    return StateServicer(use_cases, clock)

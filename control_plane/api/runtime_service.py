@@ -1,0 +1,131 @@
+# ruff: noqa: ARG002, N802 - the contract names methods and parameters
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from arw.v1 import runtime_pb2
+from arw.v1 import runtime_service_pb2 as pb
+from arw.v1.runtime_service_pb2_grpc import RuntimeServiceServicer
+from control_plane.api.authorization import caller
+from control_plane.api.convert import applied_to_proto, form_from_proto, runtime_id, verdict_to_proto
+from control_plane.api.page_tokens import PageTokens
+from control_plane.domain.errors import ManifestInvalid
+from control_plane.domain.ids import RuntimeId, resource_name
+from control_plane.messages.runtimes import runtime_to_proto
+from control_plane.use_cases.apply_manifest import ApplyManifest
+from control_plane.use_cases.delete_runtime import DeleteRuntime
+from control_plane.use_cases.explain_runtime import ExplainRuntime
+from control_plane.use_cases.ports import Clock
+from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
+from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
+from control_plane.use_cases.watch_runtimes import RuntimeChange, WatchRuntimes
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+
+
+class LogPiece(Protocol):
+    @property
+    def incarnation(self) -> int: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def dropped_bytes(self) -> int: ...
+
+
+class RuntimeLog(Protocol):
+    def __call__(self, runtime: RuntimeId, tail: int, *, follow: bool) -> AsyncIterator[LogPiece]:
+        """The last lines of a runtime's log, then what follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeUseCases:
+    apply: ApplyManifest
+    get: GetRuntime
+    list: ListRuntimes
+    watch: WatchRuntimes
+    restore: RestoreRuntime
+    shutdown: ShutdownRuntime
+    delete: DeleteRuntime
+    explain: ExplainRuntime
+    log: RuntimeLog
+
+
+class RuntimeServicer(RuntimeServiceServicer):
+    def __init__(self, use_cases: RuntimeUseCases, tokens: PageTokens, clock: Clock) -> None:
+        self._do = use_cases
+        self._tokens = tokens
+        self._clock = clock
+
+    async def ApplyManifest(self, request: pb.ApplyManifestRequest, context: Any) -> pb.ApplyManifestResponse:
+        if len(request.content) > MAX_MANIFEST_BYTES:
+            raise ManifestInvalid(f"The manifest is larger than {MAX_MANIFEST_BYTES} bytes.", "Split it.")
+        applied = await self._do.apply(
+            request.content,
+            form_from_proto(request.format),
+            request.source,
+            validate_only=request.validate_only,
+            request_id=request.request_id,
+        )
+        runtimes = [applied_to_proto(item, self._clock.now()) for item in applied.runtimes]
+        return pb.ApplyManifestResponse(runtimes=runtimes, revision=applied.revision)
+
+    async def GetRuntime(self, request: pb.GetRuntimeRequest, context: Any) -> pb.GetRuntimeResponse:
+        view = await self._do.get(runtime_id(request.name))
+        return pb.GetRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
+    async def ListRuntimes(self, request: pb.ListRuntimesRequest, context: Any) -> pb.ListRuntimesResponse:
+        who = caller.get().name
+        page = await self._do.list(request.page_size, self._tokens.open("ListRuntimes", who, request.page_token))
+        runtimes = [runtime_to_proto(view, self._clock.now()) for view in page.items]
+        token = self._tokens.seal("ListRuntimes", who, page.next_token)
+        return pb.ListRuntimesResponse(runtimes=runtimes, next_page_token=token)
+
+    async def WatchRuntimes(
+        self, request: pb.WatchRuntimesRequest, context: Any
+    ) -> AsyncIterator[pb.WatchRuntimesResponse]:
+        only = runtime_id(request.name) if request.name else None
+        async for change in self._do.watch(only):
+            yield self._changed(change)
+
+    async def RestoreRuntime(self, request: pb.RestoreRuntimeRequest, context: Any) -> pb.RestoreRuntimeResponse:
+        view = await self._do.restore(
+            runtime_id(request.name),
+            restart=request.restart,
+            reset_budget=request.reset_budget,
+            request_id=request.request_id,
+        )
+        return pb.RestoreRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
+    async def ShutdownRuntime(self, request: pb.ShutdownRuntimeRequest, context: Any) -> pb.ShutdownRuntimeResponse:
+        view = await self._do.shutdown(runtime_id(request.name), request_id=request.request_id)
+        return pb.ShutdownRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
+    async def DeleteRuntime(self, request: pb.DeleteRuntimeRequest, context: Any) -> pb.DeleteRuntimeResponse:
+        await self._do.delete(runtime_id(request.name), etag=request.etag, request_id=request.request_id)
+        return pb.DeleteRuntimeResponse()
+
+    async def ExplainRuntime(self, request: pb.ExplainRuntimeRequest, context: Any) -> pb.ExplainRuntimeResponse:
+        explanation = await self._do.explain(runtime_id(request.name))
+        runtime = runtime_to_proto(explanation.view, self._clock.now())
+        verdicts = [verdict_to_proto(verdict) for verdict in explanation.verdicts]
+        return pb.ExplainRuntimeResponse(runtime=runtime, verdicts=verdicts)
+
+    async def StreamLogs(self, request: pb.StreamLogsRequest, context: Any) -> AsyncIterator[pb.StreamLogsResponse]:
+        async for piece in self._do.log(runtime_id(request.name), request.tail_lines, follow=request.follow):
+            yield pb.StreamLogsResponse(
+                incarnation=piece.incarnation, data=piece.data, dropped_bytes=piece.dropped_bytes
+            )
+
+    def _changed(self, change: RuntimeChange) -> pb.WatchRuntimesResponse:
+        if change.view is not None:
+            runtime = runtime_to_proto(change.view, self._clock.now())
+        elif change.runtime is not None:
+            runtime = runtime_pb2.Runtime(name=resource_name("runtimes", change.runtime), id=change.runtime)
+        else:
+            return pb.WatchRuntimesResponse(synced=change.synced)
+        return pb.WatchRuntimesResponse(runtime=runtime, deleted=change.deleted, synced=change.synced)

@@ -1,0 +1,81 @@
+"""The gRPC listeners: one for nodes and operators, one for who has no certificate yet, one on the local machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from arw.v1 import (
+    agent_service_pb2_grpc,
+    enrollment_service_pb2_grpc,
+    model_service_pb2_grpc,
+    node_service_pb2_grpc,
+    runtime_service_pb2_grpc,
+    state_service_pb2_grpc,
+)
+from control_plane.api.agent_service import AgentServicer
+from control_plane.api.authorization import AuthorizationInterceptor, Gatekeeper
+from control_plane.api.enrollment_service import EnrollmentServicer
+from control_plane.api.health import Health
+from control_plane.api.model_service import ModelServicer
+from control_plane.api.node_service import NodeServicer
+from control_plane.api.runtime_service import RuntimeServicer
+from control_plane.api.state_service import StateServicer
+from wire.call_log import CallLogInterceptor
+from wire.error_status import ErrorInterceptor
+from wire.server import make_server
+
+ENROLLMENT_CALLS_AT_ONCE = 64
+SERVICES = (
+    "arw.v1.AgentService",
+    "arw.v1.EnrollmentService",
+    "arw.v1.ModelService",
+    "arw.v1.NodeService",
+    "arw.v1.RuntimeService",
+    "arw.v1.StateService",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Servicers:
+    agent: AgentServicer
+    enrollment: EnrollmentServicer
+    model: ModelServicer
+    node: NodeServicer
+    runtime: RuntimeServicer
+    state: StateServicer
+
+
+def main_server(servicers: Servicers, gatekeeper: Gatekeeper, health_servicer: Health) -> grpc.aio.Server:
+    """Everything that needs a certificate. No limit on calls: each agent holds one open."""
+    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper)])
+    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(servicers.agent, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
+    node_service_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)
+    runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(servicers.runtime, server)
+    state_service_pb2_grpc.add_StateServiceServicer_to_server(servicers.state, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    return server
+
+
+def enrollment_server(servicers: Servicers, gatekeeper: Gatekeeper) -> grpc.aio.Server:
+    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper)], ENROLLMENT_CALLS_AT_ONCE)
+    enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(servicers.enrollment, server)
+    return server
+
+
+def admin_server(health_servicer: Health) -> grpc.aio.Server:
+    """Reflection, channelz and health, for the owner of the local socket only."""
+    server = make_server(_outer())
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    channelz.add_channelz_servicer(server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    return server
+
+
+def _outer() -> list[grpc.aio.ServerInterceptor]:
+    return [CallLogInterceptor(), ErrorInterceptor()]

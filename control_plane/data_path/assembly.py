@@ -1,0 +1,149 @@
+"""The gateway with its ports filled: what the composition root starts."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from control_plane.data_path.callers import OperatorTokens
+from control_plane.data_path.hosting import hosted
+from control_plane.data_path.routes import RouteTable
+from control_plane.data_path.traffic import TrafficMeter
+from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.operator import Operator
+from control_plane.domain.runtime import Runtime
+from control_plane.use_cases.ports import Fleet, Store, Transaction
+from gateway.ports import Callers
+from gateway.server import Bound, Gateway, Listen, Listeners, Ports
+from gateway.settings import GatewaySettings
+
+_TICK_SECONDS = 2.0
+"""Another process may change operators without a word."""
+_PAUSE_SECONDS = 0.01
+
+
+class Sessions(Protocol):
+    """The live sessions of nodes."""
+
+    def admits(self, node: NodeId, epoch: int, serial: str | None) -> bool: ...
+
+    def park(self, node: NodeId, idle: int) -> bool:
+        """False: there is no session to ask through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the data path listens."""
+
+    http: Listen
+    relay: Listen
+    """Its context asks for client certificates; reload its chain in place when the certificate is renewed."""
+    relay_socket: Path
+    http_socket: Path
+
+
+class DataPath:
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        sessions: Sessions,
+        traffic: TrafficMeter,
+        application: Callable[[Callers], ASGIApp],
+        *,
+        where: Where,
+        settings: GatewaySettings,
+        grace: float,
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._sessions = sessions
+        self._bell = asyncio.Event()
+        self._revision = -1
+        self._routes = RouteTable(fleet)
+        self._callers = OperatorTokens(self._bell.set)
+        self._application = application(self._callers)
+        self._where = where
+        listeners = Listeners(where.http, where.relay, where.relay_socket, where.http_socket)
+        self._gateway = Gateway(
+            Ports(self._routes, self._callers, traffic, self, self), listeners, settings, grace=grace
+        )
+
+    async def run(self, started: Callable[[Bound], None]) -> None:
+        """Serve until cancelled, and say where; then requests in hand end within the grace."""
+        ended = [self._store.on_change(lambda _: self._bell.set()), self._fleet.on_instance(self._instance_changed)]
+        try:
+            await self._refresh()
+            async with hosted(self._application, self._where.http_socket), asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_fresh())
+                await self._gateway.run(started)
+        finally:
+            for end in ended:
+                end()
+
+    def drop_node(self, node: NodeId) -> None:
+        """Close the node's relay connections at once: it was revoked, or its session ended for good."""
+        self._gateway.drop_node(node)
+
+    def admits(self, node: str, epoch: int, serial: str | None) -> bool:
+        return self._sessions.admits(NodeId(node), epoch, serial)
+
+    def want(self, node: str, idle: int) -> None:
+        self._sessions.park(NodeId(node), idle)
+
+    def _instance_changed(self, node: NodeId, _runtime: RuntimeId) -> None:
+        if not self._fleet.liveness(node).online:
+            self.drop_node(node)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._bell.wait()
+            except TimeoutError:
+                pass
+            self._bell.clear()
+            await self._refresh()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _refresh(self) -> None:
+        known = self._revision
+        self._revision, operators, runtimes = await self._store.read(lambda tx: _newer_than(tx, known))
+        self._callers.replace(operators)
+        if runtimes is not None:
+            self._routes.replace(runtimes)
+
+
+def _newer_than(tx: Transaction, revision: int) -> tuple[int, Sequence[Operator], Sequence[Runtime] | None]:
+    """Runtimes only when something was declared since."""
+    now = tx.revision()
+    return now, tx.operators.all(), tx.runtimes.all() if now != revision else None
+
+
+def build_data_path(
+    store: Store,
+    fleet: Fleet,
+    sessions: Sessions,
+    traffic: TrafficMeter,
+    application: Callable[[Callers], ASGIApp],
+    *,
+    http: tuple[str, int, ssl.SSLContext | None],
+    relay: tuple[str, int, ssl.SSLContext],
+    runtime_directory: Path,
+    settings: GatewaySettings | None = None,
+    grace: float = 10,
+) -> DataPath:
+    """Everything between clients and engines. Call on the loop; then `await run(started)`.
+
+    `application` makes the ASGI application from the same callers. Addresses are (host, port, TLS). `grace` in seconds.
+    """
+    where = Where(Listen(*http), Listen(*relay), runtime_directory / "relay.sock", runtime_directory / "http.sock")
+    return DataPath(
+        store, fleet, sessions, traffic, application, where=where, settings=settings or GatewaySettings(), grace=grace
+    )

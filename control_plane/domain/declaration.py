@@ -1,0 +1,56 @@
+"""What declaring a runtime does to what is already there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+
+from control_plane.domain.manifest import ManifestRuntime
+from control_plane.domain.runtime import DesiredState, Runtime, RuntimeSpec
+
+
+class Outcome(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+def declared(
+    existing: Runtime | None, entry: ManifestRuntime, *, source: str, uid: str, now: datetime
+) -> tuple[Runtime, Outcome]:
+    """The runtime as it should be; `uid` is used for a new one only. Revision and etag are the caller's."""
+    if existing is None:
+        return _new(entry, source, uid, now), Outcome.CREATED
+    if existing.spec == entry.spec:
+        return existing, Outcome.UNCHANGED
+    changed = replace(
+        existing,
+        spec=entry.spec,
+        generation=existing.generation + 1,
+        desired_state=_wanted(existing, entry.spec),
+        source=source,
+    )
+    return changed, Outcome.UPDATED
+
+
+def _new(entry: ManifestRuntime, source: str, uid: str, now: datetime) -> Runtime:
+    return Runtime(
+        id=entry.id,
+        uid=uid,
+        etag="",
+        spec=entry.spec,
+        desired_state=DesiredState.RUNNING if entry.spec.auto_start else DesiredState.STOPPED,
+        generation=1,
+        revision=0,
+        create_time=now,
+        update_time=now,
+        source=source,
+    )
+
+
+def _wanted(existing: Runtime, spec: RuntimeSpec) -> DesiredState:
+    """A reload starts what has auto_start and stops on its change to false, never what a person restored by hand."""
+    if spec.auto_start:
+        return DesiredState.RUNNING
+    return DesiredState.STOPPED if existing.spec.auto_start else existing.desired_state

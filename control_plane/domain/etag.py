@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+from control_plane.domain.model import Model
+from control_plane.domain.node import Node
+from control_plane.domain.runtime import Runtime
+
+
+def of_runtime(runtime: Runtime) -> str:
+    """Changes with what operators control; a new place or an observed change leaves it alone."""
+    return _digest(runtime.uid, runtime.generation, runtime.desired_state, runtime.restore.serial)
+
+
+def of_model(model: Model) -> str:
+    return _digest(model.uid, model.path, model.sha256, model.size_bytes, model.format)
+
+
+def of_node(node: Node) -> str:
+    return _digest(node.uid, node.standing, node.schedulable, sorted(node.labels.items()))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

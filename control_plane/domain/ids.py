@@ -1,0 +1,43 @@
+"""Names of things. Display ids may hold "/"; in resource names it is written "__"."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from control_plane.domain.errors import InvalidId
+
+NodeId = NewType("NodeId", str)
+RuntimeId = NewType("RuntimeId", str)
+ModelId = NewType("ModelId", str)
+TokenId = NewType("TokenId", str)
+OperatorId = NewType("OperatorId", str)
+
+MAX_LENGTH = 128
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+
+
+def checked(text: str, what: str) -> str:
+    """Return `text` when it is a valid display id; raise InvalidId with the rule otherwise."""
+    if len(text) > MAX_LENGTH or "__" in text or "_/" in text or not _ID.fullmatch(text):
+        raise InvalidId(
+            f"{text[:MAX_LENGTH]!r} is no valid {what} id.",
+            f"Use 1 to {MAX_LENGTH} of a-z, 0-9, '.', '_', '-' and '/', starting with a letter or digit, "
+            "without '__' and '_/'.",
+            id=text[:MAX_LENGTH],
+        )
+    return text
+
+
+def resource_name(collection: str, display_id: str) -> str:
+    return f"{collection}/{display_id.replace('/', '__')}"
+
+
+def parsed(name: str, collection: str, what: str) -> str:
+    """The display id in a resource name such as "runtimes/a__b"; a bare display id is accepted too."""
+    segment = name.removeprefix(f"{collection}/").replace("__", "/")
+    return checked(segment, what)
+
+
+def instance_name(node: NodeId, runtime: RuntimeId) -> str:
+    return f"{resource_name('nodes', node)}/{resource_name('instances', runtime)}"

@@ -1,0 +1,104 @@
+"""What a node reports of a runtime placed on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.problem import Problem
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+    @property
+    def label(self) -> str:
+        return self.value.capitalize()
+
+    @property
+    def rank(self) -> int:
+        return list(Severity).index(self)
+
+
+class InstanceState(StrEnum):
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    HIBERNATED = "hibernated"
+    ERROR = "error"
+    OFFLINE = "offline"
+
+    @property
+    def label(self) -> str:
+        return self.value.capitalize()
+
+    @property
+    def serves(self) -> bool:
+        return self in (InstanceState.READY, InstanceState.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    boot_id: str
+    engine_pid: int
+    engine_start_ticks: int
+    shim_pid: int = 0
+    """0: the shim is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+    exit_time: datetime | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartBudget:
+    max_restarts: int
+    window: timedelta
+    used: int
+    remaining: int
+    reset_at: datetime | None = None
+    """When the oldest counted restart leaves the window; None when none is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHealth:
+    probe_latency: timedelta | None = None
+    consecutive_misses: int = 0
+    inflight_requests: int | None = None
+    slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    node: NodeId
+    runtime: RuntimeId
+    state: InstanceState
+    severity: Severity = Severity.INFO
+    summary: str = ""
+    detail: tuple[str, ...] = ()
+    observed_generation: int = 0
+    incarnation: int = 0
+    process: ProcessIdentity | None = None
+    restart_budget: RestartBudget | None = None
+    last_exit: ExitRecord | None = None
+    health: InstanceHealth | None = None
+    accelerator: AcceleratorKind = AcceleratorKind.UNSPECIFIED
+    accelerator_label: str = ""
+    problem: Problem | None = None
+    update_time: datetime | None = None
+    ready_time: datetime | None = None
+    engine: str = ""

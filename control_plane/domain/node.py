@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from control_plane.domain.accelerator import Accelerator
+from control_plane.domain.ids import NodeId
+
+
+class NodeState(StrEnum):
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
+    ENROLLED = "enrolled"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    QUARANTINED = "quarantined"
+    REVOKED = "revoked"
+
+    @property
+    def label(self) -> str:
+        return self.value.replace("_", " ").capitalize()
+
+
+class Standing(StrEnum):
+    """What the store knows of a node: may it connect? Whether it is connected lives in memory."""
+
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
+    ADMITTED = "admitted"
+    QUARANTINED = "quarantined"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    adapter: str
+    path: str
+    sha256: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInventory:
+    os: str = ""
+    arch: str = ""
+    os_release: str = ""
+    cpu_cores: int = 0
+    memory_bytes: int = 0
+    accelerators: tuple[Accelerator, ...] = ()
+    engines: tuple[Engine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is stored of a node: its admission, its certificate, and what it said in its last Hello."""
+
+    id: NodeId
+    uid: str
+    etag: str
+    standing: Standing
+    labels: dict[str, str] = field(default_factory=dict)
+    schedulable: bool = True
+    machine_id_hash: str = ""
+    public_key_sha256: str = ""
+    """Of the key in the CSR that enrolled it."""
+    certificate_serial: str = ""
+    """Lower-case hex; the only serial that may connect, beside the pending one."""
+    pending_serial: str = ""
+    """Of a renewed certificate; becomes current when first used."""
+    certificate_expire_time: datetime | None = None
+    session_epoch: int = 0
+    installation_id: str = ""
+    boot_id: str = ""
+    agent_version: str = ""
+    agent_pid: int = 0
+    inventory: NodeInventory = NodeInventory()
+    create_time: datetime | None = None
+    last_contact_time: datetime | None = None
+    """As of the last connect or disconnect; heartbeats are not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """What is known in memory of a node's connection."""
+
+    online: bool
+    last_contact: datetime | None = None
+    offline_since: datetime | None = None
+    applied_revision: int = 0
+    session_epoch: int = 0

@@ -1,0 +1,63 @@
+"""A node together with what is known of its connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from control_plane.domain.instance import Severity
+from control_plane.domain.node import Liveness, Node, NodeState, Standing
+
+PATIENCE = timedelta(seconds=60)
+"""How long a silent node is a warning before it is an error."""
+
+_STANDING = {
+    Standing.WAITING_FOR_APPROVAL: NodeState.WAITING_FOR_APPROVAL,
+    Standing.QUARANTINED: NodeState.QUARANTINED,
+    Standing.REVOKED: NodeState.REVOKED,
+}
+
+_SUMMARY = {
+    NodeState.WAITING_FOR_APPROVAL: "Waiting for an operator's approval",
+    NodeState.QUARANTINED: "Quarantined: two agents used one identity; approve or revoke it",
+    NodeState.REVOKED: "Revoked; returns only with a new join token",
+    NodeState.ENROLLED: "Has never connected",
+    NodeState.ONLINE: "Connected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    node: Node
+    liveness: Liveness
+
+    @property
+    def state(self) -> NodeState:
+        if self.node.standing is not Standing.ADMITTED:
+            return _STANDING[self.node.standing]
+        if self.liveness.online:
+            return NodeState.ONLINE
+        return NodeState.OFFLINE if self.node.session_epoch else NodeState.ENROLLED
+
+    @property
+    def summary(self) -> str:
+        if self.state is not NodeState.OFFLINE:
+            return _SUMMARY[self.state]
+        contact = self.last_contact
+        return f"No contact since {contact:%Y-%m-%dT%H:%M:%SZ}" if contact else "Not connected"
+
+    @property
+    def last_contact(self) -> datetime | None:
+        return self.liveness.last_contact or self.node.last_contact_time
+
+    def severity(self, now: datetime, patience: timedelta = PATIENCE) -> Severity:
+        match self.state:
+            case NodeState.ONLINE:
+                return Severity.INFO
+            case NodeState.QUARANTINED:
+                return Severity.ERROR
+            case NodeState.OFFLINE:
+                since = self.liveness.offline_since
+                return Severity.ERROR if since and now - since > patience else Severity.WARN
+            case NodeState.WAITING_FOR_APPROVAL | NodeState.ENROLLED | NodeState.REVOKED:
+                return Severity.WARN

@@ -1,0 +1,105 @@
+"""Why a node would not do for a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.ids import resource_name
+from control_plane.domain.labels import unmatched
+from control_plane.domain.model import Model
+from control_plane.domain.node import Standing
+from control_plane.domain.node_view import NodeView
+from control_plane.domain.problem import Problem
+from control_plane.domain.runtime import MissingAccelerator, Runtime
+
+SIZE_FACTOR = 1.1
+"""Weights in memory over weights on disk: buffers and a small context, an estimate until footprints are measured."""
+
+_NO_DEVICE = (AcceleratorKind.UNSPECIFIED, AcceleratorKind.CPU)
+
+
+def keeps(runtime: Runtime, view: NodeView) -> bool:
+    """Whether what is placed here stays: silence, a cordon or quarantine move nothing; a person's word does."""
+    known = view.node.standing in (Standing.ADMITTED, Standing.QUARANTINED)
+    return known and not unmatched(runtime.spec.node_selector, view.node.labels)
+
+
+def has_accelerator(runtime: Runtime, view: NodeView) -> bool:
+    wanted = runtime.spec.accelerator
+    return wanted not in _NO_DEVICE and any(device.kind is wanted for device in view.node.inventory.accelerators)
+
+
+def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
+    """Every reason against putting `runtime` on this node; none: it fits."""
+    yield from _of_node(view)
+    yield from _of_labels(runtime, view)
+    if view.node.session_epoch:
+        yield from _of_engine(runtime, view)
+        yield from _of_accelerator(runtime, view)
+        yield from _of_memory(runtime, model, view)
+
+
+def _of_node(view: NodeView) -> Iterator[Problem]:
+    node, name = view.node, resource_name("nodes", view.node.id)
+    if node.standing is not Standing.ADMITTED:
+        text = f"Node {node.id} is not admitted: {view.summary}."
+        yield Problem("UNSCHEDULABLE", text, "Approve the node once you know whose it is.", {"node": name})
+    elif not view.liveness.online:
+        yield Problem("NODE_OFFLINE", f"Node {node.id} is offline.", "Start its agent.", {"node": name})
+    if not node.schedulable:
+        text = f"Node {node.id} takes nothing new."
+        yield Problem("UNSCHEDULABLE", text, "Make the node schedulable again.", {"node": name})
+
+
+def _of_labels(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
+    if missing := unmatched(runtime.spec.node_selector, view.node.labels):
+        pairs = ", ".join(f"{key}={value}" for key, value in sorted(missing.items()))
+        yield Problem(
+            "LABELS_UNMATCHED",
+            f"Node {view.node.id} lacks the labels {pairs}.",
+            "Label the node, or change the runtime's node_selector.",
+            {"node": resource_name("nodes", view.node.id), "labels": pairs},
+        )
+
+
+def _of_engine(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
+    adapter = runtime.spec.adapter
+    if all(engine.adapter != adapter for engine in view.node.inventory.engines):
+        yield Problem(
+            "ENGINE_NOT_FOUND",
+            f"Node {view.node.id} trusts no {adapter} engine.",
+            f"On that machine: `arw-node-agent trust {adapter} PATH`.",
+            {"node": resource_name("nodes", view.node.id), "adapter": adapter},
+        )
+
+
+def _of_accelerator(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
+    spec = runtime.spec
+    needed = spec.accelerator not in _NO_DEVICE and spec.on_missing_accelerator is MissingAccelerator.FAIL
+    if needed and not has_accelerator(runtime, view):
+        yield Problem(
+            "ACCELERATOR_MISSING",
+            f"Node {view.node.id} has no {spec.accelerator.label}.",
+            'Use another node, or set on_missing_accelerator = "degrade" to run on the CPU.',
+            {"node": resource_name("nodes", view.node.id), "accelerator": spec.accelerator.value},
+        )
+
+
+def _of_memory(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
+    if model is None:
+        text = f"Model {runtime.spec.model} is not registered."
+        yield Problem("NOT_FOUND", text, "Register it: `arwctl model add`.", {"model": runtime.spec.model})
+        return
+    needed, memory = int(model.size_bytes * SIZE_FACTOR), view.node.inventory.memory_bytes
+    if memory and needed > memory:
+        yield Problem(
+            "MEMORY_INSUFFICIENT",
+            f"Model {model.id} needs about {_mib(needed)} MiB, node {view.node.id} has {_mib(memory)} MiB.",
+            "Use a smaller model or quantisation, or a node with more memory.",
+            {"node": resource_name("nodes", view.node.id), "needed_bytes": str(needed), "memory_bytes": str(memory)},
+        )
+
+
+def _mib(size: int) -> int:
+    return -(-size // 2**20)

@@ -1,0 +1,1 @@
+"""Read models and events over HTTP, for dashboards and scripts."""

@@ -1,0 +1,152 @@
+"""Manifests in TOML and JSON: strict, and with the line of each fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from control_plane.domain import labels
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.errors import InvalidId
+from control_plane.domain.ids import ModelId, RuntimeId, checked
+from control_plane.domain.manifest import (
+    Fault,
+    Manifest,
+    ManifestForm,
+    ManifestModel,
+    ManifestRuntime,
+    manifest_invalid,
+)
+from control_plane.domain.runtime import EngineSettings, RestartPolicy, RuntimeSpec
+from control_plane.manifests.parse import parse
+from control_plane.manifests.positions import Lines, line_of
+from control_plane.manifests.shapes import Document, ModelEntry, RuntimeEntry, Settings
+from control_plane.manifests.strict import Check, Path, shown
+
+T = TypeVar("T")
+
+VERSION = 1
+ACCELERATORS = {kind.value: kind for kind in AcceleratorKind if kind.value} | {
+    "cuda": AcceleratorKind.GPU_CUDA,
+    "rocm": AcceleratorKind.GPU_ROCM,
+    "metal": AcceleratorKind.GPU_METAL,
+    "vulkan": AcceleratorKind.GPU_VULKAN,
+    "directml": AcceleratorKind.NPU_DIRECTML,
+    "coreml": AcceleratorKind.NPU_COREML,
+    "npu": AcceleratorKind.NPU_OTHER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Fills the port ManifestReader."""
+
+    def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
+        data, lines = parse(content, form, source)
+        check = Check()
+        document = check.struct(data, Document, ())
+        if document is not None:
+            _check_meaning(document, check)
+        if check.misfits or document is None:
+            raise manifest_invalid(source, _faults(check, lines))
+        return _manifest(document, lines, source)
+
+
+def _faults(check: Check, lines: Lines) -> list[Fault]:
+    found = [Fault(m.text, shown(m.path), line_of(lines, m.path)) for m in check.misfits]
+    return sorted(found, key=lambda fault: (fault.line, fault.key))
+
+
+def _check_meaning(document: Document, check: Check) -> None:
+    if document.version != VERSION:
+        check.note(("version",), f"must be {VERSION}, not {document.version}")
+    _check_entries("models", "model", document.models, check)
+    _check_entries("runtimes", "runtime", document.runtimes, check)
+    for index, entry in enumerate(document.runtimes):
+        _check_runtime(entry, ("runtimes", index), check)
+
+
+def _check_entries(list_name: str, what: str, entries: Sequence[RuntimeEntry | ModelEntry], check: Check) -> None:
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        path = (list_name, index, "id")
+        _check_id(entry.id, what, path, check)
+        if entry.id in seen:
+            check.note(path, f"{entry.id!r} stands twice")
+        seen.add(entry.id)
+
+
+def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
+    _check_id(_model_id(entry), "model", (*path, "model"), check)
+    if entry.accelerator and entry.accelerator not in ACCELERATORS:
+        known = ", ".join(sorted(ACCELERATORS))
+        check.note((*path, "accelerator"), f"does not know {entry.accelerator[:64]!r}; known are {known}")
+    if len(set(entry.modalities)) < len(entry.modalities):
+        check.note((*path, "modalities"), "names a modality twice")
+    if entry.settings.pooling is not UNSET and entry.settings.embeddings is not True:
+        check.note((*path, "settings", "pooling"), "needs embeddings = true")
+    for text in labels.faults(entry.node_selector):
+        check.note((*path, "node_selector"), text)
+
+
+def _check_id(text: str, what: str, path: Path, check: Check) -> None:
+    try:
+        checked(text, what)
+    except InvalidId as refusal:
+        check.note(path, f"{refusal.text.rstrip('.')} ({refusal.remedy.rstrip('.')})")
+
+
+def _manifest(document: Document, lines: Lines, source: str) -> Manifest:
+    return Manifest(
+        runtimes=tuple(
+            ManifestRuntime(RuntimeId(entry.id), _spec(entry), line_of(lines, ("runtimes", index)))
+            for index, entry in enumerate(document.runtimes)
+        ),
+        models=tuple(ManifestModel(ModelId(entry.id), entry.path) for entry in document.models),
+        source=source,
+    )
+
+
+def _spec(entry: RuntimeEntry) -> RuntimeSpec:
+    return RuntimeSpec(
+        adapter=entry.adapter,
+        model=ModelId(_model_id(entry)),
+        display_name=entry.name,
+        profile=entry.profile,
+        modalities=entry.modalities,
+        accelerator=ACCELERATORS.get(entry.accelerator, AcceleratorKind.UNSPECIFIED),
+        on_missing_accelerator=entry.on_missing_accelerator,
+        auto_start=entry.auto_start,
+        preset=entry.preset,
+        tags=dict(entry.tags),
+        settings=_settings(entry.settings),
+        restart=RestartPolicy(entry.restart.max_restarts, timedelta(seconds=entry.restart.window_seconds)),
+        node_selector=dict(entry.node_selector),
+    )
+
+
+def _settings(given: Settings) -> EngineSettings:
+    return EngineSettings(
+        context_length=_or_none(given.context_length),
+        slots=_or_none(given.slots),
+        threads=_or_none(given.threads),
+        gpu_layers=_or_none(given.gpu_layers),
+        batch_size=_or_none(given.batch_size),
+        embeddings=_or_none(given.embeddings),
+        pooling=_or_none(given.pooling),
+        warm_up=_or_none(given.warm_up),
+    )
+
+
+def _model_id(entry: RuntimeEntry) -> str:
+    """Both "tiny/q4" and "models/tiny__q4" name the same model."""
+    name = entry.model.removeprefix("models/")
+    return name.replace("__", "/") if name != entry.model else name
+
+
+def _or_none(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value

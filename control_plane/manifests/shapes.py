@@ -1,0 +1,59 @@
+"""What may stand in a manifest, with its bounds and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from control_plane.domain.runtime import DEFAULT_MAX_RESTARTS, DEFAULT_RESTART_WINDOW, MissingAccelerator, Modality
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+CountOrNone = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Word = Annotated[str, Meta(min_length=1, max_length=128)]
+Line = Annotated[str, Meta(max_length=256)]
+Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=128)], Line], Meta(max_length=64)]
+
+
+class Settings(Struct, frozen=True):
+    context_length: Count | UnsetType = UNSET
+    slots: Count | UnsetType = UNSET
+    threads: Count | UnsetType = UNSET
+    gpu_layers: CountOrNone | UnsetType = UNSET
+    batch_size: Count | UnsetType = UNSET
+    embeddings: bool | UnsetType = UNSET
+    pooling: Literal["none", "mean", "cls", "last"] | UnsetType = UNSET
+    warm_up: bool | UnsetType = UNSET
+
+
+class Restart(Struct, frozen=True):
+    max_restarts: Annotated[int, Meta(ge=0, le=1000)] = DEFAULT_MAX_RESTARTS
+    window_seconds: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = int(DEFAULT_RESTART_WINDOW.total_seconds())
+
+
+class RuntimeEntry(Struct, frozen=True):
+    id: str
+    adapter: Word
+    model: str
+    name: Line = ""
+    profile: Line = ""
+    modalities: Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=8)] = (Modality.TEXT,)
+    accelerator: str = ""
+    on_missing_accelerator: MissingAccelerator = MissingAccelerator.DEGRADE
+    auto_start: bool = False
+    preset: Line = ""
+    tags: Tags = {}
+    settings: Settings = Settings()
+    restart: Restart = Restart()
+    node_selector: Tags = {}
+
+
+class ModelEntry(Struct, frozen=True):
+    id: str
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Document(Struct, frozen=True):
+    version: int
+    runtimes: Annotated[tuple[RuntimeEntry, ...], Meta(max_length=1000)] = ()
+    models: Annotated[tuple[ModelEntry, ...], Meta(max_length=1000)] = ()

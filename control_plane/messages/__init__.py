@@ -1,0 +1,1 @@
+"""Domain values as arw.v1 messages and back. Knows no service and decides nothing."""

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice
+
+from arw.v1 import node_pb2 as pb
+from control_plane.domain.ids import resource_name
+from control_plane.domain.join_token import JoinToken
+from control_plane.domain.node import Engine, NodeInventory
+from control_plane.domain.node_view import NodeView
+from control_plane.messages.accelerators import accelerator_from_proto, accelerator_to_proto
+from control_plane.messages.instances import severity_to_proto
+from control_plane.messages.texts import clipped
+from control_plane.messages.times import time_to_proto
+
+MAX_DEVICES = 256
+MAX_PATH = 4096
+
+
+def node_to_proto(view: NodeView, now: datetime) -> pb.Node:
+    node, severity = view.node, view.severity(now)
+    return pb.Node(
+        name=resource_name("nodes", node.id),
+        uid=node.uid,
+        etag=node.etag,
+        state=pb.NodeState.Value(f"NODE_STATE_{view.state.name}"),
+        state_slug=view.state.value,
+        state_label=view.state.label,
+        severity=severity_to_proto(severity),
+        severity_label=severity.label,
+        summary=view.summary,
+        labels=node.labels,
+        schedulable=node.schedulable,
+        inventory=inventory_to_proto(node.inventory),
+        agent_version=node.agent_version,
+        agent_pid=node.agent_pid,
+        session_epoch=node.session_epoch,
+        applied_revision=view.liveness.applied_revision,
+        create_time=time_to_proto(node.create_time),
+        last_contact_time=time_to_proto(view.liveness.last_contact or node.last_contact_time),
+        certificate_expire_time=time_to_proto(node.certificate_expire_time),
+        machine_id_hash=node.machine_id_hash,
+    )
+
+
+def inventory_to_proto(inventory: NodeInventory) -> pb.NodeInventory:
+    return pb.NodeInventory(
+        os=inventory.os,
+        arch=inventory.arch,
+        os_release=inventory.os_release,
+        cpu_cores=inventory.cpu_cores,
+        memory_bytes=inventory.memory_bytes,
+        accelerators=[accelerator_to_proto(accelerator) for accelerator in inventory.accelerators],
+        engines=[
+            pb.Engine(adapter=engine.adapter, path=engine.path, sha256=engine.sha256, version=engine.version)
+            for engine in inventory.engines
+        ],
+    )
+
+
+def inventory_from_proto(message: pb.NodeInventory) -> NodeInventory:
+    """What a node says of itself: at most 256 devices and engines, words clipped."""
+    return NodeInventory(
+        os=clipped(message.os),
+        arch=clipped(message.arch),
+        os_release=clipped(message.os_release),
+        cpu_cores=message.cpu_cores,
+        memory_bytes=message.memory_bytes,
+        accelerators=tuple(accelerator_from_proto(item) for item in islice(message.accelerators, MAX_DEVICES)),
+        engines=tuple(
+            _engine_from_proto(item) for item in islice(message.engines, MAX_DEVICES) if len(item.path) <= MAX_PATH
+        ),
+    )
+
+
+def join_token_to_proto(token: JoinToken) -> pb.JoinToken:
+    return pb.JoinToken(
+        name=resource_name("joinTokens", token.id),
+        node_id=token.node_id or "",
+        labels=token.labels,
+        requires_approval=token.requires_approval,
+        create_time=time_to_proto(token.create_time),
+        expire_time=time_to_proto(token.expire_time),
+        use_time=time_to_proto(token.use_time),
+    )
+
+
+def _engine_from_proto(message: pb.Engine) -> Engine:
+    # A clipped path would name another file, so an engine with a longer one is left out instead.
+    return Engine(clipped(message.adapter), message.path, clipped(message.sha256), clipped(message.version))

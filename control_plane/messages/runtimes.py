@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+from arw.v1 import runtime_pb2 as pb
+from control_plane.domain.ids import resource_name
+from control_plane.domain.runtime import EngineSettings, RestartPolicy, Runtime, RuntimeSpec
+from control_plane.domain.view import RuntimeView
+from control_plane.messages.accelerators import kind_to_proto
+from control_plane.messages.instances import instance_to_proto
+from control_plane.messages.problems import problem_to_proto
+from control_plane.messages.times import duration_to_proto, time_to_proto
+
+
+def runtime_to_proto(view: RuntimeView, now: datetime) -> pb.Runtime:
+    runtime = view.runtime
+    return pb.Runtime(
+        name=resource_name("runtimes", runtime.id),
+        id=runtime.id,
+        uid=runtime.uid,
+        etag=runtime.etag,
+        spec=spec_to_proto(runtime.spec),
+        desired_state=desired_state_to_proto(runtime),
+        generation=runtime.generation,
+        revision=runtime.revision,
+        create_time=time_to_proto(runtime.create_time),
+        update_time=time_to_proto(runtime.update_time),
+        node=resource_name("nodes", runtime.node) if runtime.node else "",
+        placement_problem=problem_to_proto(runtime.placement_problem),
+        instance=instance_to_proto(view.instance, now),
+        source=runtime.source,
+    )
+
+
+def desired_state_to_proto(runtime: Runtime) -> pb.DesiredState.ValueType:
+    return pb.DesiredState.Value(f"DESIRED_STATE_{runtime.desired_state.name}")
+
+
+def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
+    return pb.RuntimeSpec(
+        adapter=spec.adapter,
+        display_name=spec.display_name,
+        model=resource_name("models", spec.model),
+        profile=spec.profile,
+        modalities=[pb.Modality.Value(f"MODALITY_{modality.name}") for modality in spec.modalities],
+        accelerator=kind_to_proto(spec.accelerator),
+        on_missing_accelerator=pb.MissingAccelerator.Value(f"MISSING_ACCELERATOR_{spec.on_missing_accelerator.name}"),
+        auto_start=spec.auto_start,
+        preset=spec.preset,
+        tags=spec.tags,
+        settings=_settings_to_proto(spec.settings),
+        restart=_restart_to_proto(spec.restart),
+        node_selector=spec.node_selector,
+    )
+
+
+def _settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:
+    return pb.EngineSettings(
+        context_length=settings.context_length,
+        slots=settings.slots,
+        threads=settings.threads,
+        gpu_layers=settings.gpu_layers,
+        batch_size=settings.batch_size,
+        embeddings=settings.embeddings,
+        pooling=settings.pooling,
+        warm_up=settings.warm_up,
+    )
+
+
+def _restart_to_proto(policy: RestartPolicy) -> pb.RestartPolicy:
+    return pb.RestartPolicy(max_restarts=policy.max_restarts, window=duration_to_proto(policy.window))

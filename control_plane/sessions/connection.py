@@ -1,0 +1,266 @@
+"""Drives one stream: a reader task, and a writer that is the caller's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from arw.v1 import session_pb2 as pb
+from control_plane.domain.admission import Presented, refusal
+from control_plane.domain.errors import CertificateExpired
+from control_plane.domain.ids import NodeId
+from control_plane.domain.instance import Instance, InstanceState, Severity
+from control_plane.domain.node import Node
+from control_plane.messages.nodes import inventory_from_proto
+from control_plane.sessions.desired_feed import DesiredPage, Wanted
+from control_plane.sessions.outbox import Outbox
+from control_plane.sessions.session import MAX_REVISION, ServerSession, Terms, refusal_message
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from control_plane.use_cases.admit_session import Admission, Greeting
+from control_plane.use_cases.observe_instances import Observation
+from wire.refusal import Refusal
+
+Abort = Callable[[Refusal], Coroutine[Any, Any, None]]
+"""Ends the call with a status while its writer is stuck."""
+
+_BARRED = frozenset({"CERTIFICATE_REVOKED", "CERTIFICATE_NOT_ACTIVE", "NODE_QUARANTINED"})
+
+_log = structlog.get_logger()
+
+
+class Host(Protocol):
+    """What a connection asks of the fleet of connections."""
+
+    def now(self) -> datetime: ...
+
+    async def admit(self, connection: AgentConnection, greeting: Greeting) -> tuple[Admission, Terms]:
+        """Open the session durably and give it the node's seat."""
+
+    async def observe(self, connection: AgentConnection, seen: Observation) -> None:
+        """Record a report, unless another stream has the seat."""
+
+    def known(self, connection: AgentConnection, reject: Reject) -> Instance | None: ...
+
+    def load(self, connection: AgentConnection) -> None: ...
+
+    def contact(self, connection: AgentConnection, applied_revision: int) -> None: ...
+
+    def gone(self, connection: AgentConnection, *, for_good: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    close: Close
+    at: datetime
+
+
+class AgentConnection:
+    """One stream of one node. Compared by identity; only touched on the loop."""
+
+    def __init__(self, presented: Presented, session: ServerSession, host: Host, abort: Abort) -> None:
+        self.presented = presented
+        self.node: NodeId = presented.node
+        self.abort = abort
+        self._session = session
+        self._host = host
+        self._outbox = Outbox()
+        self._bell = asyncio.Event()
+        self._ending: _Ending | None = None
+        self._writer: asyncio.Task[Any] | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self._session.epoch
+
+    @property
+    def held_revision(self) -> int:
+        """What the node said it has stored."""
+        return min(self._session.hello.desired_revision, MAX_REVISION)
+
+    @property
+    def _is_out(self) -> bool:
+        """It said goodbye, or may not come back with this certificate: nobody waits for it to resume."""
+        return self._ending is not None and (self._ending.close.for_good or self.why in _BARRED)
+
+    @property
+    def why(self) -> str:
+        """How it ended, in a word."""
+        if self._ending is None:
+            return "broken"
+        refusal = self._ending.close.refusal
+        return refusal.reason if refusal else "goodbye"
+
+    @property
+    def process_id(self) -> str:
+        return self._session.hello.process_id
+
+    async def messages(self, requests: AsyncIterator[pb.AgentMessage]) -> AsyncIterator[pb.ControlMessage]:
+        """What to write, until the session ends; then its refusal, if any, is raised."""
+        self._writer = asyncio.current_task()
+        try:
+            async with _beside(self._read(requests), self._bell.set) as reader:
+                while not (reader.done() and not self._outbox.finished):
+                    self._bell.clear()
+                    while (message := self._outbox.take()) is not None:
+                        yield message
+                    if self._outbox.finished:
+                        break
+                    await self._bell.wait()
+                if reader.done():
+                    reader.result()
+        finally:
+            self._host.gone(self, for_good=self._is_out)
+        if self._ending is not None and self._ending.close.refusal is not None:
+            raise self._ending.close.refusal
+
+    def end(self, refusal: Refusal) -> None:
+        self._do(self._session.refuse(refusal))
+
+    def say(self, message: pb.ControlMessage) -> bool:
+        said = self._outbox.put(message)
+        self._bell.set()
+        return said
+
+    def tick(self, now: datetime) -> bool:
+        """Do what is due; True when the stream was told to end and its writer is stuck."""
+        if now >= self.presented.expire_time:
+            self.end(_expired(self.presented))
+        self._do(self._session.tick(now))
+        return self._ending is not None and now - self._ending.at >= self._session.close_within
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self._ending.close.refusal if self._ending else None
+
+    def cut(self) -> None:
+        """Stop a writer that its peer keeps from writing."""
+        if self._writer is not None:
+            self._writer.cancel()
+
+    def wanted(self) -> Wanted:
+        return self._session.wanted()
+
+    def loaded(self, page: DesiredPage) -> None:
+        self._do(self._session.loaded(page, self._host.now()))
+
+    def wake(self) -> None:
+        self._do(self._session.changed())
+
+    def recheck(self, row: Node | None) -> None:
+        refused = refusal(row, self.presented, self._host.now())
+        if refused is not None:
+            self.end(refused)
+
+    def adopt(self, epoch: int) -> None:
+        """The session is open in the store; from now on everything carries its epoch."""
+        self._session.epoch = self._outbox.epoch = epoch
+
+    def drain(self, within: timedelta) -> None:
+        self._do(self._session.drain(within))
+
+    async def _read(self, requests: AsyncIterator[pb.AgentMessage]) -> None:
+        """Reads on while the writer waits, so the two never wait for each other."""
+        try:
+            async for message in requests:
+                for step in self._session.received(message, self._host.now()):
+                    await self._take(step)
+                if self._outbox.finished:
+                    return
+        except Refusal as refused:
+            self.end(refused)
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case Admit(hello):
+                admission, terms = await self._host.admit(self, _greeting(hello))
+                self._do(self._session.admitted(admission.session_epoch, terms, self._host.now()))
+            case Observe(instances, gone, full):
+                await self._host.observe(self, Observation(self.node, instances, gone, full))
+            case Reject():
+                seen = _rejected(self.node, step, self._host.known(self, step), self._host.now())
+                await self._host.observe(self, Observation(self.node, (seen,)))
+            case _:
+                self._do((step,))
+
+    def _do(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            match step:
+                case Say(message):
+                    self.say(message)
+                case Load():
+                    self._host.load(self)
+                case Contact(applied_revision):
+                    self._host.contact(self, applied_revision)
+                case Note(event, fields):
+                    _log.warning(event, node=self.node, session_epoch=self.epoch, **fields)
+                case Close():
+                    self._close(step)
+                case Admit() | Observe() | Reject():
+                    raise TypeError(f"{type(step).__name__} has to be awaited")
+
+    def _close(self, close: Close) -> None:
+        if self._ending is None:
+            self._ending = _Ending(close, self._host.now())
+            self._outbox.finish(refusal_message(close))
+            self._bell.set()
+
+
+def _greeting(hello: pb.Hello) -> Greeting:
+    return Greeting(
+        installation_id=hello.installation_id,
+        boot_id=hello.boot_id,
+        machine_id_hash=hello.machine_id_hash,
+        agent_version=hello.agent_version,
+        agent_pid=hello.agent_pid,
+        inventory=inventory_from_proto(hello.inventory),
+    )
+
+
+def _rejected(node: NodeId, reject: Reject, known: Instance | None, now: datetime) -> Instance:
+    """The instance with the node's objection. One that serves goes on serving its last good spec."""
+    problem = reject.problem
+    if known is not None and known.state.serves:
+        return replace(known, severity=Severity.ERROR, problem=problem, detail=(problem.text, *known.detail))
+    return Instance(
+        node=node,
+        runtime=reject.runtime,
+        state=InstanceState.ERROR,
+        severity=Severity.ERROR,
+        summary=problem.text,
+        detail=(problem.remedy,) if problem.remedy else (),
+        observed_generation=reject.generation,
+        problem=problem,
+        update_time=now,
+        restart_budget=known.restart_budget if known else None,
+    )
+
+
+def _expired(presented: Presented) -> CertificateExpired:
+    ended = f"{presented.expire_time:%Y-%m-%dT%H:%M:%SZ}"
+    return CertificateExpired(
+        f"The certificate of node {presented.node} expired at {ended}.",
+        "Connect again with the renewed certificate; without one, join again with a new join token.",
+        node=presented.node,
+        expire_time=ended,
+    )
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None], done: Callable[[], None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run `work` beside the block and end it with the block; `done` is called when it ended by itself.
+
+    A task group would cancel the block when the work fails; here that could hit grpc in the middle of a write.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(lambda _: done())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,41 @@
+"""Desired state and problems as they travel on the stream."""
+
+from __future__ import annotations
+
+from arw.v1 import runtime_pb2
+from arw.v1 import session_pb2 as pb
+from control_plane.domain.desired import DesiredRow, Placed
+from control_plane.domain.ids import resource_name
+from control_plane.domain.model import Model
+from control_plane.domain.runtime import SYSTEM_CLAIM
+from control_plane.messages.runtimes import spec_to_proto
+
+
+def resource_to_proto(row: DesiredRow, content: Placed) -> pb.DesiredResource:
+    return pb.DesiredResource(
+        name=row.name, generation=row.generation, revision=row.revision, instance=instance_spec_to_proto(content)
+    )
+
+
+def removal_to_proto(row: DesiredRow) -> pb.DesiredRemoval:
+    return pb.DesiredRemoval(name=row.name, revision=row.revision)
+
+
+def instance_spec_to_proto(content: Placed) -> pb.InstanceSpec:
+    runtime = content.runtime
+    return pb.InstanceSpec(
+        runtime_id=runtime.id,
+        runtime=spec_to_proto(runtime.spec),
+        model=_model_to_proto(content.model),
+        desired_state=runtime_pb2.DesiredState.Value(f"DESIRED_STATE_{runtime.desired_state.name}"),
+        holds=[pb.Hold(claim=SYSTEM_CLAIM, fence=runtime.fence)],
+        restore=pb.RestoreOrder(
+            serial=runtime.restore.serial, restart=runtime.restore.restart, reset_budget=runtime.restore.reset_budget
+        ),
+    )
+
+
+def _model_to_proto(model: Model) -> pb.ModelFile:
+    return pb.ModelFile(
+        name=resource_name("models", model.id), path=model.path, sha256=model.sha256, size_bytes=model.size_bytes
+    )

@@ -1,0 +1,237 @@
+"""Who is connected and what each node last reported, in memory only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.instance import Instance, InstanceState, Severity
+from control_plane.domain.node import Liveness
+from control_plane.use_cases.ports import Clock
+
+MASS_NODES = 3
+MASS_SHARE = 0.3
+JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    heartbeat: timedelta = timedelta(seconds=10)
+    """Up to `agents_per_second` times this many seconds of agents; beyond, the period grows."""
+    agents_per_second: int = 500
+    silent_periods: int = 3
+    resume_within: timedelta = timedelta(seconds=10)
+    amnesty: timedelta = timedelta(seconds=15)
+    """After a start, nobody is counted offline for this long."""
+    mass_window: timedelta = timedelta(seconds=60)
+    tick: timedelta = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A node came or went."""
+
+    node: NodeId
+    online: bool
+    at: datetime
+    why: str
+
+
+@dataclass(slots=True)
+class _Contact:
+    heard_at: datetime
+    epoch: int
+    online: bool = True
+    connected: bool = True
+    broke_at: datetime | None = None
+    offline_since: datetime | None = None
+    applied_revision: int = 0
+    left: bool = False
+    """It said goodbye, so its silence is no sign of trouble."""
+
+
+@dataclass(slots=True)
+class _Listeners:
+    calls: list[Callable[[NodeId, RuntimeId], None]] = field(default_factory=list)
+
+    def add(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
+        self.calls.append(listener)
+        return lambda: self.calls.remove(listener)
+
+    def tell(self, node: NodeId, runtime: RuntimeId) -> None:
+        for call in tuple(self.calls):
+            call(node, runtime)
+
+
+class FleetState:
+    """The Fleet port, and the failure detector behind it. Only touched on the loop.
+
+    Call `sweep` every `rules.tick`: it distrusts its own verdicts by as much as it is late itself.
+    """
+
+    def __init__(self, clock: Clock, rules: FleetRules, chance: Callable[[], float] = random.random) -> None:
+        self._clock = clock
+        self._rules = rules
+        self._chance = chance
+        self._contacts: dict[NodeId, _Contact] = {}
+        self._instances: dict[NodeId, dict[RuntimeId, Instance]] = {}
+        self._listeners = _Listeners()
+        self._turns: list[Turn] = []
+        self._amnesty_until = clock.now() + rules.amnesty
+        self._swept_at: datetime | None = None
+        self.mass_silence = False
+        """Too many nodes fell silent at once for their silence to be believed."""
+        self._mass_size = 0
+
+    # The Fleet port.
+
+    def liveness(self, node: NodeId) -> Liveness:
+        contact = self._contacts.get(node)
+        if contact is None:
+            return Liveness(online=False)
+        return Liveness(
+            contact.online, contact.heard_at, contact.offline_since, contact.applied_revision, contact.epoch
+        )
+
+    def online(self) -> Iterable[NodeId]:
+        return [node for node, contact in self._contacts.items() if contact.online]
+
+    def instance(self, node: NodeId, runtime: RuntimeId) -> Instance | None:
+        reported = self._instances.get(node, {}).get(runtime)
+        return reported and self._seen(reported)
+
+    def instances(self, node: NodeId | None = None) -> Sequence[Instance]:
+        groups = self._instances.values() if node is None else (self._instances.get(node, {}),)
+        return [self._seen(instance) for reported in groups for instance in reported.values()]
+
+    def record(self, instance: Instance) -> Instance | None:
+        of_node = self._instances.setdefault(instance.node, {})
+        before = of_node.get(instance.runtime)
+        of_node[instance.runtime] = instance
+        if instance != before:
+            self._listeners.tell(instance.node, instance.runtime)
+        return before
+
+    def forget(self, node: NodeId, runtime: RuntimeId) -> None:
+        if self._instances.get(node, {}).pop(runtime, None) is not None:
+            self._listeners.tell(node, runtime)
+
+    def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
+        return self._listeners.add(listener)
+
+    # What the sessions tell.
+
+    def connected(self, node: NodeId, epoch: int, applied_revision: int) -> None:
+        before = self._contacts.get(node)
+        if before is not None and before.epoch > epoch:
+            return
+        now = self._clock.now()
+        self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision)
+        if before is None or not before.online:
+            self._turn(node, online=True, why="connected")
+
+    def heard(self, node: NodeId, epoch: int, applied_revision: int | None = None) -> None:
+        contact = self._contacts.get(node)
+        if contact is None or contact.epoch != epoch:
+            return
+        contact.heard_at = self._clock.now()
+        if applied_revision is not None:
+            contact.applied_revision = applied_revision
+        if not contact.online:
+            contact.online, contact.offline_since = True, None
+            self._turn(node, online=True, why="heard again")
+
+    def disconnected(self, node: NodeId, epoch: int, *, for_good: bool) -> None:
+        """The stream ended. `for_good`: nobody need wait for it to resume."""
+        contact = self._contacts.get(node)
+        if contact is None or contact.epoch != epoch or not contact.connected:
+            return
+        contact.connected, contact.broke_at = False, self._clock.now()
+        if for_good:
+            contact.left = True
+            self._offline(node, contact, "left")
+
+    # What the loop asks.
+
+    def period(self) -> timedelta:
+        """Until a node's next heartbeat: grows with the fleet, and differs a little each time."""
+        by_size = timedelta(seconds=len(self._contacts) / self._rules.agents_per_second)
+        return max(self._rules.heartbeat, by_size) * (1 + JITTER * (2 * self._chance() - 1))
+
+    def sweep(self) -> None:
+        """Find who fell silent."""
+        now = self._clock.now()
+        self._excuse(now)
+        if now >= self._amnesty_until:
+            for node, contact in self._contacts.items():
+                self._judge(node, contact, now)
+        self._weigh(now)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Who came or went since the last call."""
+        turns, self._turns = tuple(self._turns), []
+        return turns
+
+    def end_mass_silence(self) -> None:
+        """An operator's word that the silence is real."""
+        self.mass_silence = False
+
+    def _excuse(self, now: datetime) -> None:
+        """Time that this process slept through, or a clock that was set, is nobody else's silence."""
+        slip = now - self._swept_at - self._rules.tick if self._swept_at else timedelta()
+        self._swept_at = now
+        if abs(slip) < max(self._rules.tick, timedelta(seconds=1)):
+            return
+        self._amnesty_until += slip
+        for contact in self._contacts.values():
+            contact.heard_at = min(contact.heard_at + slip, now)
+            contact.broke_at = contact.broke_at and min(contact.broke_at + slip, now)
+
+    def _judge(self, node: NodeId, contact: _Contact, now: datetime) -> None:
+        if not contact.online:
+            return
+        if contact.broke_at is not None and now - contact.broke_at >= self._rules.resume_within:
+            self._offline(node, contact, "its stream broke and did not resume")
+        elif now - contact.heard_at >= self._silence:
+            self._offline(node, contact, "no heartbeat")
+
+    @property
+    def _silence(self) -> timedelta:
+        by_size = timedelta(seconds=len(self._contacts) / self._rules.agents_per_second)
+        return self._rules.silent_periods * max(self._rules.heartbeat, by_size)
+
+    def _offline(self, node: NodeId, contact: _Contact, why: str) -> None:
+        if contact.online:
+            contact.online, contact.offline_since = False, self._clock.now()
+            self._turn(node, online=False, why=why)
+
+    def _turn(self, node: NodeId, *, online: bool, why: str) -> None:
+        self._turns.append(Turn(node, online, self._clock.now(), why))
+        for runtime in tuple(self._instances.get(node, ())):
+            self._listeners.tell(node, runtime)
+
+    def _weigh(self, now: datetime) -> None:
+        """Mass silence begins when many fall silent at once, and ends when half of them are back."""
+        silent = sum(1 for _ in self._fallen(now if not self.mass_silence else None))
+        many = silent >= MASS_NODES and silent > MASS_SHARE * len(self._contacts)
+        if not self.mass_silence:
+            self.mass_silence, self._mass_size = many, silent
+        elif silent * 2 <= self._mass_size:
+            self.mass_silence = False
+
+    def _fallen(self, now: datetime | None) -> Iterator[NodeId]:
+        """Silent nodes; with `now`, only those that fell silent within the window."""
+        for node, contact in self._contacts.items():
+            since = contact.offline_since
+            if since is not None and not contact.left and (now is None or now - since <= self._rules.mass_window):
+                yield node
+
+    def _seen(self, instance: Instance) -> Instance:
+        """On an offline node nothing is known to run."""
+        if self.liveness(instance.node).online:
+            return instance
+        summary = f"Node {instance.node} is offline"
+        return replace(instance, state=InstanceState.UNKNOWN, severity=Severity.WARN, summary=summary, ready_time=None)

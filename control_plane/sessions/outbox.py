@@ -1,0 +1,64 @@
+"""What is still to be written to one node."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from arw.v1 import session_pb2 as pb
+
+MAX_LOG_REQUESTS = 16
+# Answers to heartbeats go before anything bulky.
+_ORDER = ("welcome", "heartbeat_ack", "drain_notice", "report_full_state", "park_connections")
+
+
+class Outbox:
+    """One slot for each kind of message, latest wins. Batches queue, bounded by what may be unacknowledged."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.finished = False
+        self._seq = 0
+        self._slots: dict[str, pb.ControlMessage] = {}
+        self._batches: deque[pb.ControlMessage] = deque()
+        self._log_requests: deque[pb.ControlMessage] = deque()
+
+    def put(self, message: pb.ControlMessage) -> bool:
+        """False when there is no room: only requests for logs can meet that."""
+        if self.finished:
+            return False
+        kind = message.WhichOneof("body") or ""
+        if kind == "desired_batch":
+            self._batches.append(message)
+        elif kind != "log_request":
+            self._slots[kind] = message
+        elif len(self._log_requests) < MAX_LOG_REQUESTS:
+            self._log_requests.append(message)
+        else:
+            return False
+        return True
+
+    def finish(self, last: pb.ControlMessage | None) -> None:
+        """Drop everything unsent; only `last`, when given, is still written."""
+        if self.finished:
+            return
+        self.finished = True
+        self._batches.clear()
+        self._log_requests.clear()
+        self._slots = {"welcome": last} if last is not None else {}
+
+    def take(self) -> pb.ControlMessage | None:
+        """The next message, numbered and with the session's epoch; None when there is nothing to write."""
+        message = self._next()
+        if message is not None:
+            self._seq += 1
+            message.seq, message.session_epoch = self._seq, self.epoch
+        return message
+
+    def _next(self) -> pb.ControlMessage | None:
+        for kind in _ORDER:
+            if kind in self._slots:
+                return self._slots.pop(kind)
+        for queue in (self._batches, self._log_requests):
+            if queue:
+                return queue.popleft()
+        return None

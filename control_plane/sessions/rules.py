@@ -1,0 +1,32 @@
+"""The figures of the stream; docs/protocol.md explains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1")
+DELTA = "desired.delta/1"
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_REPORTED = 2000
+"""Instances and names in one message of a node."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    hello_within: timedelta = timedelta(seconds=5)
+    ack_within: timedelta = timedelta(seconds=30)
+    bookmark_every: timedelta = timedelta(seconds=60)
+    full_report_every: timedelta = timedelta(seconds=10)
+    """Least time between two requests for a full report, and how long the first one is waited for."""
+    refused_hold: timedelta = timedelta(seconds=10)
+    """A set of nothing but resources that the node just refused waits this long."""
+    close_within: timedelta = timedelta(seconds=1)
+    """A stream that was told to end and does not, because its peer never reads, is cut after this."""
+    retry_after: timedelta = timedelta(seconds=5)
+    max_unacked_batches: int = 2
+    max_batch_resources: int = 256
+    max_batch_bytes: int = 512 * 1024

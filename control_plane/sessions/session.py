@@ -1,0 +1,287 @@
+"""One node's stream from the control plane's side. No clock and no socket: messages and times go in, steps come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from arw.v1 import session_pb2 as pb
+from control_plane.domain.errors import NodeMismatch, ProtocolUnsupported, ProtocolViolation, Unavailable
+from control_plane.domain.ids import NodeId, RuntimeId, resource_name
+from control_plane.messages.instances import instance_from_proto, instance_ids
+from control_plane.messages.problems import problem_from_proto, refusal_to_proto
+from control_plane.messages.times import duration_to_proto
+from control_plane.sessions.desired_feed import DesiredFeed, DesiredPage, Held, Wanted
+from control_plane.sessions.full_report import FullReport
+from control_plane.sessions.rules import (
+    CAPABILITIES,
+    DELTA,
+    MAX_MESSAGE_BYTES,
+    MAX_REPORTED,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    SessionRules,
+)
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from wire.refusal import Refusal
+
+MAX_REVISION = 2**63 - 1
+MAX_WORD = 200
+_UPDATE = "Update the node agent; if it is current, report this as a defect."
+# After these the node tries again by itself; after any other refusal a person has to act.
+_RETRIED = frozenset(
+    {"SESSION_SUPERSEDED", "DRAINING", "UNAVAILABLE", "STORAGE_UNAVAILABLE", "RATE_LIMITED", "PROTOCOL_VIOLATION"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What Welcome says beside the epoch."""
+
+    history_id: str
+    replicas: tuple[pb.Replica, ...]
+    parked_connections: int
+
+
+class Stage(Enum):
+    WAITING_FOR_HELLO = auto()
+    ADMITTING = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class ServerSession:
+    """`pace` tells the time until the node's next heartbeat."""
+
+    def __init__(self, node: NodeId, rules: SessionRules, opened_at: datetime, pace: Callable[[], timedelta]) -> None:
+        self.node = node
+        self.epoch = 0
+        self.stage = Stage.WAITING_FOR_HELLO
+        self.hello = pb.Hello()
+        self._rules = rules
+        self._opened_at = opened_at
+        self._pace = pace
+        self._received = 0
+        self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
+        self._loading = self._changed = False
+        self._full = FullReport(rules.full_report_every)
+        self._rejected: dict[str, int] = {}
+
+    def received(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
+        """What follows from a message of the node."""
+        return self._guarded(lambda: self._take(message, now))
+
+    def admitted(self, epoch: int, terms: Terms, now: datetime) -> list[Step]:
+        """The session is open: welcome the node and start reading its desired state."""
+        self.epoch, self.stage = epoch, Stage.OPEN
+        self._full.expected(now)
+        return [Say(pb.ControlMessage(welcome=self._welcome(terms))), *self.changed()]
+
+    @property
+    def close_within(self) -> timedelta:
+        return self._rules.close_within
+
+    def wanted(self) -> Wanted:
+        return self._feed.wanted()
+
+    def changed(self) -> list[Step]:
+        """Desired state of this node may have changed."""
+        if self.stage is not Stage.OPEN:
+            return []
+        if self._loading:
+            self._changed = True
+            return []
+        self._loading = True
+        return [Load()]
+
+    def loaded(self, page: DesiredPage, now: datetime) -> list[Step]:
+        if self.stage is not Stage.OPEN:
+            return []
+        self._loading = False
+        return self._guarded(lambda: self._fed(page, now))
+
+    def tick(self, now: datetime) -> list[Step]:
+        """Do what is due by time; call it every second or so."""
+        if self.stage is Stage.OPEN:
+            return self._tick_open(now)
+        if self.stage is Stage.WAITING_FOR_HELLO and now - self._opened_at >= self._rules.hello_within:
+            return self.refuse(ProtocolViolation("The stream was opened without a Hello.", _UPDATE))
+        return []
+
+    def drain(self, within: timedelta) -> list[Step]:
+        if self.stage is not Stage.OPEN:
+            return []
+        notice = pb.DrainNotice(reconnect_within=duration_to_proto(within))
+        return [Say(pb.ControlMessage(drain_notice=notice))]
+
+    def refuse(self, refusal: Refusal) -> list[Step]:
+        if self.stage is Stage.CLOSED:
+            return []
+        self.stage = Stage.CLOSED
+        retry_after = self._rules.retry_after if refusal.reason in _RETRIED else None
+        return [Close(refusal, retry_after)]
+
+    def _guarded(self, act: Callable[[], list[Step]]) -> list[Step]:
+        if self.stage is Stage.CLOSED:
+            return []
+        try:
+            return act()
+        except Refusal as refusal:
+            return self.refuse(refusal)
+
+    def _take(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
+        self._received += 1
+        if message.seq != self._received:
+            raise _violation(f"Message {message.seq} arrived where {self._received} was due.")
+        if self.stage is Stage.WAITING_FOR_HELLO:
+            return self._greeted(message)
+        if self.stage is not Stage.OPEN or message.session_epoch != self.epoch:
+            raise _violation(f"A message of session {message.session_epoch} arrived in session {self.epoch}.")
+        return self._handle(message, now)
+
+    def _handle(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
+        match message.WhichOneof("body"):
+            case "heartbeat":
+                return self._heartbeat(message.seq, message.heartbeat, now)
+            case "desired_ack":
+                return self._acked(message.desired_ack, now)
+            case "observed_report":
+                return self._observed(message.observed_report, now)
+            case "goodbye":
+                self.stage = Stage.CLOSED
+                return [Close(None, for_good=message.goodbye.kind == pb.GOODBYE_KIND_SHUTDOWN)]
+            case "hello":
+                raise _violation("The node said Hello twice.")
+            case _:
+                # A body of a newer agent.
+                return []
+
+    def _greeted(self, message: pb.AgentMessage) -> list[Step]:
+        hello = message.hello
+        if message.WhichOneof("body") != "hello" or message.session_epoch:
+            raise _violation("The first message of the stream is no Hello.")
+        if hello.node != resource_name("nodes", self.node):
+            raise NodeMismatch("The Hello names another node than the certificate.", "Join this machine again.")
+        if not (hello.process_id and hello.installation_id) or any(len(word) > MAX_WORD for word in _words(hello)):
+            raise _violation("The Hello lacks an id, or an id in it is too long.")
+        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
+            raise _unsupported(hello)
+        self.hello, self.stage = hello, Stage.ADMITTING
+        held = Held(hello.history_id, min(hello.desired_revision, MAX_REVISION), hello.desired_digest)
+        self._feed = DesiredFeed(self._rules, held, delta=DELTA in hello.capabilities)
+        return [Admit(hello)]
+
+    def _welcome(self, terms: Terms) -> pb.Welcome:
+        return pb.Welcome(
+            session_epoch=self.epoch,
+            history_id=terms.history_id,
+            protocol=min(self.hello.protocol_max, PROTOCOL_MAX),
+            capabilities=[name for name in CAPABILITIES if name in self.hello.capabilities],
+            heartbeat_period=duration_to_proto(self._pace()),
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_unacked_batches=self._rules.max_unacked_batches,
+            replicas=terms.replicas,
+            parked_connections=terms.parked_connections,
+        )
+
+    def _fed(self, page: DesiredPage, now: datetime) -> list[Step]:
+        self._feed.page(page)
+        steps = self._batches(now)
+        again = self._changed or self._feed.wanted().whole
+        self._changed = False
+        return [*steps, *(self.changed() if again else ())]
+
+    def _batches(self, now: datetime) -> list[Step]:
+        return [Say(pb.ControlMessage(desired_batch=batch)) for batch in self._feed.take(now)]
+
+    def _heartbeat(self, seq: int, heartbeat: pb.Heartbeat, now: datetime) -> list[Step]:
+        ack = pb.HeartbeatAck(heartbeat_seq=seq, next_period=duration_to_proto(self._pace()))
+        self._full.told(heartbeat.observed_seq)
+        return [
+            Contact(min(heartbeat.desired_revision, MAX_REVISION)),
+            Say(pb.ControlMessage(heartbeat_ack=ack)),
+            *self._ask_full(now),
+        ]
+
+    def _acked(self, ack: pb.DesiredAck, now: datetime) -> list[Step]:
+        if len(ack.problems) > MAX_REPORTED:
+            raise _violation("A message names too many resources.")
+        steps: list[Step] = [Contact(min(ack.desired_revision, MAX_REVISION))]
+        if not self._feed.acked(ack, now):
+            steps.append(Note("desired_digest_mismatch", {"revision": str(ack.desired_revision)}))
+        for problem in ack.problems:
+            steps += self._refused(problem)
+        return steps + self._batches(now)
+
+    def _refused(self, report: pb.ResourceProblem) -> list[Step]:
+        if self._rejected.get(report.name) == report.generation:
+            return []
+        problem = problem_from_proto(report.problem)
+        fields = {"resource": report.name[:MAX_WORD], "reason": problem.reason, "text": problem.text}
+        note = Note("desired_refused", fields)
+        if self._feed.generation(report.name) != report.generation:
+            return [note]
+        self._rejected[report.name] = report.generation
+        return [note, Reject(instance_ids(report.name)[1], report.generation, problem)]
+
+    def _observed(self, report: pb.ObservedReport, now: datetime) -> list[Step]:
+        if len(report.instances) + len(report.gone) > MAX_REPORTED:
+            raise _violation("A message names too many resources.")
+        if not self._full.accepts(report.observed_seq, full=report.full):
+            return self._ask_full(now)
+        instances = tuple(instance_from_proto(instance, now) for instance in report.instances)
+        gone = tuple(instance_ids(name) for name in report.gone)
+        if any(node != self.node for node in (*(item.node for item in instances), *(node for node, _ in gone))):
+            raise NodeMismatch("The node reports instances of another node.", _UPDATE)
+        return [Observe(instances, tuple(RuntimeId(runtime) for _, runtime in gone), report.full)]
+
+    def _ask_full(self, now: datetime) -> list[Step]:
+        reason = self._full.due(now)
+        return [Say(pb.ControlMessage(report_full_state=pb.ReportFullState(reason=reason)))] if reason else []
+
+    def _tick_open(self, now: datetime) -> list[Step]:
+        if self._feed.overdue(now):
+            late = Unavailable("The node left a batch of desired state unacknowledged.", "See the node agent's log.")
+            return self.refuse(late)
+        steps = [*self._ask_full(now), *self._batches(now)]
+        if self._feed.bookmark_due(now):
+            self._feed.announce()
+            steps += self.changed()
+        return steps
+
+
+def refusal_message(close: Close) -> pb.ControlMessage | None:
+    """The last message of a stream that ends by a refusal."""
+    if close.refusal is None:
+        return None
+    problem = refusal_to_proto(close.refusal)
+    return pb.ControlMessage(refusal=pb.Refusal(problem=problem, retry_after=duration_to_proto(close.retry_after)))
+
+
+def _violation(text: str) -> ProtocolViolation:
+    return ProtocolViolation(text, _UPDATE)
+
+
+def _unsupported(hello: pb.Hello) -> ProtocolUnsupported:
+    older = hello.protocol_max < PROTOCOL_MIN
+    return ProtocolUnsupported(
+        f"The agent speaks protocol {hello.protocol_min} to {hello.protocol_max}, "
+        f"the control plane {PROTOCOL_MIN} to {PROTOCOL_MAX}.",
+        "Update the node agent." if older else "Update the control plane.",
+        agent=f"{hello.protocol_min}-{hello.protocol_max}",
+        control_plane=f"{PROTOCOL_MIN}-{PROTOCOL_MAX}",
+    )
+
+
+def _words(hello: pb.Hello) -> tuple[str, ...]:
+    return (
+        hello.process_id,
+        hello.installation_id,
+        hello.boot_id,
+        hello.machine_id_hash,
+        hello.agent_version,
+        hello.history_id,
+        *hello.capabilities[:MAX_WORD],
+    )

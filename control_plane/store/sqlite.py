@@ -1,0 +1,262 @@
+"""The store in one SQLite file: everything that is SQLite's own is here."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from control_plane.domain.errors import StorageUnavailable
+from control_plane.store import schema
+from control_plane.store.retention import PRUNED_AT_ONCE
+from control_plane.store.session import Session
+from control_plane.store.statements import Statements
+from control_plane.store.transaction import SqlTransaction
+from control_plane.store.writer import Writer
+from control_plane.use_cases.ports import Clock, Transaction
+
+T = TypeVar("T")
+
+READERS = 4
+BUSY_TIMEOUT = timedelta(seconds=5)
+_WAL_KEPT_BYTES = 64 * 1024 * 1024
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    f"journal_size_limit = {_WAL_KEPT_BYTES}",
+)
+
+# Primary result code -> what happened, what to do next.
+_FAULTS: Mapping[int, tuple[str, str]] = {
+    sqlite3.SQLITE_FULL: (
+        "The disk that holds the database is full.",
+        "Free some space on it. Reading goes on meanwhile, and writing resumes by itself.",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "The database cannot be written.",
+        "Give the user who runs the control plane write access to the database file and its folder.",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        "The disk that holds the database failed to read or write.",
+        "Look for disk errors and quotas in the system's log, then repeat the request.",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "The database is damaged.",
+        "Stop the control plane, put the database file aside, and restore a backup.",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "The database file is no SQLite database.",
+        "Stop the control plane, put the file aside, and restore a backup.",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "Another process holds the database.",
+        "End the other process that has the database open, then repeat the request.",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "The database cannot be opened.",
+        "Check that its folder exists and that the user who runs the control plane may write there.",
+    ),
+    sqlite3.SQLITE_NOMEM: (
+        "There was no memory left for the database.",
+        "End something else on this machine, then repeat the request.",
+    ),
+}
+_FAULTS = {
+    **_FAULTS,
+    sqlite3.SQLITE_LOCKED: _FAULTS[sqlite3.SQLITE_BUSY],
+    sqlite3.SQLITE_PERM: _FAULTS[sqlite3.SQLITE_CANTOPEN],
+}
+
+
+class SqliteStore:
+    """Fills the ports Store and Upkeep. One process at a time; who that is, others decide with a lock file."""
+
+    def __init__(self, writing: sa.Engine, reading: sa.Engine, clock: Clock) -> None:
+        self._writing_engine = writing
+        self._reading = reading
+        self._clock = clock
+        self._statements = Statements(sqlite.dialect(paramstyle="named"), sqlite.insert)
+        self._writing = _Writing(writing.raw_connection(), self._statements, clock)
+        self._writer = Writer(self._writing)
+        self._threads = ThreadPoolExecutor(READERS, "store-reader")
+
+    @classmethod
+    async def open(cls, path: Path, clock: Clock, busy_timeout: timedelta = BUSY_TIMEOUT) -> Self:
+        """Check, migrate and open the file at `path`, making it when missing.
+
+        StorageUnavailable when it is damaged, locked, not ours to write, or from a newer version.
+        """
+        with _refusals():
+            await asyncio.to_thread(_touch, path)
+            engines = await asyncio.to_thread(_opened, path, busy_timeout)
+            store = cls(*engines, clock)
+        store._writer.start()
+        return store
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        return await self._writer.write(change)
+
+    async def read(self, query: Callable[[Transaction], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+
+    def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        return self._writer.on_change(listener)
+
+    async def compact(self, keep_revisions: int) -> int:
+        return await self._writer.write(lambda transaction: transaction.compact(keep_revisions))
+
+    async def prune(self, now: datetime) -> int:
+        total = pruned = await self._writer.write(lambda transaction: transaction.prune(now))
+        while pruned == PRUNED_AT_ONCE:
+            pruned = await self._writer.write(lambda transaction: transaction.prune(now))
+            total += pruned
+        return total
+
+    async def close(self) -> None:
+        """End after the changes that wait are committed."""
+        await self._writer.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._dispose)
+
+    def _dispose(self) -> None:
+        # The last connection to close folds the write-ahead log into the file.
+        self._reading.dispose()
+        self._writing.close()
+        self._writing_engine.dispose()
+
+    def _read(self, query: Callable[[Transaction], T]) -> T:
+        # Giving the connection back to its pool ends the snapshot.
+        with _refusals(), closing(self._reading.raw_connection()) as connection, _no_writes():
+            cursor = connection.cursor()
+            cursor.execute("BEGIN")
+            return query(SqlTransaction(Session(cursor, self._statements), self._clock))
+
+
+class _Writing:
+    """The writing connection, for the writer's thread alone."""
+
+    error = sqlite3.Error
+
+    def __init__(self, connection: sa.PoolProxiedConnection, statements: Statements, clock: Clock) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._transaction = SqlTransaction(Session(self._cursor, statements), clock)
+
+    def begin(self) -> None:
+        self._cursor.execute("BEGIN IMMEDIATE")
+
+    def revision(self) -> int:
+        self._transaction.restart()
+        return self._transaction.revision()
+
+    def savepoint(self) -> SqlTransaction:
+        self._cursor.execute("SAVEPOINT change")
+        self._transaction.restart()
+        return self._transaction
+
+    def release(self) -> None:
+        self._cursor.execute("RELEASE change")
+
+    def undo(self) -> None:
+        self._cursor.execute("ROLLBACK TO change")
+        self._cursor.execute("RELEASE change")
+
+    def is_open(self) -> bool:
+        connection = self._connection.driver_connection
+        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
+
+    def commit(self) -> None:
+        self._cursor.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def refusal(self, error: BaseException) -> BaseException:
+        return _refusal(error) or error
+
+
+def _touch(path: Path) -> None:
+    # Made first, so that only its owner ever reads it; the files beside it take its mode.
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise _fault(sqlite3.SQLITE_CANTOPEN, str(error)) from error
+
+
+def _opened(path: Path, busy_timeout: timedelta) -> tuple[sa.Engine, sa.Engine]:
+    writing, reading = (_engine(path, busy_timeout, is_writer) for is_writer in (True, False))
+    with writing.connect() as connection:
+        _check(connection)
+    with writing.begin() as connection:
+        schema.bring_up_to_date(connection)
+    return writing, reading
+
+
+def _engine(path: Path, busy_timeout: timedelta, is_writer: bool) -> sa.Engine:
+    # isolation_level None: the driver begins nothing by itself.
+    url = sa.URL.create("sqlite+pysqlite", database=str(path))
+    connect = {"isolation_level": None, "timeout": busy_timeout.total_seconds()}
+    engine = sa.create_engine(url, pool_size=READERS, connect_args=connect)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        for pragma in (*_PRAGMAS, f"query_only = {'OFF' if is_writer else 'ON'}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+    return engine
+
+
+def _check(connection: sa.Connection) -> None:
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if found != "ok":
+        raise _fault(sqlite3.SQLITE_CORRUPT, str(found))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        if (refusal := _refusal(error)) is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
+def _no_writes() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY:
+            raise
+        raise RuntimeError("A read must not write.") from error
+
+
+def _refusal(error: BaseException) -> StorageUnavailable | None:
+    """None: the fault is a programmer's, not the disk's."""
+    if isinstance(error, sa.exc.DBAPIError):
+        return _refusal(error.orig) if error.orig is not None else None
+    code = getattr(error, "sqlite_errorcode", None)
+    # The low byte is the primary code.
+    return _fault(code & 0xFF, str(error)) if isinstance(code, int) and code & 0xFF in _FAULTS else None
+
+
+def _fault(code: int, cause: str) -> StorageUnavailable:
+    text, remedy = _FAULTS[code]
+    return StorageUnavailable(text, remedy, cause=cause)

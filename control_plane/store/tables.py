@@ -1,0 +1,106 @@
+"""The tables, in SQLAlchemy Core. Times are integer microseconds since 1970 UTC; documents are JSON text.
+
+A column beside `document` is there for a query, and where the document holds the same field the column is the truth.
+Ids sort by code point, so an engine that collates needs its "C" collation here.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# Only a column of type INTEGER is SQLite's own row key, which saves a second index.
+_ROW_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    sa.Column("history_id", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("compacted_revision", sa.BigInteger, nullable=False),
+    # Not a sequence: ids of a sequence become visible out of order, and a reader that follows them loses rows.
+    sa.Column("last_event_id", sa.BigInteger, nullable=False),
+)
+
+change_log = sa.Table(
+    "change_log",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("session_epoch", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+runtimes = sa.Table(
+    "runtimes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+join_tokens = sa.Table(
+    "join_tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("expire_time", sa.BigInteger, nullable=False),
+    sa.Column("use_time", sa.BigInteger),
+    sa.Column("used_by", sa.Text),
+    sa.Column("used_key_sha256", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+operators = sa.Table(
+    "operators",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+desired = sa.Table(
+    "desired",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    # NULL: a tombstone.
+    sa.Column("document", sa.Text),
+    sa.Index("desired_by_revision", "revision", "node"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", _ROW_KEY, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+
+request_log = sa.Table(
+    "request_log",
+    metadata,
+    sa.Column("method", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("request_sha256", sa.Text, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Index("request_log_by_time", "time"),
+)

@@ -1,0 +1,102 @@
+"""Transactions over SQL. The caller begins and ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.join_token import JoinToken
+from control_plane.domain.model import Model
+from control_plane.domain.node import Node
+from control_plane.domain.operator import Operator
+from control_plane.domain.runtime import Runtime
+from control_plane.store import codec, rows
+from control_plane.store.journal import SqlJournal, SqlRequestLog
+from control_plane.store.retention import node_not_found
+from control_plane.store.rows import SqlDesiredTable, SqlTable
+from control_plane.store.session import Session
+from control_plane.use_cases.ports import Change, Clock, DesiredTable, Journal, RequestLog, Table
+
+
+class SqlTransaction:
+    """One transaction after another on one session; making its parts anew each time would cost a statement's time."""
+
+    nodes: Table[NodeId, Node]
+    runtimes: Table[RuntimeId, Runtime]
+    models: Table[ModelId, Model]
+    join_tokens: Table[TokenId, JoinToken]
+    operators: Table[OperatorId, Operator]
+    desired: DesiredTable
+    journal: Journal
+    requests: RequestLog
+
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self._session = session
+        self._revision: int | None = None
+        self._journal = self.journal = SqlJournal(session, clock)
+        self._requests = self.requests = SqlRequestLog(session, clock)
+        self.nodes = SqlTable(session, rows.NODES)
+        self.runtimes = SqlTable(session, rows.RUNTIMES)
+        self.models = SqlTable(session, rows.MODELS)
+        self.join_tokens = SqlTable(session, rows.JOIN_TOKENS)
+        self.operators = SqlTable(session, rows.OPERATORS)
+        self.desired = SqlDesiredTable(session, self._take_revision)
+
+    def restart(self) -> None:
+        """Forget what the transaction before took."""
+        self._revision = None
+        self._journal.appended = False
+
+    @property
+    def is_news(self) -> bool:
+        """True when it took a revision or appended an event."""
+        return self._revision is not None or self._journal.appended
+
+    def revise(self, kind: str, name: str) -> int:
+        revision = self._take_revision()
+        self._session.run(self._session.statements.log_change, revision=revision, kind=kind, name=name)
+        return revision
+
+    def revision(self) -> int:
+        return self._meta()[1] if self._revision is None else self._revision
+
+    def compacted_revision(self) -> int:
+        return self._meta()[2]
+
+    def history_id(self) -> str:
+        return self._meta()[0]
+
+    def changes(self, after: int) -> Sequence[Change]:
+        return [Change(*record) for record in self._session.rows(self._session.statements.changes, after=after)]
+
+    def open_session(self, node: NodeId) -> int:
+        record = self._session.one(self._session.statements.open_session, node=node)
+        if record is None:
+            raise node_not_found(node)
+        return int(record[0])
+
+    def redeem(self, token: TokenId, now: datetime, node: NodeId, key_sha256: str) -> bool:
+        micros = codec.to_micros(now)
+        used = {"use_time": micros, "used_by": node, "used_key_sha256": key_sha256}
+        return self._session.run(self._session.statements.redeem, token=token, now=micros, **used) == 1
+
+    def compact(self, keep_revisions: int) -> int:
+        floor = max(self.compacted_revision(), self.revision() - keep_revisions)
+        self._session.run(self._session.statements.forget_changes, floor=floor)
+        self._session.run(self._session.statements.forget_tombstones, floor=floor)
+        self._session.run(self._session.statements.compact, compacted_revision=floor)
+        return floor
+
+    def prune(self, now: datetime) -> int:
+        self._requests.prune(now)
+        return self._journal.prune(now)
+
+    def _take_revision(self) -> int:
+        if self._revision is None:
+            ((self._revision,),) = self._session.rows(self._session.statements.revise)
+        return self._revision
+
+    def _meta(self) -> tuple[str, int, int]:
+        ((history_id, revision, compacted),) = self._session.rows(self._session.statements.meta)
+        return history_id, revision, compacted

@@ -1,0 +1,190 @@
+"""The journal's topics and what each says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.event import Event
+from control_plane.domain.ids import resource_name
+from control_plane.domain.instance import Instance, RestartBudget, Severity
+from control_plane.domain.matrix import MatrixEntry
+from control_plane.domain.model import Model
+from control_plane.domain.node import Node
+from control_plane.domain.node_view import NodeView
+from control_plane.domain.problem import Problem
+from control_plane.domain.runtime import Runtime
+
+
+def of_runtime(kind: str, runtime: str, now: datetime, **payload: Any) -> Event:
+    """An event about a runtime; payload values are JSON."""
+    return Event(kind, resource_name("runtimes", runtime), {"runtime": runtime, **payload}, time=now)
+
+
+def state_changed(instance: Instance, now: datetime, **more: Any) -> Event:
+    return of_runtime(
+        "runtime.state.changed",
+        instance.runtime,
+        now,
+        id=instance.runtime,
+        node=instance.node,
+        state=instance.state.value,
+        state_label=instance.state.label,
+        **_severity(instance.severity),
+        summary=instance.summary or f"state set to {instance.state.label}",
+        detail=list(instance.detail),
+        updated=stamp(instance.update_time or now),
+        restart_budget=_budget(instance.restart_budget),
+        reason=instance.problem.reason if instance.problem else "",
+        **more,
+    )
+
+
+def restore_requested(runtime: Runtime, now: datetime, cause: str) -> Event:
+    order = runtime.restore
+    return of_runtime(
+        "runtime.restore.requested",
+        runtime.id,
+        now,
+        restart=order.restart,
+        reset_budget=order.reset_budget,
+        preset=runtime.spec.preset,
+        cause=cause,
+    )
+
+
+def restore_completed(instance: Instance, now: datetime, error: str = "") -> Event:
+    """An empty error: it serves."""
+    ended: dict[str, Any] = {"ok": False, "error": error} if error else {"ok": True}
+    return of_runtime("runtime.restore.completed", instance.runtime, now, node=instance.node, **ended)
+
+
+def degraded(instance: Instance, now: datetime) -> Event:
+    text = instance.summary or f"state set to {instance.state.label}"
+    return of_runtime(
+        "runtime.health.degraded",
+        instance.runtime,
+        now,
+        node=instance.node,
+        summary=text,
+        detail=list(instance.detail),
+        **_severity(instance.severity),
+    )
+
+
+def accelerator_switched(instance: Instance, wanted: AcceleratorKind, now: datetime) -> Event:
+    used = instance.accelerator
+    return of_runtime(
+        "runtime.accelerator.switch",
+        instance.runtime,
+        now,
+        node=instance.node,
+        previous=wanted.value,
+        previous_label=wanted.label,
+        accelerator=used.value,
+        accelerator_label=used.label,
+    )
+
+
+def declared(runtime: Runtime, now: datetime, outcome: str) -> Event:
+    return of_runtime(
+        "runtime.declared",
+        runtime.id,
+        now,
+        outcome=outcome,
+        generation=runtime.generation,
+        auto_start=runtime.spec.auto_start,
+        source=runtime.source,
+    )
+
+
+def placed(runtime: Runtime, now: datetime, before: str) -> Event:
+    """`before`: the node it comes from; empty: none."""
+    problem = _problem(runtime.placement_problem)
+    return of_runtime("runtime.placed", runtime.id, now, node=runtime.node or "", previous_node=before, problem=problem)
+
+
+def model_changed(model: Model, now: datetime, change: str) -> Event:
+    payload = {"id": model.id, "change": change, "sha256": model.sha256, "size_bytes": model.size_bytes}
+    return Event("models.changed", resource_name("models", model.id), payload, time=now)
+
+
+def node_changed(view: NodeView, now: datetime, **more: Any) -> Event:
+    payload = {
+        "id": view.node.id,
+        "state": view.state.value,
+        "state_label": view.state.label,
+        **_severity(view.severity(now)),
+        "summary": view.summary,
+        "schedulable": view.node.schedulable,
+        "labels": dict(view.node.labels),
+        **more,
+    }
+    return Event("cluster.node.changed", resource_name("nodes", view.node.id), payload, time=now)
+
+
+def node_advertised(node: Node, now: datetime) -> Event:
+    found = node.inventory
+    payload = {
+        "id": node.id,
+        "agent_version": node.agent_version,
+        "boot_id": node.boot_id,
+        "os": found.os,
+        "arch": found.arch,
+        "cpu_cores": found.cpu_cores,
+        "memory_bytes": found.memory_bytes,
+        "accelerators": [_device(d.kind.value, d.kind.label, d.display_name, d.simulated) for d in found.accelerators],
+        "engines": [{"adapter": engine.adapter, "version": engine.version} for engine in found.engines],
+    }
+    return Event("cluster.node.advertise", resource_name("nodes", node.id), payload, time=now)
+
+
+def node_health(entry: MatrixEntry, now: datetime) -> Event:
+    status, runtime = entry.status, entry.runtime
+    payload = {
+        "target": entry.target,
+        "status": {
+            "code": status.code.value,
+            **_severity(status.severity),
+            "label": status.label,
+            "detail": list(status.detail),
+            "aria_hint": status.aria_hint,
+        },
+        "runtime": {
+            "total": runtime.total,
+            "updated": stamp(runtime.update_time),
+            "states": dict(runtime.states),
+            "alerts": list(runtime.alerts),
+            "restart_pressure": list(runtime.restart_pressure),
+        },
+    }
+    return Event("runtime.health", resource_name("nodes", entry.target), payload, time=now)
+
+
+def stamp(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def _severity(severity: Severity) -> dict[str, str]:
+    return {"severity": severity.value, "severity_label": severity.label}
+
+
+def _device(kind: str, label: str, name: str, simulated: bool) -> dict[str, Any]:
+    return {"kind": kind, "label": label, "name": name, "simulated": simulated}
+
+
+def _budget(budget: RestartBudget | None) -> dict[str, Any] | None:
+    if budget is None:
+        return None
+    return {
+        "max_restarts": budget.max_restarts,
+        "used": budget.used,
+        "remaining": budget.remaining,
+        "window_seconds": int(budget.window.total_seconds()),
+        "reset_at": stamp(budget.reset_at) if budget.reset_at else None,
+    }
+
+
+def _problem(problem: Problem | None) -> dict[str, Any] | None:
+    return {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy} if problem else None

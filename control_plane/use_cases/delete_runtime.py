@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.domain.ids import RuntimeId, instance_name
+from control_plane.use_cases import announcements
+from control_plane.use_cases.once import Request, remember, repeated, request
+from control_plane.use_cases.ports import Clock, Store, Transaction
+from control_plane.use_cases.rows import match_etag, runtime_of
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRuntime:
+    """Forget a runtime; its node stops it. NotFound, EtagMismatch."""
+
+    store: Store
+    clock: Clock
+
+    async def __call__(self, runtime: RuntimeId, *, etag: str = "", request_id: str = "") -> None:
+        asked = request("DeleteRuntime", request_id, runtime, etag)
+        await self.store.write(lambda tx: self._deleted(tx, runtime, etag, asked))
+
+    def _deleted(self, tx: Transaction, runtime: RuntimeId, etag: str, asked: Request) -> None:
+        if repeated(tx, asked) is not None:
+            return
+        row = runtime_of(tx, runtime)
+        match_etag(row.etag, etag)
+        tx.revise("runtimes", runtime)
+        if row.node is not None:
+            tx.desired.bury(row.node, instance_name(row.node, runtime))
+        tx.runtimes.delete(runtime)
+        tx.journal.append(announcements.of_runtime("runtime.deleted", runtime, self.clock.now(), node=row.node or ""))
+        remember(tx, asked)

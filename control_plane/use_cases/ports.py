@@ -1,0 +1,236 @@
+"""What use cases need from outside. Each docstring is the promise that every implementation keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from control_plane.domain.desired import DesiredRow, Placed
+from control_plane.domain.event import Event
+from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.instance import Instance
+from control_plane.domain.join_token import JoinToken
+from control_plane.domain.manifest import Manifest, ManifestForm
+from control_plane.domain.matrix import HttpFigures
+from control_plane.domain.model import Model
+from control_plane.domain.node import Liveness, Node
+from control_plane.domain.operator import Operator
+from control_plane.domain.runtime import Runtime
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+Key_contra = TypeVar("Key_contra", contravariant=True)
+
+
+class Clock(Protocol):
+    """Aware UTC time. The only clock that use cases read."""
+
+    def now(self) -> datetime: ...
+
+
+class Table(Protocol[Key_contra, Row]):
+    """Rows of one kind by id, each read and written whole."""
+
+    def get(self, key: Key_contra) -> Row | None: ...
+
+    def put(self, row: Row) -> None:
+        """Insert or replace by id."""
+
+    def delete(self, key: Key_contra) -> None:
+        """Deleting what is not there does nothing."""
+
+    def page(self, after: str, limit: int) -> Sequence[Row]:
+        """Rows with id > after, in id order, at most `limit`."""
+
+    def all(self) -> Sequence[Row]:
+        """Every row, in id order."""
+
+
+class DesiredTable(Protocol):
+    """Desired state by node, with tombstones until compaction."""
+
+    def put(self, node: NodeId, name: str, generation: int, content: Placed) -> None:
+        """Write the resource at this transaction's revision."""
+
+    def bury(self, node: NodeId, name: str) -> None:
+        """Replace the resource by a tombstone at this transaction's revision."""
+
+    def since(self, node: NodeId, revision: int) -> Sequence[DesiredRow]:
+        """Rows and tombstones with a higher revision, in revision order, then name."""
+
+    def live(self, node: NodeId) -> Sequence[DesiredRow]:
+        """Rows that are no tombstones, in name order."""
+
+    def changed_nodes(self, revision: int) -> Sequence[NodeId]:
+        """Nodes that have a row or tombstone with a higher revision, each once."""
+
+
+class Journal(Protocol):
+    """Append-only events with growing ids."""
+
+    def append(self, event: Event) -> None: ...
+
+    def after(self, event_id: int, prefixes: Sequence[str], limit: int) -> Sequence[Event]:
+        """Events with a higher id whose kind starts with a prefix (none: all), oldest first."""
+
+    def newest(self, prefixes: Sequence[str], limit: int) -> Sequence[Event]:
+        """The newest such events, oldest first."""
+
+    def last_id(self) -> int: ...
+
+
+class RequestLog(Protocol):
+    """Answers remembered by (method, request id) for an hour, so that a repeated call is no second change."""
+
+    def remembered(self, method: str, request_id: str, request_sha256: str) -> bytes | None:
+        """The stored answer; RequestIdReused when the id was used with another request."""
+
+    def remember(self, method: str, request_id: str, request_sha256: str, answer: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row of the change log: this kind and name changed at this revision."""
+
+    revision: int
+    kind: str
+    name: str
+
+
+class Transaction(Protocol):
+    """One atomic change. Everything in it becomes durable together, or nothing does."""
+
+    nodes: Table[NodeId, Node]
+    runtimes: Table[RuntimeId, Runtime]
+    models: Table[ModelId, Model]
+    join_tokens: Table[TokenId, JoinToken]
+    operators: Table[OperatorId, Operator]
+    desired: DesiredTable
+    journal: Journal
+    requests: RequestLog
+
+    def revise(self, kind: str, name: str) -> int:
+        """Take this transaction's revision (one a transaction) and log that `kind` `name` changed in it."""
+
+    def revision(self) -> int:
+        """The newest revision, this transaction's own included."""
+
+    def compacted_revision(self) -> int:
+        """History at or before this is gone; an older reader needs a snapshot."""
+
+    def history_id(self) -> str: ...
+
+    def changes(self, after: int) -> Sequence[Change]:
+        """What `revise` logged at revisions > after, in revision order; complete when after >= compacted_revision."""
+
+    def open_session(self, node: NodeId) -> int:
+        """The node's next session epoch, stored on its row."""
+
+    def redeem(self, token: TokenId, now: datetime, node: NodeId, key_sha256: str) -> bool:
+        """Mark an unused, unexpired token used, in one statement; False when another was first or it is over."""
+
+
+class Store(Protocol):
+    """Durable state with one writer. `write` returns after the change is on disk."""
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        """Run `change` in a transaction; its exception rolls its own part back, and no other.
+
+        StorageUnavailable on a full or broken disk.
+        """
+
+    async def read(self, query: Callable[[Transaction], T]) -> T:
+        """Run `query` on one consistent snapshot; it must not write."""
+
+    def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call `listener(revision)` on the loop after each commit that took a revision or appended an event.
+
+        Returns how to stop.
+        """
+
+
+class Upkeep(Protocol):
+    """What a store needs done now and then."""
+
+    async def compact(self, keep_revisions: int) -> int:
+        """Forget changes and tombstones older than the newest `keep_revisions`; returns the compacted revision."""
+
+    async def prune(self, now: datetime) -> int:
+        """Forget events beyond 30 days or a million and answers beyond an hour; returns how many events."""
+
+
+class Fleet(Protocol):
+    """What is known in memory: who is connected, and what each node last reported."""
+
+    def liveness(self, node: NodeId) -> Liveness: ...
+
+    def online(self) -> Iterable[NodeId]: ...
+
+    def instance(self, node: NodeId, runtime: RuntimeId) -> Instance | None:
+        """What the node last reported, or None; on an offline node its state reads unknown."""
+
+    def instances(self, node: NodeId | None = None) -> Sequence[Instance]:
+        """Everything reported, or what one node reported; states as `instance` gives them."""
+
+    def record(self, instance: Instance) -> Instance | None:
+        """Keep a report and return the one it replaces."""
+
+    def forget(self, node: NodeId, runtime: RuntimeId) -> None: ...
+
+    def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
+        """Call `listener(node, runtime)` on the loop whenever what is known of an instance changed.
+
+        That is: a report that differs, a forgotten instance, and each instance of a node that came or went.
+        Returns how to stop.
+        """
+
+
+class CertificateAuthority(Protocol):
+    """Signs keys. Ignores every name in a request and writes its own."""
+
+    trust_domain: str
+
+    def key_of(self, csr_der: bytes) -> str:
+        """SHA-256 of the request's public key (SPKI), lower-case hex; InvalidArgument as issue_node."""
+
+    def issue_node(self, csr_der: bytes, node: NodeId) -> IssuedCertificate:
+        """InvalidArgument when the request is malformed or badly signed."""
+
+    def trust_bundle(self) -> tuple[bytes, ...]:
+        """DER of every CA to trust."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    chain: tuple[bytes, ...]
+    """DER, leaf first."""
+    serial: str
+    """Lower-case hex."""
+    expire_time: datetime
+    public_key_sha256: str
+
+
+class Randomness(Protocol):
+    """Where secrets and unique ids come from. Safe to call on any thread."""
+
+    def uid(self) -> str:
+        """A fresh UUID4."""
+
+    def secret(self, length: int) -> bytes:
+        """`length` bytes that nobody can guess."""
+
+
+class ManifestReader(Protocol):
+    """Reads what an operator wrote."""
+
+    def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
+        """ManifestInvalid names every problem found, each with its key and line."""
+
+
+class Traffic(Protocol):
+    """What the gateway measured lately."""
+
+    def window(self, node: NodeId) -> HttpFigures | None:
+        """Requests that this node answered in the last minutes; None when nothing measures it."""

@@ -1,0 +1,73 @@
+"""Reading and writing whole rows, with the refusals and the bookkeeping that every change needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from control_plane.domain import etag
+from control_plane.domain.desired import Placed
+from control_plane.domain.errors import EtagMismatch, NotFound
+from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, instance_name
+from control_plane.domain.join_token import JoinToken
+from control_plane.domain.model import Model
+from control_plane.domain.node import Node
+from control_plane.domain.runtime import Runtime
+from control_plane.use_cases.ports import Transaction
+
+
+def runtime_of(tx: Transaction, runtime: RuntimeId) -> Runtime:
+    row = tx.runtimes.get(runtime)
+    if row is None:
+        raise NotFound(f"There is no runtime {runtime}.", "List the runtimes to see which there are.", runtime=runtime)
+    return row
+
+
+def model_of(tx: Transaction, model: ModelId) -> Model:
+    row = tx.models.get(model)
+    if row is None:
+        raise NotFound(f"Model {model} is not registered.", "Register it: `arwctl model add FILE`.", model=model)
+    return row
+
+
+def node_of(tx: Transaction, node: NodeId) -> Node:
+    row = tx.nodes.get(node)
+    if row is None:
+        raise NotFound(f"There is no node {node}.", "List the nodes to see which there are.", node=node)
+    return row
+
+
+def token_of(tx: Transaction, token: TokenId) -> JoinToken:
+    row = tx.join_tokens.get(token)
+    if row is None:
+        raise NotFound(f"There is no join token {token}.", "List the tokens to see which there are.", token=token)
+    return row
+
+
+def match_etag(current: str, given: str) -> None:
+    """An empty etag matches everything."""
+    if given and given != current:
+        raise EtagMismatch("It was changed since you read it.", "Read it again and repeat the change.", etag=current)
+
+
+def save_runtime(tx: Transaction, runtime: Runtime, now: datetime) -> Runtime:
+    """Write a changed runtime at this transaction's revision, and what its node must make of it."""
+    runtime = replace(runtime, revision=tx.revise("runtimes", runtime.id), update_time=now)
+    runtime = replace(runtime, etag=etag.of_runtime(runtime))
+    tx.runtimes.put(runtime)
+    publish(tx, runtime)
+    return runtime
+
+
+def publish(tx: Transaction, runtime: Runtime) -> None:
+    if runtime.node is not None:
+        content = Placed(runtime, model_of(tx, runtime.spec.model))
+        tx.desired.put(runtime.node, instance_name(runtime.node, runtime.id), runtime.generation, content)
+
+
+def save_node(tx: Transaction, node: Node) -> Node:
+    """Write a node after a change of intent."""
+    tx.revise("nodes", node.id)
+    node = replace(node, etag=etag.of_node(node))
+    tx.nodes.put(node)
+    return node

@@ -1,0 +1,141 @@
+"""A node's state directory with the real supervisor, shim and adapter, and an engine to order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from node_agent.disk.database import Database
+from node_agent.disk.digests import DiskDigests
+from node_agent.domain.spec import InstanceSpec
+from node_agent.domain.status import InstanceState, InstanceStatus
+from node_agent.domain.timers import TEST, Timers
+from node_agent.runtimes import assembly
+from node_agent.runtimes.directory import InstanceDirectory
+from node_agent.runtimes.engines import LLAMA_CPP, candidate
+from node_agent.runtimes.process import start_ticks
+from node_agent.runtimes.shutdown import stop_everything
+from node_agent.runtimes.supervisor import LocalSupervisor
+from node_agent.runtimes.trust import trust
+from tests.fakes import fake_runtime
+from tests.fakes.instance_specs import NAME, model_at, spec
+
+PATIENCE_S = 20
+TIMERS = replace(
+    TEST,
+    stop_grace=timedelta(seconds=0.5),
+    start_base=timedelta(seconds=5),
+    probe_period=timedelta(seconds=0.2),
+    probe_timeout=timedelta(seconds=0.5),
+)
+
+
+class LocalNode:
+    def __init__(self, path: Path, model: Path) -> None:
+        self.path = path / "state"
+        self.path.mkdir(mode=0o700)
+        self.behaviour = path / "behaviour.json"
+        self.binary = path / "llama-server"
+        self.model = model_at(model)
+        self.database = Database(self.path / "agent.db")
+        self.digests = DiskDigests(self.database)
+        self.home = InstanceDirectory.of(self.path / "instances", NAME)
+        self.history: list[InstanceStatus] = []
+
+    async def make_engine(self, **behaviour: Any) -> None:
+        """Trust the fake runtime, behaving like this."""
+        self.behave(**behaviour)
+        fake = fake_runtime.__file__
+        self.binary.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} --behaviour {self.behaviour} "$@"\n')
+        self.binary.chmod(0o700)
+        await self.trust(self.binary)
+
+    async def trust(self, path: Path) -> None:
+        listed = assembly.trust_list(self.path, self.digests)
+        await trust(listed, assembly.adapters()[LLAMA_CPP], candidate(path))
+
+    def behave(self, **behaviour: Any) -> None:
+        self.behaviour.write_text(json.dumps(behaviour))
+
+    def spec(self, **changes: Any) -> InstanceSpec:
+        return spec(**{"model": self.model, **changes})
+
+    @property
+    def starts(self) -> list[int]:
+        file = self.behaviour.with_suffix(".starts")
+        return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+
+    @asynccontextmanager
+    async def agent(self, *specs: InstanceSpec, timers: Timers = TIMERS) -> AsyncIterator[LocalSupervisor]:
+        """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's."""
+        supervisor = assembly.supervisor(self.path, self.digests, timers)
+        supervisor.on_status(self.history.append)
+        supervisor.desire(specs)
+        task = asyncio.create_task(supervisor.run())
+        try:
+            yield supervisor
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def clean_up(self) -> None:
+        for pid in self.starts:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        await stop_everything(self.path / "instances", timedelta(seconds=0.2))
+        self.database.close()
+
+
+async def until(supervisor: LocalSupervisor, wanted: Callable[[InstanceStatus], bool]) -> InstanceStatus:
+    """The first status of its only instance that is as wanted."""
+    seen = asyncio.Event()
+    supervisor.on_status(lambda _: seen.set())
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            seen.clear()
+            found = [status for status in supervisor.statuses() if wanted(status)]
+            if found:
+                return found[0]
+            await seen.wait()
+
+
+async def until_ready(supervisor: LocalSupervisor) -> InstanceStatus:
+    return await until(supervisor, lambda status: status.state is InstanceState.READY)
+
+
+async def until_state(supervisor: LocalSupervisor, state: InstanceState) -> InstanceStatus:
+    return await until(supervisor, lambda status: status.state is state)
+
+
+async def until_gone(pid: int) -> None:
+    await _polled(lambda: start_ticks(pid) is None)
+
+
+async def until_started(node: LocalNode, times: int) -> None:
+    await _polled(lambda: len(node.starts) >= times)
+
+
+async def _polled(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - other processes set no event
+            await asyncio.sleep(0.01)
+
+
+def engine_pid(status: InstanceStatus) -> int:
+    assert status.process is not None
+    return status.process.engine_pid
+
+
+def shim_pid(status: InstanceStatus) -> int:
+    assert status.process is not None
+    return status.process.shim_pid

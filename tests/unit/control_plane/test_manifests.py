@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.errors import ManifestInvalid
+from control_plane.domain.manifest import Manifest, ManifestForm, ManifestModel
+from control_plane.domain.runtime import EngineSettings, MissingAccelerator, Modality, RestartPolicy
+from control_plane.manifests.positions import json_lines, line_of, toml_lines
+from control_plane.manifests.reader import ACCELERATORS, Reader
+
+WHOLE = """\
+version = 1
+
+[[models]]
+id = "tiny"
+path = "/models/tiny.gguf"
+
+[[runtimes]]
+id = "llama.cpp-preview/linux-x86_64-cpu"
+adapter = "llama.cpp"
+name = "Chat"
+model = "tiny"
+profile = "balanced"
+modalities = ["text", "vision"]
+accelerator = "cuda"
+on_missing_accelerator = "fail"
+auto_start = true
+preset = "quick"
+tags = { tier = "a", "x.y" = "b" }
+[runtimes.settings]
+context_length = 4096
+slots = 2
+threads = 4
+gpu_layers = 0
+batch_size = 512
+embeddings = true
+pooling = "mean"
+warm_up = false
+[runtimes.restart]
+max_restarts = 5
+window_seconds = 60
+[runtimes.node_selector]
+site = "berlin"
+"""
+
+SMALL = 'version = 1\n[[runtimes]]\nid = "a"\nadapter = "llama.cpp"\nmodel = "tiny"\n'
+
+
+def read(text: str | bytes, form: ManifestForm = ManifestForm.TOML) -> Manifest:
+    return Reader().read(text.encode() if isinstance(text, str) else text, form, "m.toml")
+
+
+def faults(text: str | bytes, form: ManifestForm = ManifestForm.TOML) -> list[str]:
+    with pytest.raises(ManifestInvalid) as caught:
+        read(text, form)
+    said = caught.value
+    assert said.text.startswith("m.toml is refused: ")
+    assert said.remedy
+    return [said.metadata[f"fault_{number}"] for number in range(1, int(said.metadata["faults"]) + 1)]
+
+
+def test_every_key_is_read() -> None:
+    manifest = read(WHOLE)
+    assert manifest.models == (ManifestModel(id="tiny", path="/models/tiny.gguf"),)  # type: ignore[arg-type]
+    (entry,) = manifest.runtimes
+    assert entry.id == "llama.cpp-preview/linux-x86_64-cpu"
+    assert entry.line == 7
+    spec = entry.spec
+    assert (spec.adapter, spec.display_name, spec.model, spec.profile) == ("llama.cpp", "Chat", "tiny", "balanced")
+    assert spec.modalities == (Modality.TEXT, Modality.VISION)
+    assert spec.accelerator is AcceleratorKind.GPU_CUDA
+    assert spec.on_missing_accelerator is MissingAccelerator.FAIL
+    assert spec.auto_start
+    assert spec.preset == "quick"
+    assert spec.tags == {"tier": "a", "x.y": "b"}
+    assert spec.settings == EngineSettings(4096, 2, 4, 0, 512, True, "mean", False)
+    assert spec.restart == RestartPolicy(5, timedelta(seconds=60))
+    assert spec.node_selector == {"site": "berlin"}
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    spec = read(SMALL).runtimes[0].spec
+    assert spec.settings == EngineSettings()
+    assert spec.restart == RestartPolicy()
+    assert spec.modalities == (Modality.TEXT,)
+    assert spec.accelerator is AcceleratorKind.UNSPECIFIED
+    assert spec.on_missing_accelerator is MissingAccelerator.DEGRADE
+    assert not spec.auto_start
+
+
+def test_json_says_the_same_as_toml() -> None:
+    import tomllib
+
+    from_json = read(json.dumps(tomllib.loads(WHOLE)), ManifestForm.JSON)
+    assert from_json.runtimes[0].spec == read(WHOLE).runtimes[0].spec
+
+
+@pytest.mark.parametrize("word", sorted(ACCELERATORS))
+def test_every_accelerator_slug_and_alias_is_known(word: str) -> None:
+    spec = read(SMALL + f'accelerator = "{word}"\n').runtimes[0].spec
+    assert word in spec.accelerator.value or word == "npu"
+
+
+@pytest.mark.parametrize("name", ["tiny/q4", "models/tiny__q4"])
+def test_a_model_is_named_by_its_id_or_its_resource_name(name: str) -> None:
+    assert read(SMALL.replace('"tiny"', f'"{name}"')).runtimes[0].spec.model == "tiny/q4"
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("slot = 2", "line 6: runtimes[0].slot: is not known"),
+        ('modell = "a"', "line 6: runtimes[0].modell: is not known; did you mean 'model'?"),
+        ("auto_start = 1", "line 6: runtimes[0].auto_start: must be bool, not int"),
+        ("[runtimes.settings]\nslots = '2'", "line 7: runtimes[0].settings.slots: must be int, not text"),
+        ("[runtimes.settings]\nslots = 0", "line 7: runtimes[0].settings.slots: must be int >= 1"),
+        ("settings.slots = true", "line 6: runtimes[0].settings.slots: must be int, not bool"),
+        (
+            "[runtimes.settings]\n\n\nslotz = 2",
+            "line 9: runtimes[0].settings.slotz: is not known; did you mean 'slots'?",
+        ),
+        ("settings = 3", "line 6: runtimes[0].settings: must be a table, not a number"),
+        ('modalities = ["text", "smell"]', "line 6: runtimes[0].modalities: does not know 'smell' (at [1])"),
+        ("modalities = []", "line 6: runtimes[0].modalities: must be a list of length >= 1"),
+        ('modalities = ["text", "text"]', "line 6: runtimes[0].modalities: names a modality twice"),
+        ('on_missing_accelerator = "pray"', "line 6: runtimes[0].on_missing_accelerator: does not know 'pray'"),
+        ("tags = { a = 1 }", "line 6: runtimes[0].tags: must be text, not int (at [...])"),
+        ('[runtimes.settings]\npooling = "mean"', "line 7: runtimes[0].settings.pooling: needs embeddings = true"),
+        ("[runtimes.restart]\nmax_restarts = -1", "line 7: runtimes[0].restart.max_restarts: must be int >= 0"),
+        ('[runtimes.node_selector]\n"B!" = "x"', "line 6: runtimes[0].node_selector: label key 'B!' is not allowed"),
+    ],
+)
+def test_a_fault_names_its_line_and_key(line: str, fault: str) -> None:
+    assert faults(SMALL + line + "\n") == [fault]
+
+
+def test_an_unknown_accelerator_is_refused_with_the_known_ones() -> None:
+    (fault,) = faults(SMALL + 'accelerator = "tpu"\n')
+    assert fault.startswith("line 6: runtimes[0].accelerator: does not know 'tpu'; known are coreml, cpu, cuda, ")
+
+
+def test_every_fault_of_a_file_is_named_in_order() -> None:
+    text = 'version = 1\n[[runtimes]]\nid = "a"\nfoo = 1\n[[runtimes]]\nadapter = 5\nmodel = "m"\n'
+    assert faults(text) == [
+        "line 2: runtimes[0]: lacks 'adapter'",
+        "line 2: runtimes[0]: lacks 'model'",
+        "line 4: runtimes[0].foo: is not known",
+        "line 5: runtimes[1]: lacks 'id'",
+        "line 6: runtimes[1].adapter: must be text, not int",
+    ]
+
+
+def test_many_faults_are_counted_and_the_first_twenty_shown() -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        read("version = 1\n" + "".join(f"k{number} = 1\n" for number in range(30)))
+    assert caught.value.metadata["faults"] == "30"
+    assert "fault_20" in caught.value.metadata
+    assert "fault_21" not in caught.value.metadata
+    assert "and 10 more" in caught.value.text
+
+
+def test_an_id_that_stands_twice_is_refused() -> None:
+    assert faults(SMALL + SMALL.removeprefix("version = 1\n")) == ["line 7: runtimes[1].id: 'a' stands twice"]
+
+
+@pytest.mark.parametrize("bad", ["A", "a__b", "", "-a", "a" * 129, "a//b"])
+def test_a_bad_id_is_refused_with_the_rule(bad: str) -> None:
+    (fault,) = faults(SMALL.replace('id = "a"', f'id = "{bad}"'))
+    assert fault.startswith("line 3: runtimes[0].id: ")
+    assert "is no valid runtime id (Use 1 to 128" in fault
+
+
+def test_a_bad_model_name_is_refused() -> None:
+    (fault,) = faults(SMALL.replace('"tiny"', '"No Model"'))
+    assert fault.startswith("line 5: runtimes[0].model: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "fault"),
+    [
+        ("version = 2", "line 1: version: must be 1, not 2"),
+        ("version = true", "line 1: version: must be int, not bool"),
+        ("version = '1'", "line 1: version: must be int, not text"),
+        ("", "lacks 'version'"),
+    ],
+)
+def test_another_version_is_refused(version: str, fault: str) -> None:
+    assert faults(SMALL.replace("version = 1", version)) == [fault]
+
+
+def test_more_than_a_mebibyte_is_refused_before_it_is_parsed() -> None:
+    (fault,) = faults(b"#" * (1024 * 1024 + 1))
+    assert "1048577 bytes" in fault
+    assert read(SMALL.encode() + b"#" * (1024 * 1024 - len(SMALL))).runtimes
+
+
+def test_what_is_not_utf8_is_refused_with_its_line() -> None:
+    assert faults(b"version = 1\n# \xff\n") == ["line 2: it is not UTF-8"]
+
+
+def test_broken_text_is_refused_with_its_line() -> None:
+    assert faults("version = 1\nid == 2\n") == ["line 2: it is no valid TOML: Invalid value"]
+    assert faults('{"version": 1,\n}', ManifestForm.JSON)[0].startswith("line 2: it is no valid JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("a = " + "[" * 100_000, ManifestForm.TOML),
+        ("[" * 100_000, ManifestForm.JSON),
+        ("a = " + "9" * 5000, ManifestForm.TOML),
+        ('{"version": NaN}', ManifestForm.JSON),
+        ('{"version": 1, "version": 1}', ManifestForm.JSON),
+        ("[]", ManifestForm.JSON),
+        ("null", ManifestForm.JSON),
+        ('{"version": 1, "runtimes": {}}', ManifestForm.JSON),
+        ('{"version": 1, "runtimes": [null]}', ManifestForm.JSON),
+        ("version = 1\nversion = 1\n", ManifestForm.TOML),
+    ],
+)
+def test_hostile_text_is_refused_in_the_same_way(text: str, form: ManifestForm) -> None:
+    assert len(faults(text, form)) == 1
+
+
+def test_too_many_runtimes_are_refused() -> None:
+    rows = [{"id": f"r{number}", "adapter": "x", "model": "m"} for number in range(1001)]
+    assert faults(json.dumps({"version": 1, "runtimes": rows}), ManifestForm.JSON) == [
+        "line 1: runtimes: has 1001 entries, at most 1000 are allowed"
+    ]
+
+
+def test_faults_of_json_have_lines_too() -> None:
+    text = '{\n "version": 1,\n "runtimes": [\n  {"id": "a",\n   "adapter": 3,\n   "model": "m",\n   "x": {}}\n ]\n}'
+    assert faults(text, ManifestForm.JSON) == [
+        "line 5: runtimes[0].adapter: must be text, not int",
+        "line 7: runtimes[0].x: is not known",
+    ]
+
+
+def test_lines_are_found_past_strings_comments_and_arrays_over_several_lines() -> None:
+    text = '''\
+# [[runtimes]]
+note = """
+[[runtimes]] # = "x"
+"""
+list = [ # [
+  "]",
+  { a = "=" },
+]
+'quoted key' = 1
+[[a.b]]
+c.d = 1
+[a.b.e]
+f = 2
+[[a.b]]
+c.d = 3
+'''
+    lines = toml_lines(text)
+    assert line_of(lines, ("list",)) == 5
+    assert line_of(lines, ("quoted key",)) == 9
+    assert line_of(lines, ("a", "b", 0, "c", "d")) == 11
+    assert line_of(lines, ("a", "b", 0, "e", "f")) == 13
+    assert line_of(lines, ("a", "b", 1, "c", "d")) == 15
+    assert line_of(lines, ("a", "b", 1, "missing")) == 14
+    assert line_of(lines, ("nowhere",)) == 0
+
+
+def paths(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    match data:
+        case dict():
+            return [path, *(found for key, value in data.items() for found in paths(value, (*path, key)))]
+        case list():
+            return [path, *(found for index, value in enumerate(data) for found in paths(value, (*path, index)))]
+        case _:
+            return [path]
+
+
+WORDS = st.text("abc{}[]:, ", min_size=1, max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, VALUES))
+def test_every_place_of_a_json_document_has_a_line_that_grows(data: dict[str, Any]) -> None:
+    lines = json_lines(json.dumps(data, indent=1))
+    known = [path for path in paths(data) if path]
+    assert all(line_of(lines, path) > 0 for path in known)
+    assert [line_of(lines, path) for path in known] == sorted(line_of(lines, path) for path in known)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.ids import NodeId
+from control_plane.domain.labels import unmatched
+from control_plane.domain.node import Standing
+from control_plane.domain.node_view import NodeView
+from control_plane.domain.placement import Assignment, place, verdicts
+from control_plane.domain.problem import Problem
+from control_plane.domain.runtime import MissingAccelerator, Runtime
+from tests.fakes.control_plane import SIZE, TINY, a_model, a_node, a_runtime, a_spec, an_inventory, seen
+
+MODELS = {TINY: a_model()}
+GPU_ONLY = a_spec(accelerator=AcceleratorKind.GPU_CUDA, on_missing_accelerator=MissingAccelerator.FAIL)
+GPU_WISH = a_spec(accelerator=AcceleratorKind.GPU_CUDA)
+
+
+def placed_on(runtime: Runtime, *nodes: NodeView) -> Assignment:
+    return place([runtime], MODELS, nodes)[0]
+
+
+def refused(runtime: Runtime, node: NodeView) -> Problem:
+    problem = placed_on(runtime, node).problem
+    assert problem is not None
+    return problem
+
+
+def test_a_runtime_goes_to_the_node_that_can_run_it() -> None:
+    assert placed_on(a_runtime(), seen(a_node("n1"))) == Assignment(a_runtime().id, NodeId("n1"))
+
+
+def test_without_a_node_the_reason_says_how_to_join_one() -> None:
+    problem = placed_on(a_runtime()).problem
+    assert problem
+    assert problem.reason == "NO_NODE"
+    assert "arwctl up" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("runtime", "node", "reason"),
+    [
+        (a_runtime(), seen(a_node(), online=False), "NODE_OFFLINE"),
+        (a_runtime(), seen(a_node(session_epoch=0), online=False), "NODE_OFFLINE"),
+        (a_runtime(), seen(a_node(standing=Standing.WAITING_FOR_APPROVAL)), "UNSCHEDULABLE"),
+        (a_runtime(), seen(a_node(standing=Standing.QUARANTINED)), "UNSCHEDULABLE"),
+        (a_runtime(), seen(a_node(schedulable=False)), "UNSCHEDULABLE"),
+        (a_runtime(spec=a_spec(node_selector={"site": "b"})), seen(a_node(labels={"site": "a"})), "LABELS_UNMATCHED"),
+        (a_runtime(), seen(a_node(inventory=an_inventory(engines=()))), "ENGINE_NOT_FOUND"),
+        (a_runtime(spec=GPU_ONLY), seen(a_node()), "ACCELERATOR_MISSING"),
+        (
+            a_runtime(),
+            seen(a_node(inventory=replace(an_inventory(), memory_bytes=SIZE))),
+            "MEMORY_INSUFFICIENT",
+        ),
+    ],
+)
+def test_each_reason_against_a_node_has_words_and_a_remedy(runtime: Runtime, node: NodeView, reason: str) -> None:
+    problem = refused(runtime, node)
+    assert problem.reason == reason
+    assert problem.text
+    assert problem.remedy
+
+
+def test_an_unregistered_model_is_a_reason() -> None:
+    found = place([a_runtime()], {}, [seen(a_node())])[0]
+    assert found.problem
+    assert found.problem.reason == "NOT_FOUND"
+
+
+def test_memory_that_a_node_does_not_know_is_no_reason() -> None:
+    node = seen(a_node(inventory=replace(an_inventory(), memory_bytes=0)))
+    assert placed_on(a_runtime(), node).node == "n1"
+
+
+def test_a_wished_accelerator_is_preferred_and_its_lack_is_no_reason() -> None:
+    plain, fast = seen(a_node("a")), seen(a_node("b", inventory=an_inventory(AcceleratorKind.GPU_CUDA)))
+    assert placed_on(a_runtime(spec=GPU_WISH), plain, fast).node == "b"
+    assert placed_on(a_runtime(spec=GPU_WISH), plain).node == "a"
+
+
+def test_runtimes_spread_over_nodes_that_have_fewer() -> None:
+    nodes = [seen(a_node(name)) for name in ("n1", "n2", "n3")]
+    found = place([a_runtime(f"r{number}") for number in range(6)], MODELS, nodes)
+    assert Counter(a.node for a in found) == {"n1": 2, "n2": 2, "n3": 2}
+
+
+def test_equal_nodes_are_told_apart_by_id() -> None:
+    assert placed_on(a_runtime(), seen(a_node("b")), seen(a_node("a"))).node == "a"
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        seen(a_node("n1"), online=False),
+        seen(a_node("n1", schedulable=False)),
+        seen(a_node("n1", standing=Standing.QUARANTINED)),
+        seen(a_node("n1", inventory=an_inventory(engines=()))),
+    ],
+)
+def test_a_placed_runtime_stays_whatever_its_node_does(node: NodeView) -> None:
+    assert placed_on(a_runtime(node="n1"), node, seen(a_node("n2"))).node == "n1"
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        seen(a_node("n1", standing=Standing.REVOKED)),
+        seen(a_node("n1", standing=Standing.WAITING_FOR_APPROVAL)),
+    ],
+)
+def test_a_runtime_leaves_a_node_that_is_no_longer_admitted(node: NodeView) -> None:
+    assert placed_on(a_runtime(node="n1"), node, seen(a_node("n2"))).node == "n2"
+
+
+def test_a_runtime_leaves_a_node_that_does_not_exist() -> None:
+    assert placed_on(a_runtime(node="gone"), seen(a_node("n2"))).node == "n2"
+
+
+def test_a_changed_selector_moves_a_runtime() -> None:
+    runtime = a_runtime(node="n1", spec=a_spec(node_selector={"site": "b"}))
+    assert placed_on(runtime, seen(a_node("n1")), seen(a_node("n2", labels={"site": "b"}))).node == "n2"
+
+
+def test_reasons_of_many_nodes_are_told_together() -> None:
+    nodes = [seen(a_node("n1"), online=False), seen(a_node("n2", schedulable=False))]
+    problem = placed_on(a_runtime(), *nodes).problem
+    assert problem
+    assert problem.reason == "NO_NODE"
+    assert "n1 is offline" in problem.text
+    assert "n2 takes nothing new" in problem.text
+
+
+def test_a_reason_that_all_nodes_share_is_the_reason() -> None:
+    problem = placed_on(a_runtime(), *(seen(a_node(f"n{i}"), online=False) for i in range(12))).problem
+    assert problem
+    assert problem.reason == "NODE_OFFLINE"
+    assert "4 more" in problem.text
+
+
+def test_revoked_nodes_are_not_spoken_of() -> None:
+    revoked = seen(a_node("n1", standing=Standing.REVOKED))
+    assert placed_on(a_runtime(), revoked).problem == placed_on(a_runtime()).problem
+    assert verdicts(a_runtime(), a_model(), [revoked], {}) == []
+
+
+def test_verdicts_name_the_chosen_node_and_every_reason() -> None:
+    nodes = [seen(a_node("n1")), seen(a_node("n2", schedulable=False, labels={}), online=False)]
+    first, second = verdicts(a_runtime(node="n1"), a_model(), nodes, {NodeId("n1"): 2})
+    assert first.chosen
+    assert first.score == 998
+    assert first.score_reasons == ("-2 2 other runtimes placed here", "+1000 already here")
+    assert [problem.reason for problem in second.problems] == ["NODE_OFFLINE", "UNSCHEDULABLE"]
+    assert not second.chosen
+
+
+def test_verdicts_of_an_unplaced_runtime_choose_the_best_node() -> None:
+    judged = verdicts(a_runtime(), a_model(), [seen(a_node("n1")), seen(a_node("n2"))], {NodeId("n1"): 1})
+    assert [verdict.chosen for verdict in judged] == [False, True]
+
+
+NAMES = [f"n{number}" for number in range(5)]
+SITES = st.sampled_from([{}, {"site": "a"}, {"site": "b"}])
+NODES = st.lists(
+    st.builds(
+        lambda name, standing, online, schedulable, labels, equipped: seen(
+            a_node(
+                name,
+                standing=standing,
+                schedulable=schedulable,
+                labels=labels,
+                inventory=an_inventory(AcceleratorKind.GPU_CUDA) if equipped else an_inventory(engines=()),
+            ),
+            online=online,
+        ),
+        st.sampled_from(NAMES),
+        st.sampled_from(Standing),
+        st.booleans(),
+        st.booleans(),
+        SITES,
+        st.booleans(),
+    ),
+    unique_by=lambda view: view.node.id,
+)
+RUNTIMES = st.lists(
+    st.builds(
+        lambda number, node, selector, spec: a_runtime(f"r{number}", node, replace(spec, node_selector=selector)),
+        st.integers(0, 9),
+        st.sampled_from([None, "missing", *NAMES]),
+        SITES,
+        st.sampled_from([a_spec(), GPU_ONLY, GPU_WISH]),
+    ),
+    unique_by=lambda runtime: runtime.id,
+)
+
+
+def after(runtimes: list[Runtime], found: list[Assignment]) -> list[Runtime]:
+    places = {assignment.runtime: assignment for assignment in found}
+    return [replace(r, node=places[r.id].node, placement_problem=places[r.id].problem) for r in runtimes]
+
+
+@given(RUNTIMES, NODES)
+def test_a_second_placement_changes_nothing(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+    found = place(runtimes, MODELS, nodes)
+    assert place(after(runtimes, found), MODELS, nodes) == found
+
+
+@given(RUNTIMES, NODES)
+def test_nothing_that_is_placed_moves_while_its_node_is_admitted(
+    runtimes: list[Runtime], nodes: list[NodeView]
+) -> None:
+    known = {view.node.id: view.node for view in nodes if view.node.standing is Standing.ADMITTED}
+    found = {assignment.runtime: assignment.node for assignment in place(runtimes, MODELS, nodes)}
+    for runtime in runtimes:
+        node = known.get(runtime.node) if runtime.node else None
+        if node and not unmatched(runtime.spec.node_selector, node.labels):
+            assert found[runtime.id] == runtime.node
+
+
+@given(RUNTIMES, NODES, st.randoms())
+def test_the_order_of_what_is_asked_does_not_matter(
+    runtimes: list[Runtime], nodes: list[NodeView], random: Random
+) -> None:
+    expected = place(runtimes, MODELS, nodes)
+    shuffled, others = list(runtimes), list(nodes)
+    random.shuffle(shuffled)
+    random.shuffle(others)
+    assert place(shuffled, MODELS, others) == expected
+
+
+@given(RUNTIMES, NODES)
+def test_whoever_has_no_place_has_a_reason_with_a_remedy(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+    for assignment in place(runtimes, MODELS, nodes):
+        assert (assignment.node is None) == (assignment.problem is not None)
+        assert assignment.problem is None or (assignment.problem.text and assignment.problem.remedy)
+
+
+@given(RUNTIMES, NODES)
+def test_nothing_new_goes_where_it_cannot_run(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+    by_id = {view.node.id: view for view in nodes}
+    for runtime, assignment in zip(sorted(runtimes, key=lambda r: r.id), place(runtimes, MODELS, nodes), strict=True):
+        if assignment.node and assignment.node != runtime.node:
+            view = by_id[assignment.node]
+            assert view.liveness.online
+            assert view.node.schedulable
+            assert view.node.standing is Standing.ADMITTED
+            assert not unmatched(runtime.spec.node_selector, view.node.labels)
+
+
+@given(RUNTIMES, NODES)
+def test_an_explanation_chooses_what_placement_chooses(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+    new = a_runtime("new", spec=GPU_WISH)
+    settled = after(runtimes, place(runtimes, MODELS, nodes))
+    load = Counter(runtime.node for runtime in settled if runtime.node)
+    chosen = [verdict.node for verdict in verdicts(new, a_model(), nodes, load) if verdict.chosen]
+    found = next(a for a in place([*settled, new], MODELS, nodes) if a.runtime == "new")
+    assert chosen == [found.node] * (found.node is not None)
+
+
+def test_a_great_fleet_is_placed_in_a_moment() -> None:
+    nodes = [seen(a_node(f"n{number:05}")) for number in range(3000)]
+    found = place([a_runtime(f"r{number:05}") for number in range(6000)], MODELS, nodes)
+    assert set(Counter(assignment.node for assignment in found).values()) == {2}

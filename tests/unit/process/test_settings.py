@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from control_plane.domain.errors import InvalidArgument
+from control_plane.settings import Paths, Settings, Timers, state_directory
+
+
+def test_settings_survive_being_saved(tmp_path: Path) -> None:
+    settings = Settings(grpc_port=1234, host="0.0.0.0", advertise="plane.example")  # noqa: S104 - the point
+    settings.save(tmp_path / "settings.json")
+    assert Settings.load(tmp_path / "settings.json") == settings
+    assert settings.dialled == "plane.example"
+
+
+def test_without_a_file_the_defaults_count(tmp_path: Path) -> None:
+    loaded = Settings.load(tmp_path / "settings.json")
+    assert (loaded.grpc_port, loaded.enrollment_port, loaded.relay_port, loaded.http_port) == (7443, 7444, 7445, 8091)
+    assert loaded.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"grpc_prot": 1}', '{"grpc_port": "7443"}', "[1]", "{", '{"grpc_port": 70000}', '{"http_key": "k.pem"}']
+)
+def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(InvalidArgument):
+        Settings.load(tmp_path / "settings.json")
+
+
+def test_http_beyond_loopback_needs_tls() -> None:
+    with pytest.raises(InvalidArgument, match="clear text"):
+        Settings(http_host="0.0.0.0")  # noqa: S104 - the point
+    Settings(http_host="0.0.0.0", http_certificate="c.pem", http_key="k.pem")  # noqa: S104 - the point
+
+
+def test_the_socket_directory_is_short_and_of_this_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    paths = Paths(tmp_path / "state")
+    paths.make()
+    assert paths.runtime.stat().st_mode & 0o777 == 0o700
+    assert paths.runtime.name.startswith("arw-")
+    assert paths.runtime != Paths(tmp_path / "other").runtime
+
+
+def test_a_socket_directory_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    paths = Paths(tmp_path / "state")
+    (tmp_path / "elsewhere").mkdir()
+    paths.runtime.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidArgument):
+        paths.make()
+
+
+def test_the_state_directory_comes_from_the_flag_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARW_STATE_DIR", "/somewhere")
+    assert state_directory("/given") == Path("/given")
+    assert state_directory(None) == Path("/somewhere")
+    monkeypatch.delenv("ARW_STATE_DIR")
+    assert state_directory(None) == Path.home() / ".local" / "state" / "arw"
+
+
+def test_the_timers_are_chosen_by_the_environment() -> None:
+    assert Timers.chosen({}).heartbeat == timedelta(seconds=10)
+    assert Timers.chosen({"ARW_TIMERS": "test"}).heartbeat == timedelta(seconds=1)
+    assert Timers.chosen({"ARW_NODE_CERTIFICATE_SECONDS": "5"}).node_certificate == timedelta(seconds=5)
+    with pytest.raises(InvalidArgument):
+        Timers.chosen({"ARW_TIMERS": "tset"})

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from arw.v1 import session_pb2 as pb
+from control_plane.sessions.outbox import MAX_LOG_REQUESTS, Outbox
+
+
+def ack(seq: int) -> pb.ControlMessage:
+    return pb.ControlMessage(heartbeat_ack=pb.HeartbeatAck(heartbeat_seq=seq))
+
+
+def batch(nonce: int) -> pb.ControlMessage:
+    return pb.ControlMessage(desired_batch=pb.DesiredBatch(nonce=nonce))
+
+
+def log(name: str) -> pb.ControlMessage:
+    return pb.ControlMessage(log_request=pb.LogRequest(subscription=name))
+
+
+def taken(outbox: Outbox) -> list[pb.ControlMessage]:
+    messages = []
+    while (message := outbox.take()) is not None:
+        messages.append(message)
+    return messages
+
+
+def test_messages_are_numbered_when_they_are_taken_and_carry_the_epoch() -> None:
+    outbox = Outbox()
+    outbox.epoch = 4
+    outbox.put(batch(1))
+    outbox.put(batch(2))
+    assert [(message.seq, message.session_epoch) for message in taken(outbox)] == [(1, 4), (2, 4)]
+
+
+def test_the_latest_of_a_kind_wins_and_answers_go_before_batches() -> None:
+    outbox = Outbox()
+    outbox.put(batch(1))
+    for seq in range(5000):
+        outbox.put(ack(seq))
+    first, second = taken(outbox)
+    assert first.heartbeat_ack.heartbeat_seq == 4999
+    assert second.desired_batch.nonce == 1
+
+
+def test_requests_for_logs_are_bounded() -> None:
+    outbox = Outbox()
+    assert [outbox.put(log(str(number))) for number in range(MAX_LOG_REQUESTS + 1)] == [True] * MAX_LOG_REQUESTS + [
+        False
+    ]
+
+
+def test_a_finished_outbox_gives_its_last_word_only() -> None:
+    outbox = Outbox()
+    outbox.put(batch(1))
+    outbox.put(ack(1))
+    outbox.finish(pb.ControlMessage(refusal=pb.Refusal()))
+    assert not outbox.put(ack(2))
+    assert [message.WhichOneof("body") for message in taken(outbox)] == ["refusal"]

@@ -1,0 +1,72 @@
+"""The schema's history, from nothing to now."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from control_plane.domain.errors import StorageUnavailable
+from control_plane.store import migrations, schema
+from control_plane.store.sqlite import SqliteStore
+from control_plane.store.tables import metadata
+from tests.fakes.store_rows import StandingClock, a_node
+from tests.fakes.stores import put_node
+
+
+async def _opened_once(path: Path) -> None:
+    store = await SqliteStore.open(path, StandingClock())
+    await store.write(put_node("a"))
+    await store.close()
+
+
+def test_the_newest_schema_is_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.NEWEST]
+
+
+async def test_migrating_from_nothing_makes_the_tables_the_code_uses(tmp_path: Path) -> None:
+    await _opened_once(tmp_path / "arw.db")
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+async def test_opening_again_keeps_rows_and_history(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    history = await store.read(lambda tx: tx.history_id())
+    await store.write(put_node("a"))
+    await store.close()
+    again = await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    assert await again.read(lambda tx: (tx.history_id(), tx.nodes.all())) == (history, [a_node("a")])
+    await again.close()
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    await _opened_once(tmp_path / "arw.db")
+    with closing(sqlite3.connect(tmp_path / "arw.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    with pytest.raises(StorageUnavailable, match="9999") as refusal:
+        await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    assert "newer version" in refusal.value.remedy
+
+
+async def test_a_migration_that_was_cut_off_leaves_nothing_half_made(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}", connect_args={"isolation_level": None})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        schema.bring_up_to_date(connection)
+        connection.exec_driver_sql("ROLLBACK")
+        assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
