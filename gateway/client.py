@@ -1,0 +1,228 @@
+"""A client's connection: reads requests, answers them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+from gateway.answers import CONTINUE, RefusedEarly, refusal_of, refused
+from gateway.dispatch import Dispatch, Way, trace_of
+from gateway.passage import Passage
+from gateway.refusals import GatewayRefusal
+from gateway.settings import GatewaySettings
+from wire.byte_pump import Sink, Watchdog
+from wire.http_head import HttpFault, Request, RequestReader
+from wire.trace import TraceContext, new
+
+_READ_AHEAD_BYTES = 64 * 1024
+_LINGER_SECONDS = 2.0
+
+
+class Listener(Protocol):
+    """Keeps count of connections."""
+
+    draining: bool
+
+    def arrived(self, connection: ClientConnection) -> None: ...
+
+    def departed(self, connection: ClientConnection) -> None: ...
+
+
+class _Phase(Enum):
+    """What the watchdog waits for."""
+
+    FRESH = auto()
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    BUSY = auto()
+    LINGER = auto()
+
+
+class ClientConnection(Sink):
+    """One request is served at a time; what comes meanwhile is kept, and beyond a bound not read."""
+
+    def __init__(self, listener: Listener, dispatch: Dispatch, settings: GatewaySettings) -> None:
+        self._listener = listener
+        self._dispatch = dispatch
+        self._settings = settings
+        self._reader = RequestReader(settings.limits, self._on_head, self._on_request)
+        self._waiting: deque[tuple[Request, Way | GatewayRefusal]] = deque()
+        self._fault: HttpFault | None = None
+        self._passage: Passage | None = None
+        self._request: Request | None = None
+        self._trace: TraceContext | None = None
+        self._path = b""
+        self._verdict: Way | GatewayRefusal
+        self._later: list[bytes] = []
+        self._later_size = 0
+        self._phase = _Phase.FRESH
+        self._serving = False
+
+    @property
+    def sink(self) -> Sink:
+        return self
+
+    @property
+    def busy(self) -> bool:
+        return self._passage is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._watchdog = Watchdog(self._late)
+        self._watchdog.within(self._settings.head_timeout)
+        self._listener.arrived(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._watchdog.stop()
+        self._listener.departed(self)
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.abandon()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.LINGER:
+            return
+        if self._passage is not None:
+            self._keep_for_later(data)
+        else:
+            self._read(data)
+
+    def answer_refusal(self, refusal: GatewayRefusal) -> None:
+        self._passage = None
+        request, trace = self._request, self._trace
+        assert request is not None  # noqa: S101 - only a passage of a request refuses
+        assert trace is not None  # noqa: S101 - the same
+        keep = self._keeps(request)
+        self.transport.write(refused(request.path, refusal, trace.trace_id, close=not keep))
+        self._go_on(keep)
+
+    def passage_over(self, *, keep: bool) -> None:
+        self._passage = None
+        request = self._request
+        self._go_on(keep and request is not None and self._keeps(request))
+
+    def drain(self) -> None:
+        """End now when nothing worth waiting for is in hand, else after it."""
+        if self._passage is None or self._passage.endless:
+            self.close()
+
+    def _keeps(self, request: Request) -> bool:
+        return request.keep_alive and not self._listener.draining
+
+    def _keep_for_later(self, data: bytes) -> None:
+        self._later.append(data)
+        self._later_size += len(data)
+        if self._later_size > _READ_AHEAD_BYTES:
+            self.transport.pause_reading()
+
+    def _read(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+        except HttpFault as fault:
+            self._fault = fault
+        self._serve_waiting()
+
+    def _on_head(self, request: Request) -> None:
+        self._path = request.path
+        try:
+            self._verdict = self._dispatch.check(request)
+        except GatewayRefusal as refusal:
+            self._verdict = refusal
+            if _has_body(request):
+                raise RefusedEarly(refusal) from None
+            return
+        if request.expects_continue and not self._waiting:
+            self.transport.write(CONTINUE)
+
+    def _on_request(self, request: Request) -> None:
+        self._waiting.append((request, self._verdict))
+
+    def _serve_waiting(self) -> None:
+        if self._serving:
+            return
+        self._serving = True
+        while self._waiting and self._passage is None and self.open:
+            self._serve(*self._waiting.popleft())
+        self._serving = False
+        if self._fault is not None and self._passage is None and self.open:
+            self._refuse_for_good(refusal_of(self._fault))
+        self._watch()
+
+    def _serve(self, request: Request, verdict: Way | GatewayRefusal) -> None:
+        self._request = request
+        self._trace = trace = trace_of(request)
+        try:
+            if isinstance(verdict, GatewayRefusal):
+                raise verdict
+            served = verdict(self, trace)
+        except GatewayRefusal as refusal:
+            self._say(request, refused(request.path, refusal, trace.trace_id, close=not self._keeps(request)))
+            return
+        if isinstance(served, bytes):
+            self._say(request, served)
+        else:
+            self._passage = served
+            served.start()
+
+    def _say(self, request: Request, answer: bytes) -> None:
+        self.transport.write(answer)
+        if not self._keeps(request):
+            self.close()
+
+    def _go_on(self, keep: bool) -> None:
+        if not keep:
+            self.close()
+            return
+        if self._later:
+            data = b"".join(self._later)
+            self._later, self._later_size = [], 0
+            self.transport.resume_reading()
+            self._read(data)
+        else:
+            self._serve_waiting()
+
+    def _refuse_for_good(self, refusal: GatewayRefusal) -> None:
+        """Answer, then read and drop for a moment: closing at once would reset the answer away."""
+        self._phase = _Phase.LINGER
+        self.transport.write(refused(self._path, refusal, new().trace_id, close=True))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._watchdog.within(_LINGER_SECONDS)
+
+    def _watch(self) -> None:
+        phase = self._current_phase()
+        if phase is self._phase and phase is not _Phase.IDLE:
+            return
+        self._phase = phase
+        timeouts = {
+            _Phase.IDLE: self._settings.keep_alive,
+            _Phase.HEAD: self._settings.head_timeout,
+            _Phase.BODY: self._settings.body_timeout,
+        }
+        if phase is _Phase.BUSY:
+            self._watchdog.rest()
+        elif phase in timeouts:
+            self._watchdog.within(timeouts[phase])
+
+    def _current_phase(self) -> _Phase:
+        if self._phase is _Phase.LINGER:
+            return _Phase.LINGER
+        if self._passage is not None:
+            return _Phase.BUSY
+        if self._reader.in_body:
+            return _Phase.BODY
+        return _Phase.HEAD if self._reader.reading else _Phase.IDLE
+
+    def _late(self) -> None:
+        if self._phase in (_Phase.HEAD, _Phase.BODY):
+            self._refuse_for_good(refusal_of(HttpFault(408, "The request did not arrive in time.")))
+        else:
+            self.close()
+
+
+def _has_body(request: Request) -> bool:
+    return request.header(b"transfer-encoding") is not None or request.header(b"content-length") not in (None, b"0")

@@ -1,0 +1,114 @@
+"""Looks at a passing response without touching it: when it began to speak, and what the engine counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from time import perf_counter
+
+from gateway.ports import Exchange, Route, Tokens
+
+_OPENING_BYTES = 4 * 1024
+_TAIL_BYTES = 16 * 1024
+_TOKEN = re.compile(rb'"(?:content|reasoning_content|text|arguments)"\s*:\s*"(?!")')
+_decoder = json.JSONDecoder()
+
+
+class Measure:
+    """What is learnt of one exchange. Keeps at most the opening and the tail of the body."""
+
+    __slots__ = (
+        "_caller", "_opening", "_path", "_route", "_started", "_streamed", "_tail", "_tail_size",
+        "_token_at", "_trace_id", "bytes_out", "first_byte_at",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, caller: str, path: str, *, streamed: bool, trace_id: str) -> None:
+        self._route = route
+        self._caller = caller
+        self._path = path
+        self._streamed = streamed
+        self._trace_id = trace_id
+        self._started = perf_counter()
+        self.first_byte_at: float | None = None
+        self._token_at: float | None = None
+        self._opening = b""
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self.bytes_out = 0
+
+    def see(self, data: bytes) -> None:
+        if self.first_byte_at is None:
+            self.first_byte_at = perf_counter()
+        if self._token_at is None and _TOKEN.search(data):
+            self._token_at = perf_counter()
+        if len(self._opening) < _OPENING_BYTES:
+            self._opening += data[:_OPENING_BYTES]
+        self.bytes_out += len(data)
+        self._tail.append(data)
+        self._tail_size += len(data)
+        if self._tail_size > 2 * _TAIL_BYTES:
+            self._cut()
+
+    def _cut(self) -> None:
+        tail = b"".join(self._tail)[-_TAIL_BYTES:]
+        self._tail, self._tail_size = [tail], len(tail)
+
+    def exchange(self, status: int, *, complete: bool, abandoned: bool) -> Exchange:
+        return Exchange(
+            route=self._route,
+            caller=self._caller,
+            path=self._path,
+            status=status,
+            streamed=self._streamed,
+            complete=complete,
+            abandoned=abandoned,
+            first_byte_ms=self._since_start(self.first_byte_at),
+            first_token_ms=self._since_start(self._token_at),
+            total_ms=(perf_counter() - self._started) * 1000,
+            bytes_out=self.bytes_out,
+            tokens=self._tokens(),
+            trace_id=self._trace_id,
+        )
+
+    def _since_start(self, at: float | None) -> float | None:
+        return None if at is None else (at - self._started) * 1000
+
+    def _tokens(self) -> Tokens | None:
+        tail = b"".join(self._tail)[-_TAIL_BYTES:]
+        return tokens_in(tail) or tokens_in(self._opening)
+
+
+def tokens_in(text: bytes) -> Tokens | None:
+    """The last counts in a piece of a response: the OpenAI usage, else llama.cpp's own timings."""
+    usage = _last_object(text, b'"usage"')
+    if usage is not None and "prompt_tokens" in usage:
+        return _counted(usage.get("prompt_tokens"), usage.get("completion_tokens", 0))
+    timings = _last_object(text, b'"timings"')
+    if timings is not None:
+        cached, fresh = _whole(timings.get("cache_n", 0)), _whole(timings.get("prompt_n"))
+        return _counted(None if cached is None or fresh is None else cached + fresh, timings.get("predicted_n"))
+    return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _counted(prompt: object, completion: object) -> Tokens | None:
+    whole_prompt, whole_completion = _whole(prompt), _whole(completion)
+    if whole_prompt is None or whole_completion is None:
+        return None
+    return Tokens(whole_prompt, whole_completion)
+
+
+def _last_object(text: bytes, key: bytes) -> dict[str, object] | None:
+    """The object after the last `key:`; None when it is absent, null, or cut off."""
+    start = text.rfind(key)
+    if start < 0:
+        return None
+    rest = text[start + len(key) :].decode("utf-8", "replace").lstrip(" \t\r\n:")
+    try:
+        value, _ = _decoder.raw_decode(rest)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,108 @@
+"""What the gateway needs from whoever it runs in. Each docstring is the promise that a filler keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes, and the hold under which it may pass there."""
+
+    instance: str
+    """nodes/{node}/instances/{runtime}"""
+    node: str
+    claim: str
+    fence: int
+    model_alias: str
+    """The runtime's display id: what the engine calls itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """An entry of /v1/models."""
+
+    id: str
+    created: int
+    """Seconds since the epoch."""
+    model: str = ""
+    node: str = ""
+
+
+class Routes(Protocol):
+    """Knows what serves now. Never blocks."""
+
+    def resolve(self, model: str) -> Route:
+        """The route for a model, runtime id or runtime name; GatewayRefusal when there is none."""
+
+    def models(self) -> Sequence[ServedModel]:
+        """What serves now, in id order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    id: str
+    name: str = ""
+
+
+class Callers(Protocol):
+    """Knows who may call. Never blocks."""
+
+    def authenticate(self, authorization: str | None) -> Caller | None:
+        """Who an Authorization header speaks for; None when it is absent, wrong or revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the engine itself counted."""
+
+    prompt: int
+    """Including what came from its cache."""
+    completion: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One inference request that reached a node, when it is over."""
+
+    route: Route
+    caller: str
+    path: str
+    status: int
+    """0: the engine broke before it said one."""
+    streamed: bool
+    complete: bool
+    """False: one side went away before the end."""
+    abandoned: bool
+    """The client went away first."""
+    first_byte_ms: float | None
+    first_token_ms: float | None
+    total_ms: float
+    bytes_out: int
+    tokens: Tokens | None
+    trace_id: str
+
+
+class Meter(Protocol):
+    """Takes what was measured. Never blocks."""
+
+    def record(self, exchange: Exchange) -> None: ...
+
+
+class RelayGate(Protocol):
+    """Decides which parked connections count."""
+
+    def admits(self, node: str, epoch: int, serial: str | None) -> bool:
+        """Whether this is the node's live session.
+
+        `serial`: of its client certificate, lower-case hex; None on the Unix socket.
+        """
+
+
+class Demand(Protocol):
+    """Reaches a node through its control stream."""
+
+    def want(self, node: str, idle: int) -> None:
+        """Ask the node to keep `idle` parked connections ready."""

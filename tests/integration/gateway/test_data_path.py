@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from gateway.ports import Tokens
+from node_agent.domain.spec import Hold, InstanceName
+from tests.fakes.data_path import TOKEN, door
+from tests.fakes.http_talk import Reply, request, talking
+from tests.fakes.relay_rig import Rig, until
+from tests.fakes.stub_engine import KEY, stream_body
+
+INSTANCE = InstanceName("nodes/box/instances/tiny")
+CHAT = "/v1/chat/completions"
+
+
+def chat(**stub: Any) -> dict[str, Any]:
+    return {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hi"}], "stub": stub}
+
+
+async def ask(port: int, body: Any, path: str = CHAT, **headers: str) -> Reply:
+    async with talking(port) as talk:
+        talk.ask("POST", path, body, authorization=TOKEN, **headers)
+        return await talk.reply()
+
+
+async def test_a_plain_request_reaches_the_engine_with_its_own_key_and_nothing_of_ours(rig: Rig) -> None:
+    reply = await ask(rig.port, {"model": "tiny", "messages": []}, x_arw_claim="forged", x_custom="kept", cookie="c=1")
+    assert (reply.status, reply.json()["choices"][0]["message"]["content"]) == (200, "hello")
+    seen = dict(rig.engine.requests[0].headers)
+    assert seen[b"authorization"] == f"Bearer {KEY}".encode()
+    assert seen[b"x-custom"] == b"kept"
+    assert seen[b"traceparent"].count(b"-") == 3
+    assert not [name for name in seen if name.startswith(b"x-arw-") or name == b"cookie"]
+    assert json.loads(rig.engine.requests[0].body) == {"model": "tiny", "messages": []}
+
+
+async def test_a_stream_arrives_byte_for_byte_and_is_metered(rig: Rig) -> None:
+    reply = await ask(rig.port, chat(tokens=20))
+    assert reply.whole
+    assert reply.raw == stream_body(20)
+    exchange = await rig.meter.next()
+    assert (exchange.status, exchange.complete, exchange.streamed, exchange.caller) == (200, True, True, "ops")
+    assert exchange.tokens == Tokens(7, 20)
+    assert exchange.first_byte_ms is not None
+    assert exchange.first_token_ms is not None
+    assert 0 < exchange.first_byte_ms <= exchange.first_token_ms <= exchange.total_ms
+    assert exchange.bytes_out > len(reply.raw)
+
+
+async def test_embeddings_are_metered_though_their_counts_come_first(rig: Rig) -> None:
+    reply = await ask(rig.port, {"model": "tiny", "input": "x"}, "/v1/embeddings")
+    assert len(reply.json()["data"][0]["embedding"]) == 4096
+    assert (await rig.meter.next()).tokens == Tokens(7, 0)
+
+
+async def test_a_chunked_request_body_is_framed_anew(rig: Rig) -> None:
+    async with talking(rig.port) as talk:
+        body = json.dumps(chat(tokens=1)).encode()
+        head = f"POST {CHAT} HTTP/1.1\r\nauthorization: {TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        talk.send(head + b"5\r\n" + body[:5] + b"\r\n")
+        talk.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body) - 5, body[5:]))
+        assert (await talk.reply()).status == 200
+    assert rig.engine.requests[0].header(b"content-length") == b"%d" % len(body)
+
+
+async def test_pipelined_requests_are_answered_in_order_on_one_connection(unix_rig: Rig) -> None:
+    async with talking(unix_rig.port) as talk:
+        slow = request("POST", CHAT, {"model": "tiny", "stub": {"delay_ms": 30}}, authorization=TOKEN)
+        models = request("GET", "/v1/models", authorization=TOKEN)
+        talk.send(slow + models + request("GET", "/healthz"))
+        first, second, third = [await talk.reply() for _ in range(3)]
+    assert first.json()["choices"]
+    assert [entry["id"] for entry in second.json()["data"]] == ["tiny"]
+    assert third.json() == {"status": "ok"}
+
+
+async def test_a_client_that_leaves_cancels_the_generation(rig: Rig) -> None:
+    async with talking(rig.port) as talk:
+        talk.ask("POST", CHAT, chat(tokens=10_000, interval_ms=2), authorization=TOKEN)
+        await talk.reader.readuntil(b"tok2")
+    await until(lambda: rig.engine.closed_in_answer == 1)
+    exchange = await rig.meter.next()
+    assert (exchange.abandoned, exchange.complete) == (True, False)
+
+
+async def test_a_client_that_leaves_before_the_first_byte_cancels_too(rig: Rig) -> None:
+    async with talking(rig.port) as talk:
+        talk.ask("POST", CHAT, chat(delay_ms=60_000), authorization=TOKEN)
+        await until(lambda: bool(rig.engine.requests))
+    await until(lambda: rig.engine.closed_in_answer == 1)
+
+
+async def test_engine_connections_are_kept_and_a_silently_closed_one_costs_no_error(unix_rig: Rig) -> None:
+    rig = unix_rig
+    await ask(rig.port, {"model": "tiny"})
+    await ask(rig.port, {"model": "tiny"})
+    assert len(rig.engine.connections) == 1
+    rig.engine.cut_on_reuse = True
+    assert (await ask(rig.port, {"model": "tiny"})).status == 200
+    assert len(rig.engine.connections) == 2
+
+
+async def test_a_stale_fence_is_refused_by_the_agent(rig: Rig) -> None:
+    rig.doors.doors[INSTANCE] = door(rig.engine.port, Hold("system", 2))
+    reply = await ask(rig.port, chat())
+    assert (reply.status, reply.json()["error"]["code"]) == (403, "stale_fence")
+    rig.routes.table["tiny"] = rig.route(fence=2)
+    assert (await ask(rig.port, chat())).status == 200
+    assert len(rig.engine.requests) == 1
+
+
+async def test_an_instance_that_does_not_serve_is_refused_with_when_to_retry(unix_rig: Rig) -> None:
+    unix_rig.doors.doors.clear()
+    reply = await ask(unix_rig.port, chat())
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+
+
+async def test_an_engine_that_breaks_in_its_answer_is_seen_as_a_broken_stream(rig: Rig) -> None:
+    reply = await ask(rig.port, chat(tokens=10, break_after=4))
+    assert reply.status == 200
+    assert not reply.whole
+    assert reply.raw == stream_body(10)[: len(reply.raw)]
+    exchange = await rig.meter.next()
+    assert (exchange.complete, exchange.abandoned) == (False, False)
+
+
+async def test_an_engine_that_breaks_before_its_first_byte_is_a_bad_gateway(unix_rig: Rig) -> None:
+    async with talking(unix_rig.port) as talk:
+        talk.ask("POST", CHAT, chat(delay_ms=60_000), authorization=TOKEN)
+        await until(lambda: bool(unix_rig.engine.requests))
+        unix_rig.engine.kill()
+        assert (await talk.reply()).status == 502
+
+
+async def test_an_engine_that_speaks_no_http_is_a_bad_gateway(unix_rig: Rig) -> None:
+    reply = await ask(unix_rig.port, chat(garbage=True))
+    assert (reply.status, reply.json()["error"]["code"]) == (502, "engine_broke")
+
+
+async def test_closing_an_instance_ends_its_requests_before_the_engine_is_signalled(rig: Rig) -> None:
+    async with talking(rig.port) as begun, talking(rig.port) as waiting:
+        begun.ask("POST", CHAT, chat(tokens=10_000, interval_ms=2), authorization=TOKEN)
+        await begun.reader.readuntil(b"tok1")
+        waiting.ask("POST", CHAT, chat(delay_ms=60_000), authorization=TOKEN)
+        await until(lambda: len(rig.engine.requests) == 2)
+        await rig.link.close_instance(INSTANCE)
+        await until(lambda: rig.engine.open_connections == 0)
+        refused = await waiting.reply()
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "stopping")
+        rest = await begun.reader.read()
+        assert not rest.endswith(b"0\r\n\r\n")
+
+
+async def test_two_hundred_streams_at_once_stay_whole_and_apart(rig: Rig) -> None:
+    async def one(index: int) -> bool:
+        reply = await ask(rig.port, chat(tokens=30, interval_ms=1, seed=f"s{index}-"))
+        return reply.raw == stream_body(30, f"s{index}-")
+
+    async with asyncio.TaskGroup() as tasks:
+        streams = [tasks.create_task(one(index)) for index in range(200)]
+    assert all(stream.result() for stream in streams)
+
+
+async def test_a_dropped_node_cuts_its_streams_at_once_and_may_come_back(rig: Rig) -> None:
+    async with talking(rig.port) as talk:
+        talk.ask("POST", CHAT, chat(tokens=10_000, interval_ms=2), authorization=TOKEN)
+        await talk.reader.readuntil(b"tok1")
+        rig.gateway.drop_node("box")
+        rest = await talk.reader.read()
+        assert not rest.endswith(b"0\r\n\r\n")
+    await until(lambda: rig.engine.closed_in_answer == 1)
+    assert (await ask(rig.port, chat())).status == 200
+
+
+async def test_a_client_that_does_not_read_holds_the_engine_back(rig: Rig) -> None:
+    mib = 1024 * 1024
+    async with talking(rig.port) as talk:
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        talk.ask("POST", CHAT, chat(flood_mib=256), authorization=TOKEN)
+        await until(lambda: bool(rig.engine.connections) and rig.engine.connections[0].sent > mib)
+        before = -1
+        while before != rig.engine.connections[0].sent:
+            before = rig.engine.connections[0].sent
+            await asyncio.sleep(0.1)
+        assert before < 48 * mib
+        talk.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        received = 0
+        while piece := await talk.reader.read(mib):
+            received += len(piece)
+            if piece.endswith(b"0\r\n\r\n"):
+                break
+    assert received > 256 * mib
+
+
+async def test_more_requests_than_parked_connections_make_the_node_park_more(unix_rig: Rig) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        replies = [tasks.create_task(ask(unix_rig.port, chat(delay_ms=50))) for _ in range(40)]
+    assert {reply.result().status for reply in replies} == {200}
+    assert unix_rig.demand.asked
+
+
+@pytest.mark.parametrize("body", [b'{"model": ', b"[]", b'{"model": 5}', b'{"model":"tiny","x":"\xff"}', b"{}", b""])
+async def test_a_body_that_is_no_request_is_refused_before_any_node(unix_rig: Rig, body: bytes) -> None:
+    reply = await ask(unix_rig.port, body)
+    assert reply.status == 400
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+    assert not unix_rig.meter.exchanges

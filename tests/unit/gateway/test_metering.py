@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.metering import Measure, tokens_in
+from gateway.ports import Route, Tokens
+from tests.fakes.stub_engine import stream_pieces, timings, usage
+
+ROUTE = Route("nodes/a/instances/b", "a", "system", 1, "b")
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def measure() -> Measure:
+    return Measure(ROUTE, "ops", "/v1/chat/completions", streamed=True, trace_id="t")
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        (json.dumps({"usage": usage(5)}), Tokens(7, 5)),
+        (json.dumps({"usage": None, "timings": timings(5)}), Tokens(7, 5)),
+        (json.dumps({"timings": timings(5)}), Tokens(7, 5)),
+        (json.dumps({"usage": {"prompt_tokens": 3, "total_tokens": 3}, "data": []}), Tokens(3, 0)),
+        (json.dumps({"usage": {"prompt_tokens": "3"}}), None),
+        (json.dumps({"usage": {"prompt_tokens": -3}}), None),
+        (json.dumps({"usage": {"prompt_tokens": True}}), None),
+        ('{"usage": {"prompt_tok', None),
+        ('"usage":' + "[" * 100_000, None),
+        ("nothing", None),
+    ],
+)
+def test_counts_are_the_engines_own(text: str, tokens: Tokens | None) -> None:
+    assert tokens_in(text.encode()) == tokens
+
+
+def test_the_last_counts_win() -> None:
+    text = json.dumps({"usage": usage(1)}) + json.dumps({"usage": usage(9)})
+    assert tokens_in(text.encode()) == Tokens(7, 9)
+
+
+def test_a_role_is_not_a_token_and_an_empty_piece_is_none_either() -> None:
+    seen = measure()
+    pieces = list(stream_pieces(1))
+    seen.see(HEAD)
+    seen.see(pieces[0])
+    seen.see(b'data: {"choices":[{"delta":{"content":""}}]}')
+    assert seen.exchange(200, complete=True, abandoned=False).first_token_ms is None
+    seen.see(pieces[1])
+    exchange = seen.exchange(200, complete=True, abandoned=False)
+    assert exchange.first_token_ms is not None
+    assert exchange.first_byte_ms is not None
+    assert exchange.first_byte_ms <= exchange.first_token_ms
+
+
+def test_a_long_answer_is_not_kept() -> None:
+    seen = measure()
+    for _ in range(1000):
+        seen.see(b"x" * 1000)
+    assert sum(map(len, seen._tail)) + len(seen._opening) < 64 * 1024
+    for piece in stream_pieces(2):
+        seen.see(piece)
+    exchange = seen.exchange(200, complete=True, abandoned=False)
+    assert exchange.tokens == Tokens(7, 2)
+    assert exchange.bytes_out > 1_000_000
+
+
+def test_an_engine_that_said_nothing_has_no_times() -> None:
+    exchange = measure().exchange(0, complete=False, abandoned=False)
+    assert (exchange.first_byte_ms, exchange.tokens, exchange.bytes_out) == (None, None, 0)
