@@ -1,0 +1,120 @@
+"""HTTP/1.1 for one request at a time, on asyncio, so that leaving a stream closes it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+MAX_LINE_BYTES = 1 << 20
+NO_BODY = {204, 304}
+
+
+class BrokenAnswerError(Exception):
+    """What came back is no HTTP/1.1 response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def head(self) -> bytes:
+        parts = urlsplit(self.url)
+        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+        fields = {"host": parts.netloc, "content-length": str(len(self.body)), "connection": "close", **self.headers}
+        lines = [f"{self.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+class Response:
+    """Status and headers at once, the body as it comes."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], reader: asyncio.StreamReader) -> None:
+        self.status = status
+        self.headers = headers
+        self._reader = reader
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self.parts()])
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Lines without their ends; the last one may lack its own."""
+        rest = b""
+        async for part in self.parts():
+            *whole, rest = (rest + part).split(b"\n")
+            for line in whole:
+                yield line.rstrip(b"\r")
+        if rest:
+            yield rest
+
+    def parts(self) -> AsyncIterator[bytes]:
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            return self._chunks()
+        return self._bytes(self.headers.get("content-length"))
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while size := _chunk_size(await _line(self._reader)):
+            yield await self._reader.readexactly(size)
+            await _line(self._reader)
+
+    async def _bytes(self, length: str | None) -> AsyncIterator[bytes]:
+        left = int(length) if length is not None else None
+        while left is None or left > 0:
+            part = await self._reader.read(65536 if left is None else min(left, 65536))
+            if not part:
+                return
+            left = None if left is None else left - len(part)
+            yield part
+
+
+@asynccontextmanager
+async def exchange(request: Request, tls: ssl.SSLContext | None, server_name: str | None) -> AsyncIterator[Response]:
+    """Send the request and hold its response; OSError, IncompleteReadError or BrokenAnswerError when that fails."""
+    parts = urlsplit(request.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    name = server_name if tls else None
+    reader, writer = await asyncio.open_connection(
+        parts.hostname, port, ssl=tls, server_hostname=name, limit=MAX_LINE_BYTES
+    )
+    try:
+        writer.write(request.head + request.body)
+        await writer.drain()
+        yield await _response(reader)
+    finally:
+        writer.transport.abort()
+
+
+async def _response(reader: asyncio.StreamReader) -> Response:
+    version, _, rest = (await _line(reader)).partition(" ")
+    code = rest[:3]
+    if not version.startswith("HTTP/1.") or not code.isdigit():
+        raise BrokenAnswerError("the answer is not HTTP/1.1")
+    headers: dict[str, str] = {}
+    while line := await _line(reader):
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    if int(code) in NO_BODY:
+        headers["content-length"] = "0"
+    return Response(int(code), headers, reader)
+
+
+async def _line(reader: asyncio.StreamReader) -> str:
+    try:
+        raw = await reader.readuntil(b"\n")
+    except asyncio.LimitOverrunError as error:
+        raise BrokenAnswerError("a line of the answer is too long") from error
+    return raw.rstrip(b"\r\n").decode("latin-1")
+
+
+def _chunk_size(line: str) -> int:
+    try:
+        return int(line.partition(";")[0], 16)
+    except ValueError:
+        raise BrokenAnswerError(f"{line[:40]!r} is no chunk size") from None

@@ -1,0 +1,69 @@
+"""The services of the contract, each with an iterator over everything it lists."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from arw_client import messages as m
+from arw_client._generated.arw import v1
+from arw_client.calls import Calls
+
+T = TypeVar("T")
+Page = tuple[Sequence[T], str]
+PAGE_SIZE = 1000
+
+
+async def every(page: Callable[[str], Awaitable[Page[T]]]) -> AsyncIterator[T]:
+    """The items of page after page, until one names no next."""
+    items, token = await page("")
+    while True:
+        for item in items:
+            yield item
+        if not token:
+            return
+        items, token = await page(token)
+
+
+class Nodes(Calls, v1.NodeServiceStub):
+    def each(self) -> AsyncIterator[m.Node]:
+        return every(self._page)
+
+    def each_token(self) -> AsyncIterator[m.JoinToken]:
+        return every(self._token_page)
+
+    async def _page(self, token: str) -> Page[m.Node]:
+        answer = await self.list_nodes(m.ListNodesRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.nodes, answer.next_page_token
+
+    async def _token_page(self, token: str) -> Page[m.JoinToken]:
+        answer = await self.list_join_tokens(m.ListJoinTokensRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.join_tokens, answer.next_page_token
+
+
+class Runtimes(Calls, v1.RuntimeServiceStub):
+    def each(self) -> AsyncIterator[m.Runtime]:
+        return every(self._page)
+
+    async def _page(self, token: str) -> Page[m.Runtime]:
+        answer = await self.list_runtimes(m.ListRuntimesRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.runtimes, answer.next_page_token
+
+
+class Models(Calls, v1.ModelServiceStub):
+    def each(self) -> AsyncIterator[m.Model]:
+        return every(self._page)
+
+    async def _page(self, token: str) -> Page[m.Model]:
+        answer = await self.list_models(m.ListModelsRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.models, answer.next_page_token
+
+
+class State(Calls, v1.StateServiceStub):
+    async def matrix(self) -> m.RuntimeMatrix:
+        answer = await self.get_runtime_matrix()
+        return answer.matrix or m.RuntimeMatrix()
+
+    async def supervisor(self) -> m.SupervisorSnapshot:
+        answer = await self.get_supervisor()
+        return answer.supervisor or m.SupervisorSnapshot()

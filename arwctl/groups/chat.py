@@ -1,0 +1,68 @@
+"""Ask a runtime."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+
+from arw_client import Prompt
+from arw_client.chat import Waiting
+from arwctl.command import Call, Output, alone, command
+from arwctl.output import Format, emit
+from arwctl.plain import one_line, plain
+from arwctl.screen import YELLOW
+
+app = alone("Ask a runtime and print its reply.")
+
+
+@command(app, "chat")
+async def chat(
+    call: Call,
+    *,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Runtime id.")],
+    system: Annotated[str, typer.Option(help="A system message.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="At most so many tokens.", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is repeatable.", min=0)] = None,
+    stream: Annotated[bool | None, typer.Option(help="As it is made; the default on a terminal.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask a runtime and print its reply."""
+    told = [{"role": "system", "content": system}] if system else []
+    options = {"max_tokens": max_tokens, "temperature": temperature}
+    prompt = Prompt(
+        model,
+        [*told, {"role": "user", "content": text}],
+        {key: value for key, value in options.items() if value is not None},
+    )
+    streamed = call.screen.is_terminal if stream is None else stream
+    if output is Format.TABLE and streamed:
+        await print_stream(call, prompt)
+    else:
+        await _print_whole(call, prompt, output)
+
+
+async def print_stream(call: Call, prompt: Prompt) -> str:
+    """Print the pieces as they come; gives the whole text."""
+    said = ""
+    async with call.client() as client, aclosing(client.chat().stream(prompt, waiting(call))) as pieces:
+        async for piece in pieces:
+            said += piece.text
+            call.screen.write(plain(piece.text))
+    call.screen.write("\n")
+    return said
+
+
+async def _print_whole(call: Call, prompt: Prompt, output: Format) -> None:
+    async with call.client() as client:
+        answer = await client.chat().reply(prompt, waiting(call))
+    if output is Format.TABLE:
+        call.screen.line(answer["choices"][0]["message"]["content"])
+    else:
+        emit(call.screen, answer, output)
+
+
+def waiting(call: Call) -> Waiting:
+    return lambda why, pause_s: call.screen.note(f"waiting {pause_s:g} s: {one_line(why)}", YELLOW)

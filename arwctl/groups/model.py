@@ -1,0 +1,61 @@
+"""Model files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arw_client import display_id
+from arw_client import messages as m
+from arwctl.command import Call, Output, command, group
+from arwctl.output import Columns, Format, listing, show
+from arwctl.registering import register
+from arwctl.targets import one_of
+
+app = group("Record and list model files.")
+
+MODELS = Columns[m.Model](
+    ("model", "size", "sha256", "path"),
+    lambda model: (model.id, f"{model.size_bytes / 1e6:.1f} MB", model.sha256[:12], model.path),
+    "No model is recorded. Record one with `arwctl model add FILE`.",
+)
+
+
+@command(app, "add")
+async def add(
+    call: Call,
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file on this machine.")],
+    id_: Annotated[str, typer.Option("--id", help="Its id; otherwise from the file's name.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file of a known id.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Record where a model file lies, and its digest."""
+    async with call.client(timeout_s=30) as client:
+        model = await register(client, call.screen, id_ or id_of(file), file, replace=replace)
+    show(call.screen, model, output, lambda: call.screen.line(f"{model.id}: sha256 {model.sha256}"))
+
+
+def id_of(file: Path) -> str:
+    """A valid id made of a file's name."""
+    return re.sub(r"[^a-z0-9.-]+", "-", file.stem.lower()).strip("-.") or "model"
+
+
+@command(app, "list")
+async def list_models(call: Call, *, output: Output = Format.TABLE) -> None:
+    """List models."""
+    async with call.client() as client:
+        found = [model async for model in client.models.each()]
+    listing(call.screen, found, output, MODELS)
+
+
+@command(app, "delete")
+async def delete(call: Call, *, model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")]) -> None:
+    """Forget a model; its file stays."""
+    name = one_of("models", model)
+    async with call.client() as client:
+        await client.models.delete_model(m.DeleteModelRequest(name=name))
+    call.screen.line(f"{display_id(name)}: deleted")

@@ -1,0 +1,176 @@
+"""Machines: list, show, admit, label, revoke."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from arw_client import display_id
+from arw_client import messages as m
+from arwctl.command import Call, Output, command, group
+from arwctl.output import Columns, Format, document, emit, listing, pairs, show, when
+from arwctl.targets import key_values, one_of, seconds
+
+app = group("See, admit, label and revoke machines.")
+tokens = group("One-use tokens with which machines join.")
+app.add_typer(tokens, name="token")
+
+NodeArgument = Annotated[str | None, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
+NodeOption = Annotated[str | None, typer.Option("--id", "--node", metavar="NODE", help="Node id.")]
+Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
+
+NODES = Columns[m.Node](
+    ("node", "state", "agent", "accelerators", "labels", "last contact"),
+    lambda node: (
+        display_id(node.name),
+        node.state_label + ("" if node.schedulable else ", cordoned"),
+        node.agent_version or "-",
+        accelerators(node),
+        pairs(node.labels),
+        when(node.last_contact_time),
+    ),
+    "No node has joined. Start one on this machine with `arwctl up`.",
+)
+TOKENS = Columns[m.JoinToken](
+    ("token", "for node", "approval", "labels", "expires", "used"),
+    lambda token: (
+        display_id(token.name),
+        token.node_id or "any",
+        "needed" if token.requires_approval else "no",
+        pairs(token.labels),
+        when(token.expire_time),
+        when(token.use_time),
+    ),
+    "There are no join tokens. Make one with `arwctl nodes token create`.",
+)
+
+
+def accelerators(node: m.Node) -> str:
+    found = node.inventory.accelerators if node.inventory else []
+    return ", ".join(f"{each.display_name}{' (simulated)' if each.simulated else ''}" for each in found) or "-"
+
+
+@command(app, "list")
+async def list_nodes(call: Call, output: Output = Format.TABLE) -> None:
+    """List machines."""
+    async with call.client() as client:
+        nodes = [node async for node in client.nodes.each()]
+    listing(call.screen, nodes, output, NODES)
+
+
+@command(app, "show")
+async def show_node(
+    call: Call, node: NodeArgument = None, id_: NodeOption = None, output: Output = Format.TABLE
+) -> None:
+    """Show one machine."""
+    name = one_of("nodes", node, id_)
+    async with call.client() as client:
+        found = (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
+    show(call.screen, found, output, lambda: _describe(call, found))
+
+
+def _describe(call: Call, node: m.Node) -> None:
+    inventory = node.inventory or m.NodeInventory()
+    facts = [
+        ("Node", display_id(node.name)),
+        ("State", f"{node.state_label} - {node.summary}"),
+        ("Takes new runtimes", "yes" if node.schedulable else "no (cordoned)"),
+        ("Labels", pairs(node.labels)),
+        ("System", f"{inventory.os} {inventory.os_release} {inventory.arch}"),
+        ("Resources", f"{inventory.cpu_cores} cores, {inventory.memory_bytes / 2**30:.1f} GiB"),
+        ("Accelerators", accelerators(node)),
+        ("Engines", ", ".join(f"{each.adapter} {each.version}" for each in inventory.engines) or "-"),
+        ("Agent", f"{node.agent_version or '-'}, pid {node.agent_pid or '-'}"),
+        ("Last contact", when(node.last_contact_time)),
+        ("Certificate ends", when(node.certificate_expire_time)),
+        ("Machine id hash", node.machine_id_hash or "-"),
+    ]
+    for name, value in facts:
+        call.screen.line(f"{name + ':':20}{value}")
+
+
+@command(app, "approve")
+async def approve(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
+    """Let in a machine that waits for approval, or is quarantined."""
+    name = one_of("nodes", node, id_)
+    async with call.client() as client:
+        answer = await client.nodes.approve_node(m.ApproveNodeRequest(name=name))
+    _done(call, answer.node, "approved")
+
+
+@command(app, "revoke")
+async def revoke(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
+    """Cut a machine off for good; it returns only with a new token."""
+    name = one_of("nodes", node, id_)
+    async with call.client() as client:
+        answer = await client.nodes.revoke_node(m.RevokeNodeRequest(name=name))
+    _done(call, answer.node, "revoked")
+
+
+@command(app, "update")
+async def update(
+    call: Call,
+    *,
+    node: NodeArgument = None,
+    id_: NodeOption = None,
+    label: Labels = [],  # noqa: B006 - typer's way to say "none"
+    remove_label: Annotated[list[str], typer.Option(metavar="KEY", help="Drop a label; repeatable.")] = [],  # noqa: B006
+    cordon: Annotated[bool | None, typer.Option("--cordon/--uncordon", help="Give it nothing new, or again.")] = None,
+) -> None:
+    """Change labels, or whether a machine gets new runtimes."""
+    name, added = one_of("nodes", node, id_), key_values(label)
+    async with call.client() as client:
+        found = (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
+        kept = {key: value for key, value in found.labels.items() if key not in remove_label}
+        schedulable = found.schedulable if cordon is None else not cordon
+        wanted = m.Node(name=name, etag=found.etag, labels={**kept, **added}, schedulable=schedulable)
+        answer = await client.nodes.update_node(m.UpdateNodeRequest(node=wanted))
+    _done(call, answer.node, "updated")
+
+
+def _done(call: Call, node: m.Node | None, what: str) -> None:
+    node = node or m.Node()
+    call.screen.line(f"{display_id(node.name)}: {what} ({node.state_label})")
+
+
+@command(tokens, "create")
+async def create_token(
+    call: Call,
+    *,
+    name: Annotated[str, typer.Option("--name", "--id", metavar="NODE", help="Bind it to this node id.")] = "",
+    label: Labels = [],  # noqa: B006 - typer's way to say "none"
+    ttl: Annotated[str, typer.Option(help="Life, such as 90s, 15m, 12h or 7d.")] = "15m",
+    approval: Annotated[bool, typer.Option("--approval", help="The machine waits until you approve it.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a one-use token; it is shown once."""
+    request = m.CreateJoinTokenRequest(
+        node_id=name, labels=key_values(label), ttl=timedelta(seconds=seconds(ttl)), requires_approval=approval
+    )
+    async with call.client() as client:
+        answer = await client.nodes.create_join_token(request)
+    if output is not Format.TABLE:
+        emit(call.screen, document(answer), output)
+        return
+    call.screen.line(answer.secret_text)
+    call.screen.note("On the new machine, paste the token into:")
+    call.screen.note(f"  arw-node-agent join --server {answer.enrollment_address} --token-file -")
+
+
+@command(tokens, "list")
+async def list_tokens(call: Call, output: Output = Format.TABLE) -> None:
+    """List tokens; their secrets are not kept."""
+    async with call.client() as client:
+        found = [token async for token in client.nodes.each_token()]
+    listing(call.screen, found, output, TOKENS)
+
+
+@command(tokens, "delete")
+async def delete_token(call: Call, token: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id.")]) -> None:
+    """Make a token useless."""
+    name = one_of("joinTokens", token)
+    async with call.client() as client:
+        await client.nodes.delete_join_token(m.DeleteJoinTokenRequest(name=name))
+    call.screen.line(f"{display_id(name)}: deleted")

@@ -1,0 +1,146 @@
+"""The two processes of a state directory: what runs, what is joined, how each is started and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from arw_client import ArwError, TimedOutError
+from arwctl.local.process import Child, Running, completed, program, running, spawn, tail, until
+
+START_S = 30.0
+STOP_S = 20.0
+AGENT_STOP_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the two: its program and its folder."""
+
+    program: str
+    folder: Path
+    log: Path
+    title: str
+
+    @property
+    def running(self) -> Running | None:
+        return running(self.folder / "run.json")
+
+    async def start(self, state_dir: Path, *options: str) -> Running:
+        """Spawn it and wait until it serves; ArwError with the end of its log when it ends instead."""
+        before = self.log.stat().st_size if self.log.exists() else 0
+        process = spawn([program(self.program), "run", "--state-dir", str(state_dir), *options], self.log)
+        await until(lambda: process.poll() is not None or self._serves(process), START_S)
+        found = self.running
+        if found and found.pid == process.pid:
+            return found
+        raise self._failed(process, before)
+
+    def _serves(self, process: Child) -> bool:
+        found = self.running
+        return found is not None and found.pid == process.pid
+
+    def _failed(self, process: Child, before: int) -> ArwError:
+        lines = tail(self.log, before)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
+            error: ArwError = TimedOutError(f"The {self.title} did not serve within {START_S:g} s.", self._remedy())
+        else:
+            reason, remedy = spoken(lines)
+            text = f"The {self.title} ended at once with status {process.poll()}{reason and ': ' + reason}"
+            error = ArwError("LOCAL_STEP_FAILED", text, remedy or self._remedy())
+        for line in lines:
+            error.add_note(line)
+        return error
+
+    def _remedy(self) -> str:
+        return f"Read {self.log}, mend what it names, then run `arwctl up` again."
+
+    async def stop(self) -> int | None:
+        """SIGTERM, then SIGKILL when it does not end; the pid that ended."""
+        found = self.running
+        if found is None:
+            return None
+        found.send(signal.SIGTERM)
+        if not await until(lambda: not found.alive, STOP_S):
+            found.send(signal.SIGKILL)
+            await until(lambda: not found.alive, STOP_S)
+        return found.pid
+
+
+def spoken(lines: list[str]) -> tuple[str, str]:
+    """Reason and remedy among the last lines of a program: plain lines, marked or not, between those of its log."""
+    words = [line for line in lines if line.strip() and not line.startswith("{")]
+    marked = [number for number, line in enumerate(words) if line.startswith("error:")]
+    if marked:
+        words = words[marked[-1] :]
+    elif any(line.startswith("Traceback") for line in words):
+        words = words[-1:]
+    reason, remedy = ([*words[-2:], "", ""])[:2]
+    return reason.removeprefix("error:").strip(), remedy.strip().removeprefix("next:").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """What a node wishes when it joins."""
+
+    name: str = ""
+    """Empty: the host's name."""
+    engines: tuple[Path, ...] = ()
+    """Trusted besides those that are found."""
+
+    def options(self) -> list[str]:
+        engines = [word for path in self.engines for word in ("--engine", str(path.expanduser().absolute()))]
+        return [*(["--name", self.name] if self.name else []), *engines]
+
+
+class Machine:
+    """The control plane and the node agent that share a state directory on this machine."""
+
+    def __init__(self, state_dir: Path, context_file: Path) -> None:
+        self.state_dir = state_dir
+        self.context_file = context_file
+        control_plane, node_agent = state_dir / "control_plane", state_dir / "node_agent"
+        self.control_plane = Part(
+            "arw-control-plane", control_plane, control_plane / "control-plane.log", "control plane"
+        )
+        self.agent = Part("arw-node-agent", node_agent, node_agent / "node-agent.log", "node agent")
+
+    @property
+    def joined(self) -> bool:
+        return (self.agent.folder / "identity.json").exists()
+
+    async def start_control_plane(self, ports: Mapping[str, int | str]) -> Running:
+        """Make what it needs, once, and serve: one process, because each costs a second to start."""
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return await self.control_plane.start(self.state_dir, *self._made_with(ports))
+
+    async def renew_context(self, ports: Mapping[str, int | str]) -> None:
+        """Make the context file again beside a control plane that runs."""
+        await self._run("arw-control-plane", "init", *self._made_with(ports))
+
+    def _made_with(self, ports: Mapping[str, int | str]) -> list[str]:
+        options = [word for name, value in ports.items() for word in (f"--{name}", str(value))]
+        return ["--context-file", str(self.context_file), *options]
+
+    async def join(self, server: str, token: str, node: Newcomer) -> None:
+        """The token goes by standard input: command lines can be read by others."""
+        options = ["--server", server, "--token-file", "-", *node.options()]
+        await self._run("arw-node-agent", "join", *options, given=f"{token}\n")
+
+    async def stop_agent(self) -> None:
+        """End the agent and every runtime of this state directory, whether or not the agent still runs."""
+        if self.agent.folder.exists():
+            await self._run("arw-node-agent", "stop", timeout_s=AGENT_STOP_S)
+
+    async def _run(self, name: str, verb: str, *options: str, given: str = "", timeout_s: float = START_S) -> None:
+        command = [program(name), verb, "--state-dir", str(self.state_dir), *options]
+        status, said = await completed(command, given, timeout_s)
+        if status:
+            reason, remedy = spoken(said.splitlines())
+            again = f"Mend what it names, then run `arwctl {'down' if verb == 'stop' else 'up'}`."
+            text = f"`{name} {verb}` failed: {reason or f'it ended with status {status}'}"
+            raise ArwError("LOCAL_STEP_FAILED", text, remedy or again)

@@ -1,0 +1,79 @@
+"""A manifest as the command line reads it: which models it brings. The control plane judges the rest."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arw_client import ArwError
+from arw_client import messages as m
+
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtModel:
+    id: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    path: Path
+    content: bytes
+    format: m.ManifestFormat
+    models: tuple[BroughtModel, ...]
+
+    def request(self, *, validate_only: bool) -> m.ApplyManifestRequest:
+        return m.ApplyManifestRequest(
+            content=self.content, format=self.format, source=self.path.name, validate_only=validate_only
+        )
+
+
+def read(path: Path) -> ManifestFile:
+    """ArwError when the file cannot be read as TOML or JSON, or a [[models]] entry lacks its id or path."""
+    content = _content(path)
+    as_json = path.suffix == ".json"
+    form = m.ManifestFormat.JSON if as_json else m.ManifestFormat.TOML
+    try:
+        text = content.decode()
+        found = json.loads(text) if as_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"{path} is not {form.name}: {error}.") from error
+    return ManifestFile(path, content, form, tuple(_models(found, path)))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArwError(
+            "NOT_FOUND", f"{path} cannot be read: {error.strerror}.", "Name a manifest with -f FILE."
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise _invalid(f"{path} is larger than 1 MiB.")
+    return content
+
+
+def _models(found: Any, path: Path) -> list[BroughtModel]:
+    entries = found.get("models", []) if isinstance(found, dict) else []
+    if not isinstance(entries, list):
+        raise _invalid(f"In {path}, models is not a list.")
+    return [_model(entry, number, path) for number, entry in enumerate(entries)]
+
+
+def _model(entry: Any, number: int, path: Path) -> BroughtModel:
+    match entry:
+        case {"id": str(id_), "path": str(file)} if id_ and file:
+            return BroughtModel(id_, path.absolute().parent / Path(file).expanduser())
+        case _:
+            raise _invalid(f"In {path}, models[{number}] needs an id and a path, both text.")
+
+
+def _invalid(text: str) -> ArwError:
+    return ArwError(
+        "MANIFEST_INVALID", text, "Correct the manifest; configs/examples/tiny-chat.toml shows a whole one."
+    )

@@ -1,0 +1,97 @@
+"""Waiting until what was applied serves, and saying why when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from arw_client import ArwError, Client, TimedOutError, UnreachableError
+from arw_client import messages as m
+from arwctl.plain import one_line
+from arwctl.screen import Screen
+
+SERVES = {m.InstanceState.READY, m.InstanceState.DEGRADED}
+RETRY_S = 0.5
+
+
+class Waiting:
+    """Follows runtimes from state to state; each change is one line on standard error."""
+
+    def __init__(self, client: Client, screen: Screen, wanted: Iterable[m.Runtime]) -> None:
+        self._client = client
+        self._screen = screen
+        self._generation = {runtime.name: runtime.generation for runtime in wanted}
+        self._said: dict[str, str] = {}
+
+    async def until_ready(self, timeout_s: float) -> None:
+        """TimedOutError with the last reason after `timeout_s`; ArwError as soon as one runtime fails for good."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._generation:
+                    await self._follow()
+        except TimeoutError:
+            raise self._late(timeout_s) from None
+
+    async def _follow(self) -> None:
+        """One watch; a control plane that restarts meanwhile only costs another one."""
+        try:
+            async for change in self._client.runtimes.watch_runtimes(m.WatchRuntimesRequest()):
+                if change.runtime and change.runtime.name in self._generation:
+                    self._consider(change.runtime, deleted=change.deleted)
+                if not self._generation:
+                    return
+        except UnreachableError as error:
+            self._screen.note(f"{one_line(error.text)} Trying again.")
+        await asyncio.sleep(RETRY_S)
+
+    def _consider(self, runtime: m.Runtime, *, deleted: bool) -> None:
+        if deleted:
+            raise ArwError("NOT_FOUND", f"{runtime.name} was deleted meanwhile.", "Apply its manifest again.")
+        self._say(runtime)
+        instance = runtime.instance
+        if instance is None or instance.observed_generation < self._generation[runtime.name]:
+            return
+        if instance.state == m.InstanceState.ERROR:
+            raise failure(runtime, instance)
+        if instance.state in SERVES:
+            del self._generation[runtime.name]
+
+    def _say(self, runtime: m.Runtime) -> None:
+        text = standing(runtime)
+        if self._said.get(runtime.name) != text:
+            self._said[runtime.name] = text
+            self._screen.note(f"{runtime.id}: {text}")
+
+    def _late(self, timeout_s: float) -> TimedOutError:
+        name = next(iter(self._generation))
+        runtime = name.partition("/")[2].replace("__", "/")
+        return TimedOutError(
+            f"{runtime} did not become ready within {timeout_s:g} s; last: {self._said.get(name, 'nothing heard')}",
+            f"It goes on trying: see `arwctl runtime explain {runtime}` and `arwctl runtime logs {runtime}`.",
+        )
+
+
+def standing(runtime: m.Runtime) -> str:
+    """Where a runtime stands, in one line."""
+    if runtime.instance is not None:
+        summary = runtime.instance.summary
+        label = runtime.instance.state_label
+        return f"{label} - {summary}" if summary and summary != label else label
+    if runtime.placement_problem is not None:
+        return f"no place: {runtime.placement_problem.text}"
+    return "waiting for a place"
+
+
+def failure(runtime: m.Runtime, instance: m.Instance) -> ArwError:
+    """Why an instance failed, with the end of its log."""
+    problem = instance.problem or m.Problem(text=instance.summary)
+    tail = instance.last_exit.log_tail if instance.last_exit else []
+    reason = (problem.reason.name or "ENGINE_EXITED") if problem.reason else "ENGINE_EXITED"
+    error = ArwError(
+        reason,
+        f"{runtime.id} failed: {problem.text or instance.state_label}",
+        problem.remedy or f"Read its log: `arwctl runtime logs {runtime.id}`.",
+    )
+    for line in tail:
+        error.add_note(line)
+    return error
