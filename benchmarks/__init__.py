@@ -1,0 +1,1 @@
+"""Measures against something run beside it, never against the clock alone."""

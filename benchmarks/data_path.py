@@ -1,0 +1,94 @@
+"""The gateway beside the engine asked directly, with an engine that costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import Outcome
+from benchmarks.pair import child, free_ports, pair, until_open
+from benchmarks.row import Row, median
+
+ROUNDS = 5
+PATH = "/v1/chat/completions"
+
+
+def rows() -> Iterator[Row]:
+    with pair() as made, direct(made.folder, 64, 5) as port:
+        made.up("--engine", stub(made.folder, 64, 5))
+        made.apply(slots=256)
+        ours, beside = Target(f"{made.http}{PATH}", made.token), Target(f"http://127.0.0.1:{port}{PATH}", "")
+        yield from figures(ours, beside)
+
+
+class Target:
+    """Somewhere to stream from."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self.token = token
+
+    def load(self, streams: int, requests: int, *options: str) -> Outcome:
+        command = [sys.executable, "-m", "benchmarks.load", self.url, "--model", "tiny", *options]
+        sizes = ["--streams", str(streams), "--requests", str(requests)]
+        done = subprocess.run([*command, *sizes], input=f"{self.token}\n", capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{self.url}: {done.stdout}{done.stderr}")
+        found = json.loads(done.stdout)
+        found.pop("tokens_per_second")
+        return Outcome(**found)
+
+
+def figures(ours: Target, beside: Target) -> Iterator[Row]:
+    streams = [(ours.load(64, 4), beside.load(64, 4)) for _ in range(ROUNDS)]
+    yield Row.ratio(
+        "gateway, 64 streams of 5 ms tokens, same machine",
+        "tokens/s",
+        ours=median([mine.tokens_per_second for mine, _ in streams]),
+        beside=median([theirs.tokens_per_second for _, theirs in streams]),
+        baseline="the engine directly",
+        at_least=0.98,
+    )
+    for count, at_most in ((1, 1.2), (16, 3.0)):
+        pairs = [(ours.load(count, 10), beside.load(count, 10)) for _ in range(ROUNDS)]
+        yield Row.difference(
+            f"added time to first token, {count} at once",
+            "ms",
+            ours=median([mine.first_token_ms for mine, _ in pairs]),
+            beside=median([theirs.first_token_ms for _, theirs in pairs]),
+            baseline="the engine directly",
+            at_most=at_most,
+        )
+    plain = [(ours.load(1, 200, "--plain"), beside.load(1, 200, "--plain")) for _ in range(ROUNDS)]
+    yield Row.difference(
+        "added latency, plain, 1 at once",
+        "ms",
+        ours=median([mine.whole_ms for mine, _ in plain]),
+        beside=median([theirs.whole_ms for _, theirs in plain]),
+        baseline="the engine directly",
+        at_most=1.5,
+    )
+
+
+def stub(folder: Path, tokens: int, every_ms: float) -> Path:
+    """An executable that the agent takes for a llama-server."""
+    pace = folder / "pace.json"
+    pace.write_text(json.dumps({"tokens": tokens, "every_ms": every_ms}))
+    launcher = folder / "llama-server"
+    module = Path(__file__).with_name("stub_engine.py")
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} {module} --pace {pace} "$@"\n')
+    launcher.chmod(0o755)
+    return launcher
+
+
+@contextmanager
+def direct(folder: Path, tokens: int, every_ms: float) -> Iterator[int]:
+    """The same engine without anything before it; gives its port."""
+    (port,) = free_ports(1)
+    with child([stub(folder, tokens, every_ms), "--port", str(port), "-a", "tiny"]):
+        until_open(port)
+        yield port
