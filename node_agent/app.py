@@ -1,0 +1,154 @@
+"""The composition root: what the agent consists of, started together and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from ssl import SSLContext
+from typing import Any
+
+import structlog
+
+from node_agent.control_link.connection import Addresses, Link, LinkTimers, Node
+from node_agent.control_link.display import Display
+from node_agent.control_link.link_record import LinkRecord
+from node_agent.control_link.messages import Me
+from node_agent.control_link.session import SessionTimers
+from node_agent.disk.database import Database
+from node_agent.disk.desired import SqliteDesired
+from node_agent.disk.digests import DiskDigests
+from node_agent.domain import timers as waits
+from node_agent.hardware.machine import LocalHardware
+from node_agent.identity.credentials import NodeCredentials
+from node_agent.identity.files import IdentityFiles, NodeIdentity
+from node_agent.identity.machine_id import machine_id_hash
+from node_agent.identity.renewal import Renewal
+from node_agent.relay.link import RelayLink
+from node_agent.runtimes import assembly
+from node_agent.runtimes.process import boot_id
+from node_agent.settings import Settings, StateDirectory, Timers, product_version
+from wire.credentials import client_context
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Engines run on; an unexpected error anywhere ends the agent."""
+    stop = asyncio.Event()
+    agent = Agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, agent.link.wake)
+    try:
+        await agent.run(stop)
+    finally:
+        agent.close()
+
+
+class Agent:
+    """NotJoined, StorageUnavailable when it cannot begin."""
+
+    def __init__(self, settings: Settings) -> None:
+        state, timers = settings.state, settings.timers
+        files = IdentityFiles(state.path)
+        identity = files.identity()
+        self._timers = timers
+        self._database = Database(state.database)
+        digests = DiskDigests(self._database)
+        self._credentials = NodeCredentials(files, utc_now)
+        self._supervisor = assembly.supervisor(state.path, digests, supervisor_timers(timers))
+        self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
+        self._supervisor.before_stop(self._relay.close_instance)
+        node = Node(
+            me=_me(identity),
+            inventory=LocalHardware(assembly.trust_list(state.path, digests).engines),
+            supervisor=self._supervisor,
+            desired=SqliteDesired(self._database),
+            logs=assembly.engine_logs(state.path),
+            relay=self._relay,
+            credentials=self._credentials,
+        )
+        self.link = Link(
+            node,
+            Addresses(identity.grpc_address, identity.enrollment_address),
+            Display(LinkRecord(state.link_record), utc_now),
+            _link_timers(timers),
+            chance=random.random,
+            clock=boot_seconds,
+            accepted_history=lambda: accepted_history(state),
+        )
+        self._renewal = Renewal(
+            files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
+        )
+        self._node = identity.node
+
+    async def run(self, stop: asyncio.Event) -> None:
+        _log.info("agent_started", node=self._node, pid=os.getpid(), version=product_version())
+        async with asyncio.TaskGroup() as group:
+            loops = [group.create_task(loop) for loop in self._loops()]
+            await stop.wait()
+            await self.link.say_goodbye()
+            for loop in loops:
+                loop.cancel()
+        _log.info("agent_stopped", node=self._node)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._supervisor.run(), self.link.run(), self._renewal.run(), self._relay.run()]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def boot_seconds() -> float:
+    """Goes on while the machine sleeps, so that a heartbeat from before is seen to be late."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def accepted_history(state: StateDirectory) -> str:
+    """The history that this node's owner agreed to; empty when there is none."""
+    try:
+        return state.accepted_history.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _me(identity: NodeIdentity) -> Me:
+    return Me(
+        node=identity.node,
+        process_id=str(uuid.uuid4()),
+        installation_id=identity.installation_id,
+        boot_id=boot_id(),
+        machine_id_hash=machine_id_hash(),
+        agent_version=product_version(),
+        agent_pid=os.getpid(),
+    )
+
+
+def _tls(files: IdentityFiles) -> SSLContext:
+    files.current()
+    return client_context(files.path("node.pem"), files.path("node.key"), files.path("ca.pem"))
+
+
+def _link_timers(timers: Timers) -> LinkTimers:
+    session = SessionTimers(
+        welcome=timers.welcome.total_seconds(),
+        batch_reports=timers.batch_reports.total_seconds(),
+        recheck_refused=timers.recheck_refused.total_seconds(),
+        storage_retry=timers.storage_retry.total_seconds(),
+    )
+    return LinkTimers(session, timers.removal_hold, timers.reconnect_cap, timers.refused_retry, timers.diagnose_every)
+
+
+def supervisor_timers(timers: Timers) -> waits.Timers:
+    return waits.TEST if timers.test_profile else waits.REAL

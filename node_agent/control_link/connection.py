@@ -1,0 +1,291 @@
+"""Keeps this node connected to its control plane: one stream at a time, for the life of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import grpc
+import structlog
+
+from arw.v1 import agent_service_pb2_grpc
+from node_agent.control_link.actions import Action, Desire, GiveUp, Leave, Opened, Store
+from node_agent.control_link.backoff import Backoff
+from node_agent.control_link.desired import DesiredKeeper
+from node_agent.control_link.diagnosis import Diagnosis, diagnose
+from node_agent.control_link.display import Display
+from node_agent.control_link.log_push import push_logs
+from node_agent.control_link.messages import Goodbye, GoodbyeKind, LogRequest, Me
+from node_agent.control_link.outbox import ObservedOutbox
+from node_agent.control_link.ports import Credentials, InventorySource, Relay
+from node_agent.control_link.removal_guard import RemovalGuard
+from node_agent.control_link.session import AgentSession, SessionTimers
+from node_agent.control_link.stream import Broken, Ending, Stream
+from node_agent.domain.errors import StorageUnavailable
+from node_agent.domain.offer import Offer
+from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.status import InstanceStatus, Problem
+from node_agent.use_cases.ports import DesiredStore, Logs, Supervisor
+from wire.channel import secure_channel
+from wire.error_status import refusal_of
+
+_FOR_A_PERSON = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+_REASONS_FOR_A_PERSON = frozenset({"NODE_QUARANTINED", "NODE_MISMATCH", "PROTOCOL_UNSUPPORTED"})
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTimers:
+    session: SessionTimers = field(default_factory=SessionTimers)
+    removal_hold: timedelta = timedelta(seconds=60)
+    reconnect_cap: timedelta = timedelta(seconds=10)
+    refused_retry: timedelta = timedelta(hours=1)
+    diagnose_every: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    grpc: str
+    enrollment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What of this node the link connects."""
+
+    me: Me
+    inventory: InventorySource
+    supervisor: Supervisor
+    desired: DesiredStore
+    logs: Logs
+    relay: Relay
+    credentials: Credentials
+
+
+@dataclass(slots=True)
+class _Held:
+    """What outlives a stream."""
+
+    keeper: DesiredKeeper
+    guard: RemovalGuard
+    backoff: Backoff
+    outbox: ObservedOutbox = field(default_factory=ObservedOutbox)
+
+
+class Link:
+    """Implements the stream's Host."""
+
+    def __init__(
+        self,
+        node: Node,
+        addresses: Addresses,
+        display: Display,
+        timers: LinkTimers,
+        *,
+        chance: Callable[[], float],
+        clock: Callable[[], float],
+        accepted_history: Callable[[], str],
+    ) -> None:
+        self._node = node
+        self._addresses = addresses
+        self._servers = [addresses.grpc]
+        self._display = display
+        self._timers = timers
+        self._chance = chance
+        self.now = clock
+        self._accepted_history = accepted_history
+        keeper = DesiredKeeper(node.desired.load(), accepted_history())
+        guard = RemovalGuard(timers.removal_hold.total_seconds())
+        self._held = _Held(keeper, guard, Backoff(timers.reconnect_cap, chance))
+        self._disk = asyncio.Lock()
+        self._poke = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stream: Stream | None = None
+        self._offer: Offer | None = None
+        self._next_diagnosis = 0.0
+        node.supervisor.on_status(self._status_changed)
+        node.supervisor.on_gone(self._instance_gone)
+
+    async def run(self) -> None:
+        """Until cancelled. What is stored already is wanted, whether or not the control plane answers."""
+        # A store that never heard of a control plane says nothing about what runs here, so nothing is stopped for it.
+        if self._held.keeper.history_id:
+            self.desire(tuple(self._held.keeper.specs.values()))
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while True:
+                ending = await self._attempt()
+                await self._pause(await self._after(ending))
+
+    def wake(self) -> None:
+        """Try at once, and look again at what this node's owner accepted."""
+        self._held.keeper.accept(self._accepted_history())
+        self._poke.set()
+        if self._stream:
+            self._stream.perform(self._stream.session.history_accepted())
+
+    def reconnect(self) -> None:
+        """Open a new stream soon, with the newest credential."""
+        self._poke.set()
+        if self._stream:
+            self._stream.perform([Leave("A renewed certificate is taken into use.", timedelta())])
+
+    async def say_goodbye(self, kind: GoodbyeKind = GoodbyeKind.RESTART) -> None:
+        if self._stream and self._stream.session.opened:
+            await self._stream.say_goodbye(Goodbye(kind))
+
+    # What the stream asks of its host.
+
+    def desire(self, specs: Sequence[InstanceSpec]) -> None:
+        self._node.supervisor.desire(specs)
+
+    async def admit(self, spec: InstanceSpec) -> Problem | None:
+        return await self._node.supervisor.admit(spec)
+
+    async def store(self, session: AgentSession, change: Store) -> list[Action]:
+        if self._tasks is None:
+            raise RuntimeError("the link does not run")
+        return await asyncio.shield(self._tasks.create_task(self._write(session, change)))
+
+    def park(self, idle: int) -> None:
+        self._node.relay.park(idle)
+
+    def opened(self, action: Opened) -> None:
+        welcome = action.welcome
+        if self._offer:
+            self._node.credentials.accepted(self._offer)
+        self._servers = [replica.grpc_address for replica in welcome.replicas if replica.grpc_address] or self._servers
+        self._node.relay.configure(welcome.session_epoch, welcome.replicas, welcome.parked_connections)
+        _log.info("session_opened", epoch=welcome.session_epoch, history=welcome.history_id)
+
+    def settled(self) -> None:
+        self._held.backoff.settled()
+
+    def progressed(self) -> None:
+        if self._stream:
+            self._display.follow(self._stream.session)
+
+    async def push_logs(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub, request: LogRequest) -> None:
+        await push_logs(stub, self._node.logs, request)
+
+    # One attempt, and what follows it.
+
+    async def _attempt(self) -> Ending:
+        inventory = await self._node.inventory.inventory()
+        async with self._disk:  # a write of the last stream may still be under way
+            self._offer = self._node.credentials.offer()
+        server = self._servers[int(self._chance() * len(self._servers))]
+        self._display.connecting(server)
+        offer = self._offer
+        credentials = grpc.ssl_channel_credentials(offer.ca_pem, offer.key_pem, offer.certificate_pem)
+        async with secure_channel(server, credentials) as channel:
+            stub: agent_service_pb2_grpc.AgentServiceAsyncStub = agent_service_pb2_grpc.AgentServiceStub(channel)
+            held = self._held
+            held.outbox.know(self._node.supervisor.statuses())
+            session = AgentSession(
+                me=self._node.me,
+                inventory=inventory,
+                keeper=held.keeper,
+                guard=held.guard,
+                outbox=held.outbox,
+                timers=self._timers.session,
+                chance=self._chance,
+                now=self.now(),
+            )
+            self._stream = Stream(stub, session, self)
+            try:
+                return await self._stream.run()
+            finally:
+                self._stream = None
+
+    async def _write(self, session: AgentSession, change: Store) -> list[Action]:
+        """Store, then let it count: in this order and to the end, whatever becomes of the stream."""
+        async with self._disk:
+            try:
+                await asyncio.to_thread(
+                    self._node.desired.apply, change.history_id, change.revision, change.changed, change.removed
+                )
+            except StorageUnavailable as refusal:
+                _log.error("desired_state_not_stored", reason=refusal.reason, text=refusal.text)
+                return session.unstored(Problem.of(refusal), self.now())
+            actions = session.stored(self.now())
+            for action in actions:
+                if isinstance(action, Desire):
+                    self.desire(action.specs)
+        return [action for action in actions if not isinstance(action, Desire)]
+
+    async def _after(self, ending: Ending) -> timedelta:
+        """Show why the stream ended, and say how long to wait."""
+        match ending:
+            case Leave():
+                return self._left(ending)
+            case GiveUp():
+                return self._refused(ending.problem)
+            case Broken():
+                return await self._broken(ending)
+
+    def _left(self, ending: Leave) -> timedelta:
+        _log.info("session_left", why=ending.why)
+        self._display.disconnected(Problem("UNAVAILABLE", ending.why))
+        if ending.reconnect_after is None:
+            return self._held.backoff.delay()
+        return ending.reconnect_after
+
+    def _refused(self, problem: Problem) -> timedelta:
+        if self._offer and self._node.credentials.refused(self._offer):
+            _log.warning("candidate_certificate_refused", reason=problem.reason, text=problem.text)
+            return self._held.backoff.delay()
+        _log.error("refused_by_control_plane", reason=problem.reason, text=problem.text, remedy=problem.remedy)
+        self._display.refused(problem)
+        return self._timers.refused_retry
+
+    async def _broken(self, ending: Broken) -> timedelta:
+        if self._offer and not self._display.welcomed:
+            self._node.credentials.failed(self._offer)
+        if ending.error is None:
+            return self._lost(Problem("UNAVAILABLE", "The control plane closed the stream."))
+        remote = refusal_of(ending.error)
+        problem = Problem(remote.remote_reason, remote.text, remote.remedy, dict(remote.metadata))
+        if remote.code in _FOR_A_PERSON or remote.remote_reason in _REASONS_FOR_A_PERSON:
+            return self._refused(problem)
+        untold = remote.remote_reason == grpc.StatusCode.UNAVAILABLE.name
+        if untold and not self._display.welcomed:
+            verdict = await self._diagnosed(problem)
+            return self._refused(verdict.problem) if verdict.final else self._lost(verdict.problem)
+        return self._lost(problem)
+
+    def _lost(self, problem: Problem) -> timedelta:
+        _log.warning("session_lost", reason=problem.reason, text=problem.text)
+        self._display.disconnected(problem)
+        return self._held.backoff.delay()
+
+    async def _diagnosed(self, problem: Problem) -> Diagnosis:
+        if self._offer is None or self.now() < self._next_diagnosis:
+            return Diagnosis(replace(problem, remedy="This node tries again by itself."), final=False)
+        self._next_diagnosis = self.now() + self._timers.diagnose_every.total_seconds()
+        return await diagnose(self._node.credentials, self._offer, self._addresses.enrollment, problem.text)
+
+    async def _pause(self, delay: timedelta) -> None:
+        self._poke.clear()
+        try:
+            async with asyncio.timeout(delay.total_seconds()):
+                await self._poke.wait()
+        except TimeoutError:
+            return
+
+    def _status_changed(self, status: InstanceStatus) -> None:
+        if self._stream:
+            self._stream.session.status_changed(status, self.now())
+            self._stream.nudge()
+        else:
+            self._held.outbox.changed(status)
+
+    def _instance_gone(self, name: InstanceName) -> None:
+        if self._stream:
+            self._stream.session.instance_gone(name, self.now())
+            self._stream.nudge()
+        else:
+            self._held.outbox.gone(name)

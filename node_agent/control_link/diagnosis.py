@@ -1,0 +1,70 @@
+"""Why the control plane does not let this node in: TLS says the same few words for every cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import grpc
+
+from arw.v1 import enrollment_service_pb2, enrollment_service_pb2_grpc
+from node_agent.control_link.convert import problem_from_proto
+from node_agent.control_link.ports import Credentials
+from node_agent.domain.offer import Offer
+from node_agent.domain.status import Problem
+from wire.channel import secure_channel
+
+TIMEOUT_S = 5.0
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    problem: Problem
+    final: bool
+    """Trying again will not help."""
+
+
+async def diagnose(credentials: Credentials, offer: Offer, address: str, transport: str) -> Diagnosis:
+    """Look at our own certificate's dates, then ask the enrolment port at `address`.
+
+    `transport` is what the failed connection said.
+    """
+    own = credentials.problem()
+    if own is not None:
+        return Diagnosis(own, final=True)
+    try:
+        answer = await _ask(offer, address)
+    except grpc.aio.AioRpcError as error:
+        return Diagnosis(_unreachable(address, transport, error.details() or error.code().name), final=False)
+    return _read(answer, transport)
+
+
+async def _ask(offer: Offer, address: str) -> enrollment_service_pb2.DiagnoseCredentialResponse:
+    root = grpc.ssl_channel_credentials(root_certificates=offer.ca_pem)
+    async with secure_channel(address, root) as channel:
+        stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
+        request = enrollment_service_pb2.DiagnoseCredentialRequest(certificate=offer.leaf_der)
+        return await stub.DiagnoseCredential(request, timeout=TIMEOUT_S)
+
+
+def _read(answer: enrollment_service_pb2.DiagnoseCredentialResponse, transport: str) -> Diagnosis:
+    if answer.problem.reason:
+        return Diagnosis(problem_from_proto(answer.problem), final=True)
+    apart = abs(answer.server_time.ToDatetime(UTC) - datetime.now(UTC))
+    if answer.HasField("server_time") and apart > CLOCK_TOLERANCE:
+        minutes = str(int(apart.total_seconds() // 60))
+        text = f"The clocks of this node and of the control plane are {minutes} minutes apart."
+        problem = Problem("UNAVAILABLE", text, "Set the clock of the one that is wrong.", {"minutes": minutes})
+        return Diagnosis(problem, final=False)
+    text = f"The certificate is good, but the control plane's port did not answer: {transport}."
+    return Diagnosis(Problem("UNAVAILABLE", text, "It may be starting; this node tries again by itself."), final=False)
+
+
+def _unreachable(address: str, transport: str, details: str) -> Problem:
+    return Problem(
+        "UNAVAILABLE",
+        f"The control plane cannot be reached ({transport}), nor can its enrolment port {address} ({details}).",
+        "Start it, or check the network; this node tries again by itself and keeps everything running.",
+        {"address": address},
+    )

@@ -1,0 +1,192 @@
+"""What the agent and the control plane say to each other, without protobuf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from node_agent.domain.inventory import Inventory
+from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.status import InstanceStatus, Problem
+
+PROTOCOL = 1
+CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1")
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who this agent process is, for the whole of its life."""
+
+    node: str
+    process_id: str
+    installation_id: str
+    boot_id: str
+    machine_id_hash: str
+    agent_version: str
+    agent_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    me: Me
+    history_id: str
+    desired_revision: int
+    desired_digest: bytes
+    inventory: Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    grpc_address: str
+    relay_address: str = ""
+    relay_unix_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    session_epoch: int
+    history_id: str
+    heartbeat_period: timedelta
+    capabilities: tuple[str, ...] = ()
+    protocol: int = PROTOCOL
+    replicas: tuple[Replica, ...] = ()
+    parked_connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    problem: Problem
+    retry_after: timedelta | None = None
+    """None: only a person can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A resource of a batch. Its spec is a Problem when the message itself made no sense."""
+
+    name: InstanceName
+    generation: int
+    revision: int
+    spec: InstanceSpec | Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    name: InstanceName
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredBatch:
+    nonce: int
+    from_revision: int
+    to_revision: int
+    snapshot: bool = False
+    last_chunk: bool = True
+    resources: tuple[Wanted, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    digest_after: bytes = b""
+    removal_override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceProblem:
+    name: str
+    generation: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredAck:
+    nonce: int
+    desired_revision: int
+    desired_digest: bytes
+    problems: tuple[ResourceProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedReport:
+    observed_seq: int
+    full: bool
+    instances: tuple[InstanceStatus, ...] = ()
+    gone: tuple[InstanceName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    observed_seq: int
+    desired_revision: int
+    self_lateness: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAck:
+    heartbeat_seq: int
+    next_period: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFullState:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkConnections:
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRequest:
+    subscription: str
+    instance: InstanceName
+    tail_lines: int
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNotice:
+    reconnect_within: timedelta
+
+
+class GoodbyeKind(StrEnum):
+    RESTART = "restart"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    kind: GoodbyeKind = GoodbyeKind.RESTART
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A body that a newer control plane may send; it is ignored."""
+
+
+AgentBody = Hello | DesiredAck | ObservedReport | Heartbeat | Goodbye
+ControlBody = (
+    Welcome
+    | Refused
+    | DesiredBatch
+    | HeartbeatAck
+    | ReportFullState
+    | ParkConnections
+    | LogRequest
+    | DrainNotice
+    | Unknown
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnvelope:
+    seq: int
+    session_epoch: int
+    body: AgentBody
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEnvelope:
+    seq: int
+    session_epoch: int
+    body: ControlBody

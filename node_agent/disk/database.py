@@ -1,0 +1,71 @@
+"""The agent's SQLite file: opened durably, its errors told as refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from node_agent.domain.errors import StorageUnavailable
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS desired (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY CHECK (id = 1), history_id TEXT NOT NULL, revision INTEGER
+    NOT NULL);
+CREATE TABLE IF NOT EXISTS digest (path TEXT PRIMARY KEY, mark TEXT NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
+"""
+BUSY_MS = 5000
+
+
+class Database:
+    """One connection, used from any thread, one at a time. Every error is StorageUnavailable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with self._told():
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            path.chmod(0o600)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            self._connection.executescript(SCHEMA)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing; durable when the block was left."""
+        with self._lock, self._told():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        """A full disk may have ended the transaction already."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._told():
+            yield self._connection
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StorageUnavailable(
+                f"The agent's database {self._path} cannot be used: {error}.",
+                "Free some disk space, or make the file writable by the user that runs the agent.",
+                path=str(self._path),
+            ) from error

@@ -1,0 +1,56 @@
+"""What the supervisor knows of one instance when it plans."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.spec import InstanceName, InstanceSpec
+
+
+class Phase(StrEnum):
+    FOUND = "found"
+    """A directory from an earlier agent; what runs in it is not known yet."""
+    DOWN = "down"
+    UP = "up"
+    """A process was started and has not ended."""
+    BUSY = "busy"
+    """An order is being carried out; nothing may be asked of it."""
+    EXITED = "exited"
+    """It ended by itself, and nothing was decided yet."""
+    WAITING = "waiting"
+    """For the moment of its automatic restart."""
+    BLOCKED = "blocked"
+    """Nothing could be started, for a reason that may go away."""
+    FAILED = "failed"
+    """Only an operator or a changed spec can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    name: InstanceName
+    phase: Phase = Phase.DOWN
+    launch_key: str = ""
+    """Of the last launch; empty before the first."""
+    restore_serial: int = 0
+    """The last restore acted on."""
+    budget: Budget = field(default_factory=Budget)
+    retry_at: datetime | None = None
+    hopeless: bool = False
+    """The same launch would fail the same way."""
+
+
+def launch_key(spec: InstanceSpec) -> str:
+    """What a running engine was started with; a spec with another key needs another process."""
+    parts = (
+        spec.runtime_id,
+        spec.adapter,
+        spec.model,
+        spec.settings,
+        spec.accelerator,
+        spec.degrade_on_missing_accelerator,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

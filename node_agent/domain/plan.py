@@ -1,0 +1,96 @@
+"""The supervisor's one decision: what is wanted and what is, in; what to do next, out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.spec import DesiredState, InstanceSpec
+from node_agent.domain.step import (
+    Acknowledge,
+    Adopt,
+    Cause,
+    Fail,
+    Forget,
+    ResetBudget,
+    Restart,
+    Retry,
+    Start,
+    Step,
+    Stop,
+)
+
+TROUBLED = (Phase.EXITED, Phase.WAITING, Phase.FAILED)
+
+
+def plan(desired: Sequence[InstanceSpec], observed: Sequence[Observed], now: datetime) -> list[Step]:
+    """Steps by instance, in order. Carried out, they lead to a plan without steps, unless something ends by itself."""
+    wanted = {spec.name: spec for spec in desired}
+    seen = {instance.name: instance for instance in observed}
+    names = sorted(wanted.keys() | seen.keys())
+    return [step for name in names for step in _steps(wanted.get(name), seen.get(name, Observed(name)), now)]
+
+
+def _steps(spec: InstanceSpec | None, instance: Observed, now: datetime) -> Iterator[Step]:
+    if instance.phase is Phase.BUSY:
+        return
+    if instance.phase is Phase.FOUND:
+        yield Adopt(instance.name)
+    elif spec is None:
+        yield Stop(instance.name) if instance.phase is Phase.UP else Forget(instance.name)
+    elif spec.restore.serial > instance.restore_serial:
+        yield from _restored(spec, instance, now)
+    elif spec.restore.serial < instance.restore_serial:
+        # Deleted and declared anew under the same name: its restores count from the start again.
+        yield Acknowledge(instance.name, spec.restore.serial)
+    elif spec.desired_state is DesiredState.STOPPED:
+        yield from [] if instance.phase is Phase.DOWN else [Stop(instance.name)]
+    else:
+        yield from _running(spec, instance, now)
+
+
+def _restored(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[Step]:
+    """An operator's order comes once; what it leaves undone is ordinary reconciling."""
+    budget = Budget() if spec.restore.reset_budget else instance.budget
+    if spec.restore.reset_budget:
+        yield ResetBudget(instance.name)
+    yield Acknowledge(instance.name, spec.restore.serial)
+    if spec.desired_state is DesiredState.STOPPED:
+        return
+    if instance.phase is Phase.UP:
+        if spec.restore.restart or instance.launch_key != launch_key(spec):
+            yield Restart(spec, Cause.RESTORED)
+    elif instance.phase not in TROUBLED or not budget.exhausted(spec.restart, now):
+        yield Start(spec, Cause.RESTORED)
+
+
+def _running(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[Step]:
+    changed = instance.launch_key not in ("", launch_key(spec))
+    due = instance.retry_at is None or now >= instance.retry_at
+    match instance.phase:
+        case Phase.UP:
+            if changed:
+                yield Restart(spec, Cause.CHANGED)
+        case Phase.DOWN:
+            yield Start(spec, Cause.DESIRED)
+        case Phase.EXITED | Phase.WAITING | Phase.BLOCKED | Phase.FAILED if changed:
+            yield Start(spec, Cause.CHANGED)
+        case Phase.BLOCKED if due:
+            yield Start(spec, Cause.DESIRED)
+        case Phase.WAITING if due:
+            yield Start(spec, Cause.AUTOMATIC)
+        case Phase.EXITED:
+            yield _after_exit(spec, instance, now)
+        case _:
+            return
+
+
+def _after_exit(spec: InstanceSpec, instance: Observed, now: datetime) -> Step:
+    may_restart = spec.auto_start or spec.restore.serial > 0
+    if instance.hopeless or not may_restart:
+        return Fail(instance.name, exhausted=False)
+    if instance.budget.exhausted(spec.restart, now):
+        return Fail(instance.name, exhausted=True)
+    return Retry(instance.name)

@@ -1,0 +1,92 @@
+"""One agent per state directory: its lock, its record, and how to end it from outside."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+
+from node_agent.domain.errors import AlreadyRunning
+from node_agent.runtimes.process import Process, boot_id, start_ticks
+from node_agent.settings import StateDirectory
+from wire.atomic_file import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A pid counts only together with its boot and start time."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        return self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
+
+
+def own_record() -> RunRecord:
+    return RunRecord(os.getpid(), start_ticks(os.getpid()) or 0, boot_id())
+
+
+def recorded(state: StateDirectory) -> RunRecord | None:
+    """The agent that the directory names, when it lives."""
+    try:
+        record = RunRecord(**json.loads(state.run_record.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if record.alive else None
+
+
+@contextmanager
+def sole_agent(state: StateDirectory) -> Iterator[RunRecord]:
+    """Hold the lock and the run record; AlreadyRunning when another agent does."""
+    with locked(state):
+        record = own_record()
+        write_atomically(state.run_record, json.dumps(asdict(record)).encode() + b"\n")
+        try:
+            yield record
+        finally:
+            state.run_record.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(state: StateDirectory) -> Iterator[None]:
+    """Nobody else manages this state directory meanwhile."""
+    with state.lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _already_running(state) from None
+        yield
+
+
+def _already_running(state: StateDirectory) -> AlreadyRunning:
+    other = recorded(state)
+    who = f"a node agent runs already with pid {other.pid}" if other else "another process holds its lock"
+    return AlreadyRunning(
+        f"{state.path} is in use: {who}.",
+        "Stop it with `arw-node-agent stop`, or give this one another --state-dir.",
+        pid=str(other.pid) if other else "",
+    )
+
+
+async def end(record: RunRecord, grace: timedelta) -> bool:
+    """SIGTERM, then SIGKILL after `grace`. False when it was gone already."""
+    process = Process.hold(record.pid, record.start_ticks)
+    if process is None:
+        return False
+    try:
+        process.send(signal.SIGTERM)
+        if not await process.wait(grace):
+            process.send(signal.SIGKILL)
+            await process.wait(grace)
+    finally:
+        process.release()
+    return True

@@ -1,0 +1,71 @@
+"""What an earlier agent left in an instance directory: taken over, or known to be dead; never doubled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_agent.runtimes.directory import InstanceDirectory
+from node_agent.runtimes.ending import clear, end_shim, exit_note
+from node_agent.runtimes.launcher import Running, hold_engine
+from node_agent.runtimes.process import Process, boot_id
+from node_agent.runtimes.records import ExitNote, RunRecord
+from node_agent.runtimes.tree import Tree, holds_lock
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    running: Running | None = None
+    note: ExitNote | None = None
+    """How the last launch ended, when its shim wrote it down."""
+    rebooted: bool = False
+    """The machine was started since: nothing in the directory runs, whatever pids it names."""
+
+
+async def adopt(home: InstanceDirectory) -> Adoption:
+    """Look at a directory once. ForeignFileError when it is not ours alone: nothing in it is believed then."""
+    home.check()
+    run = home.run()
+    if run is not None and run.boot_id != boot_id():
+        return Adoption(note=exit_note(home, run.incarnation), rebooted=True)
+    if run is None or run.incarnation != home.state().incarnation:
+        await clear(home, None, _nothing)
+        return Adoption()
+    running = _held(home, run)
+    return Adoption(running) if running else await _dead(home, run)
+
+
+def _held(home: InstanceDirectory, run: RunRecord) -> Running | None:
+    engine = hold_engine(run)
+    if engine is None:
+        return None
+    if not _is_ours(home, run):
+        engine.release()
+        return None
+    return Running(run, engine, _shim(home, run))
+
+
+def _is_ours(home: InstanceDirectory, run: RunRecord) -> bool:
+    """A run.json may be forged: the process must have inherited the lock, or sit in the launch's own cgroup."""
+    return holds_lock(run.engine_pid, home.lock) or run.engine_pid in Tree(home, run).members()
+
+
+def _shim(home: InstanceDirectory, run: RunRecord) -> Process | None:
+    shim = Process.hold(run.shim_pid, run.shim_start_ticks)
+    if shim is not None and not holds_lock(run.shim_pid, home.lock):
+        shim.release()
+        return None
+    return shim
+
+
+async def _dead(home: InstanceDirectory, run: RunRecord) -> Adoption:
+    """The shim may be about to write its last record."""
+    shim = _shim(home, run)
+    if shim is not None:
+        await end_shim(shim)
+        shim.release()
+    await clear(home, None, _nothing)
+    return Adoption(note=exit_note(home, run.incarnation))
+
+
+def _nothing() -> None:
+    """The owner's reconciling shows what cannot be killed; here we only wait."""

@@ -1,0 +1,139 @@
+"""The directory of an instance: the contract between this agent, the shim and the next agent."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from node_agent.domain.spec import InstanceName
+from node_agent.runtimes.records import ExitNote, LaunchRecord, RunRecord, StateRecord
+from wire.atomic_file import write_atomically
+
+MAX_RECORD_BYTES = 1 << 20
+Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord)
+
+
+class ForeignFileError(Exception):
+    """A file or directory that is not ours alone: a link, another's, or open to others."""
+
+
+class InstanceDirectory:
+    """Reads nothing through links, and nothing that another user could have written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, instances: Path, name: InstanceName) -> InstanceDirectory:
+        return cls(instances / name.rpartition("/")[2])
+
+    def prepare(self) -> None:
+        """Make it, for this user alone. ForeignFileError when something else is there."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        self.check()
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+
+    def check(self) -> None:
+        seen = self.path.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+            raise ForeignFileError(f"{self.path} is not a directory of this user alone")
+
+    def is_named(self) -> bool:
+        """Whether it is an instance's own directory: it says a name, and lies where that name belongs."""
+        try:
+            self.check()
+        except (OSError, ForeignFileError):
+            return False
+        return self.state().name.rpartition("/")[2] == self.path.name
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "tmp"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def lock_is_free(self) -> bool:
+        """Whether nothing of an earlier launch runs: the lock is inherited by the whole tree of an engine."""
+        try:
+            handle = os.open(self.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(handle)
+
+    @property
+    def key_file(self) -> Path:
+        return self.path / "api.key"
+
+    def cgroup_leaf(self, incarnation: int) -> str:
+        """Name of the launch's cgroup: also how a forged run.json is told from a true one."""
+        tag = hashlib.sha256(str(self.path.absolute()).encode()).hexdigest()[:12]
+        return f"arw-{tag}-{incarnation}"
+
+    def launch(self) -> LaunchRecord | None:
+        return self._read("launch.json", LaunchRecord)
+
+    def run(self) -> RunRecord | None:
+        return self._read("run.json", RunRecord)
+
+    def exit(self) -> ExitNote | None:
+        return self._read("exit.json", ExitNote)
+
+    def state(self) -> StateRecord:
+        return self._read("state.json", StateRecord) or StateRecord()
+
+    def save(self, record: LaunchRecord | StateRecord) -> None:
+        """Durable when it returns; OSError when the disk is full or read-only."""
+        name = "launch.json" if isinstance(record, LaunchRecord) else "state.json"
+        write_atomically(self.path / name, msgspec.json.encode(record))
+
+    def new_key(self) -> str:
+        """A fresh secret for one launch, in a file that only this user reads."""
+        key = secrets.token_urlsafe(32)
+        write_atomically(self.key_file, f"{key}\n".encode())
+        return key
+
+    def key(self) -> str:
+        content = self._bytes(self.key_file)
+        return content.decode("ascii", errors="replace").strip() if content else ""
+
+    def clear_launch(self) -> None:
+        for name in ("run.json", "exit.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+    def _read(self, name: str, kind: type[Record]) -> Record | None:
+        content = self._bytes(self.path / name)
+        try:
+            return msgspec.json.decode(content, type=kind) if content else None
+        except msgspec.DecodeError:
+            return None
+
+    @staticmethod
+    def _bytes(path: Path) -> bytes | None:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        with os.fdopen(handle, "rb") as file:
+            seen = os.fstat(handle)
+            ours = stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
+            return file.read(MAX_RECORD_BYTES) if ours else None

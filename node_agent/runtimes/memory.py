@@ -1,0 +1,98 @@
+"""What an owner remembers of its instance, in memory and on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.errors import StorageUnavailable
+from node_agent.domain.spec import InstanceName, RestartPolicy
+from node_agent.domain.status import Problem
+from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
+from node_agent.runtimes.records import StateRecord
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Memory:
+    """state.json and its last content. A full disk costs what was to be remembered, never a running engine."""
+
+    name: InstanceName
+    home: InstanceDirectory
+    record: StateRecord = field(default_factory=StateRecord)
+
+    def recall(self) -> None:
+        self.record = self.home.state()
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(tuple(datetime.fromtimestamp(time, UTC) for time in self.record.restarts))
+
+    @property
+    def ready_time(self) -> datetime | None:
+        return datetime.fromtimestamp(self.record.ready_time, UTC) if self.record.ready_time else None
+
+    @property
+    def settled(self) -> bool:
+        return self.record.settled >= self.record.incarnation
+
+    def reserve(self) -> int:
+        """The number of the next launch, used up whatever comes of it. StorageUnavailable: then nothing may start."""
+        before = self.record
+        self.record = replace(before, incarnation=before.incarnation + 1, ready_time=None, problem=None)
+        try:
+            self._write()
+        except (OSError, ForeignFileError) as error:
+            self.record = before
+            raise StorageUnavailable(
+                f"The agent cannot write to {self.home.path}: {error}.",
+                "Free some disk space, or make the directory writable by the user that runs the agent.",
+            ) from error
+        return self.record.incarnation
+
+    def attempted(self, launch_key: str) -> None:
+        self._keep(launch_key=launch_key)
+
+    def ready(self, now: datetime) -> None:
+        """Since when; an engine that was taken over keeps its first time."""
+        if self.record.ready_time is None:
+            self._keep(ready_time=now.timestamp())
+
+    def waits(self, failures: int) -> None:
+        """Not settled: an agent that starts in the meantime must not take the restart for a free first start."""
+        self._keep(failures=failures)
+
+    def stopped(self) -> None:
+        self._keep(settled=self.record.incarnation, problem=None)
+
+    def failed(self, problem: Problem) -> None:
+        self._keep(settled=self.record.incarnation, problem=problem)
+
+    def spend(self, policy: RestartPolicy, now: datetime) -> None:
+        times = self.budget.spend(policy, now).restarts
+        self._keep(restarts=tuple(time.timestamp() for time in times))
+
+    def reset_budget(self) -> None:
+        self._keep(restarts=(), failures=0)
+
+    def acknowledge(self, serial: int) -> None:
+        self._keep(restore_serial=serial)
+
+    def _keep(self, **changes: object) -> None:
+        record = replace(self.record, **changes)  # type: ignore[arg-type]
+        if record == self.record:
+            return
+        self.record = record
+        try:
+            self._write()
+        except (OSError, ForeignFileError) as error:
+            log.warning("state_not_saved", instance=self.name, error=str(error))
+
+    def _write(self) -> None:
+        self.home.prepare()
+        self.record = replace(self.record, name=self.name)
+        self.home.save(self.record)

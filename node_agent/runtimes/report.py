@@ -1,0 +1,150 @@
+"""The status of one instance, as people and the control plane see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
+from node_agent.domain.status import ExitRecord, Health, InstanceState, InstanceStatus, Problem, ProcessIdentity
+from node_agent.runtimes.kinds.adapter import InUse
+from node_agent.runtimes.launcher import Running
+from node_agent.runtimes.records import LaunchRecord
+
+FALLBACK = "Degraded - CPU fallback"
+
+
+class Report:
+    """Holds the current status; whoever listens hears of each change, and of nothing else."""
+
+    def __init__(self, name: InstanceName, listener: Callable[[InstanceStatus], None]) -> None:
+        self.status = InstanceStatus(name, InstanceState.PENDING, "Not looked at yet")
+        self._listener = listener
+        self._spec: InstanceSpec | None = None
+        self._fallback: Problem | None = None
+
+    def _set(self, **changes: object) -> None:
+        status = replace(self.status, **changes)  # type: ignore[arg-type]
+        if status != self.status:
+            self.status = status
+            self._listener(status)
+
+    def want(self, spec: InstanceSpec | None, budget: Budget, now: datetime) -> None:
+        self._spec = spec
+        if spec is None:
+            return
+        changes: dict[str, object] = {"observed_generation": spec.generation}
+        view = budget.view(spec.restart, now)
+        if self.status.budget is None or replace(self.status.budget, reset_in=view.reset_in) != view:
+            changes["budget"] = view
+        if spec.desired_state is DesiredState.STOPPED and self.status.state is InstanceState.PENDING:
+            changes |= {"state": InstanceState.OFFLINE, "summary": "Shut down"}
+        self._set(**changes)
+
+    def starting(self, *, quiet: bool, restart: bool) -> None:
+        """Quiet: it was blocked, and stays so to the eye until a process really starts."""
+        if not quiet:
+            state = InstanceState.RESTARTING if restart else InstanceState.STARTING
+            self._set(state=state, summary="Checking engine and model", problem=None, health=None)
+
+    def launched(self, running: Running, record: LaunchRecord) -> None:
+        run = running.record
+        shim_pid = run.shim_pid if running.shim is not None else 0
+        self._fallback = _missing(record.missing_accelerator)
+        self._set(
+            state=InstanceState.STARTING,
+            summary="Loading the model",
+            detail=(),
+            incarnation=record.incarnation,
+            process=ProcessIdentity(run.boot_id, run.engine_pid, run.engine_start_ticks, shim_pid),
+            problem=None,
+            health=None,
+            ready_time=None,
+            accelerator="",
+            accelerator_label="",
+            engine=record.engine,
+        )
+
+    def ready(self, in_use: InUse, since: datetime | None) -> None:
+        """What the engine really uses counts: a GPU that was asked for and is not used is a degradation."""
+        wanted = self._spec.accelerator if self._spec is not None else ""
+        if self._fallback is None and wanted.startswith("gpu") and in_use.accelerator == "cpu":
+            self._fallback = _missing(wanted)
+        self._set(
+            ready_time=since,
+            detail=_detail(in_use),
+            health=Health(slots=in_use.slots),
+            accelerator=in_use.accelerator,
+            accelerator_label=FALLBACK if self._fallback else in_use.accelerator_label,
+            **self._serving(),
+        )
+
+    def _serving(self) -> dict[str, object]:
+        if self._fallback is not None:
+            return {"state": InstanceState.DEGRADED, "summary": FALLBACK, "problem": self._fallback}
+        return {"state": InstanceState.READY, "summary": "Ready", "problem": None}
+
+    def probed(self, latency: timedelta | None, misses: int) -> None:
+        """Latency is told only when the state changes anyway: a probe is no news."""
+        if latency is None:
+            text = f"{misses} of its probes in a row went unanswered."
+            problem = Problem("PROBES_FAILED", text, "It is restarted if this goes on.", {"misses": str(misses)})
+            changes: dict[str, object] = {"state": InstanceState.DEGRADED, "summary": text, "problem": problem}
+            self._set(health=Health(None, misses, slots=self._slots), **changes)
+        elif self._misses:
+            self._set(health=Health(latency, 0, slots=self._slots), **self._serving())
+
+    @property
+    def _misses(self) -> int:
+        return self.status.health.consecutive_misses if self.status.health else 0
+
+    @property
+    def _slots(self) -> int | None:
+        return self.status.health.slots if self.status.health else None
+
+    def given_up(self, problem: Problem) -> None:
+        self._set(state=InstanceState.RESTARTING, summary=problem.text, problem=problem)
+
+    def ended(self, problem: Problem, last_exit: ExitRecord) -> None:
+        self._set(
+            state=InstanceState.RESTARTING, summary=problem.text, problem=problem, last_exit=last_exit, **self._NOTHING
+        )
+
+    def waiting(self, delay: timedelta) -> None:
+        if delay:
+            self._set(summary=f"Starts again in {delay.total_seconds():.1f} s")
+
+    def failed(self, problem: Problem) -> None:
+        self._set(state=InstanceState.ERROR, summary=problem.text, problem=problem, **self._NOTHING)
+
+    def stopping(self) -> None:
+        self._set(state=InstanceState.STOPPING, summary="Stopping")
+
+    def unkillable(self) -> None:
+        text = "The engine survives SIGKILL: it waits in the kernel, most likely for a device or a disk."
+        problem = Problem("UNAVAILABLE", text, "Look at the kernel log; a reboot of the node may be needed.")
+        self._set(summary=text, problem=problem)
+
+    def stopped(self, last_exit: ExitRecord | None) -> None:
+        wanted = self._spec is not None and self._spec.desired_state is DesiredState.RUNNING
+        state, summary = (InstanceState.PENDING, "Waiting") if wanted else (InstanceState.OFFLINE, "Shut down")
+        kept = last_exit or self.status.last_exit
+        self._set(state=state, summary=summary, problem=None, last_exit=kept, **self._NOTHING)
+
+    _NOTHING = {"process": None, "health": None, "ready_time": None}  # noqa: RUF012 - never changed
+
+
+def _missing(accelerator: str) -> Problem | None:
+    if not accelerator:
+        return None
+    text = f"The engine finds no accelerator of kind {accelerator}, so it runs on the CPU."
+    remedy = "Install a driver and an engine for it, or place the runtime on another node."
+    return Problem("ACCELERATOR_MISSING", text, remedy, {"accelerator": accelerator})
+
+
+def _detail(in_use: InUse) -> tuple[str, ...]:
+    if in_use.slots is None or in_use.context_length is None:
+        return ()
+    return (f"{in_use.slots} slots of {in_use.context_length} tokens",)

@@ -1,0 +1,45 @@
+"""Stops every instance of a node without its agent, by the same rules."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from node_agent.domain.errors import StorageUnavailable
+from node_agent.domain.spec import InstanceName
+from node_agent.runtimes.adoption import adopt
+from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
+from node_agent.runtimes.ending import stop
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    name: InstanceName
+    engine_pid: int
+
+
+async def stop_everything(instances: Path, grace: timedelta) -> list[Stopped]:
+    """Stop all engines at once; returns those that ran. Call it only while no agent of this node runs."""
+    results = await asyncio.gather(*(_stop_one(home, grace) for home in _homes(instances)))
+    return [result for result in results if result is not None]
+
+
+def _homes(instances: Path) -> list[InstanceDirectory]:
+    homes = [InstanceDirectory(path) for path in sorted(instances.iterdir())] if instances.is_dir() else []
+    return [home for home in homes if home.is_named()]
+
+
+async def _stop_one(home: InstanceDirectory, grace: timedelta) -> Stopped | None:
+    try:
+        found = await adopt(home)
+        state = home.state()
+        if found.running is None:
+            return None
+        pid = found.running.engine.pid
+        await stop(home, found.running, grace, lambda: None)
+        home.save(replace(state, settled=state.incarnation))
+    except (OSError, ForeignFileError) as error:
+        raise StorageUnavailable(f"{home.path} cannot be used: {error}.", "Look at its owner and mode.") from error
+    return Stopped(InstanceName(state.name), pid)

@@ -1,0 +1,128 @@
+"""Makes desired state so: adopts what runs, plans, and hands each instance's steps to its owner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+
+import structlog
+
+from node_agent.domain.observed import Phase
+from node_agent.domain.plan import plan
+from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.status import InstanceStatus, Problem
+from node_agent.domain.step import Step
+from node_agent.runtimes import checks
+from node_agent.runtimes.directory import InstanceDirectory
+from node_agent.runtimes.equipment import Equipment
+from node_agent.runtimes.owner import Owner
+from node_agent.runtimes.report import Report
+from node_agent.use_cases.ports import EngineDoor
+from wire.refusal import Refusal
+
+log = structlog.get_logger()
+
+
+class LocalSupervisor:
+    """The Supervisor of this machine. Nothing is decided before the first `desire`."""
+
+    def __init__(self, instances: Path, equipment: Equipment) -> None:
+        self._instances = instances
+        self._equipment = equipment
+        self._desired: dict[InstanceName, InstanceSpec] | None = None
+        self._owners: dict[InstanceName, Owner] = {}
+        self._changed = asyncio.Event()
+        self._on_status: list[Callable[[InstanceStatus], None]] = []
+        self._on_gone: list[Callable[[InstanceName], None]] = []
+
+    async def run(self) -> None:
+        self._instances.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wait()
+                if self._desired is not None:
+                    self._reconcile(self._desired, group)
+
+    async def _wait(self) -> None:
+        """Until something changed, a wait is over, or the safety tick."""
+        try:
+            async with asyncio.timeout(self._patience().total_seconds()):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._changed.clear()
+
+    def _patience(self) -> timedelta:
+        now = self._equipment.now()
+        waiting = (Phase.WAITING, Phase.BLOCKED)
+        observed = [owner.observed() for owner in self._owners.values()]
+        due = [one.retry_at - now for one in observed if one.retry_at is not None and one.phase in waiting]
+        return max(timedelta(), min([self._equipment.timers.tick, *due]))
+
+    def _reconcile(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
+        self._bury()
+        self._appoint(desired, group)
+        observed = [owner.observed() for owner in self._owners.values()]
+        for name, owner in self._owners.items():
+            owner.want(desired.get(name))
+        for name, steps in _by_name(plan(list(desired.values()), observed, self._equipment.now())):
+            self._owners[name].carry_out(steps)
+
+    def _appoint(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
+        """An owner for each instance that is wanted or has a directory."""
+        for name in (desired.keys() | self._left_behind()) - self._owners.keys():
+            home = InstanceDirectory.of(self._instances, name)
+            report = Report(name, self._tell)
+            owner = Owner(name, home, self._equipment, self._changed.set, report)
+            self._owners[name] = owner
+            group.create_task(owner.run())
+
+    def _left_behind(self) -> set[InstanceName]:
+        """Names in directories that have no owner yet; those that have are not read again."""
+        known = {name.rpartition("/")[2] for name in self._owners}
+        homes = [InstanceDirectory(path) for path in self._instances.iterdir() if path.name not in known]
+        return {InstanceName(home.state().name) for home in homes if home.is_named()}
+
+    def _bury(self) -> None:
+        for name in [name for name, owner in self._owners.items() if owner.gone]:
+            del self._owners[name]
+            for listener in self._on_gone:
+                listener(name)
+
+    def _tell(self, status: InstanceStatus) -> None:
+        for listener in self._on_status:
+            listener(status)
+
+    def desire(self, specs: Sequence[InstanceSpec]) -> None:
+        self._desired = {spec.name: spec for spec in specs}
+        self._changed.set()
+
+    async def admit(self, spec: InstanceSpec) -> Problem | None:
+        try:
+            await asyncio.to_thread(checks.quick, spec, self._equipment)
+        except Refusal as refusal:
+            return Problem.of(refusal)
+        return None
+
+    def statuses(self) -> Sequence[InstanceStatus]:
+        return [owner.status() for owner in self._owners.values()]
+
+    def door(self, instance: InstanceName) -> EngineDoor | None:
+        owner = self._owners.get(instance)
+        return owner.door() if owner is not None else None
+
+    def on_status(self, listener: Callable[[InstanceStatus], None]) -> None:
+        self._on_status.append(listener)
+
+    def on_gone(self, listener: Callable[[InstanceName], None]) -> None:
+        self._on_gone.append(listener)
+
+    def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
+        self._equipment.before_stop.append(hook)
+
+
+def _by_name(steps: Iterable[Step]) -> list[tuple[InstanceName, list[Step]]]:
+    return [(name, list(some)) for name, some in groupby(steps, key=lambda step: step.name)]

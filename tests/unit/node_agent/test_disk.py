@@ -1,0 +1,127 @@
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from node_agent.disk.database import Database
+from node_agent.disk.desired import SqliteDesired
+from node_agent.disk.digests import DiskDigests
+from node_agent.domain.errors import StorageUnavailable
+from node_agent.domain.spec import EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
+from node_agent.use_cases.ports import DesiredSnapshot
+from tests.fakes.instance_specs import NAME, spec
+
+RICH = spec(
+    settings=EngineSettings(slots=2, embeddings=True, pooling="cls"),
+    restart=RestartPolicy(7, timedelta(minutes=5)),
+    holds=frozenset({Hold("a", 1), Hold("b", 2)}),
+    restore=RestoreOrder(3, reset_budget=True),
+)
+OTHER = replace(spec(), name=InstanceName("nodes/n/instances/other"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = Database(path)
+    yield opened
+    opened.close()
+
+
+def test_nothing_stored_is_an_empty_snapshot(database: Database) -> None:
+    assert SqliteDesired(database).load() == DesiredSnapshot()
+
+
+def test_what_was_stored_is_there_after_a_crash(database: Database, path: Path) -> None:
+    SqliteDesired(database).apply("h", 5, [RICH, OTHER], [])
+    again = Database(path)
+    assert SqliteDesired(again).load() == DesiredSnapshot("h", 5, (RICH, OTHER))
+    again.close()
+
+
+def test_a_chunk_that_is_not_the_last_leaves_the_revision(database: Database) -> None:
+    store = SqliteDesired(database)
+    store.apply("h", 5, [], [])
+    store.apply("h", None, [RICH], [])
+    assert store.load() == DesiredSnapshot("h", 5, (RICH,))
+
+
+def test_removals_and_changes_are_one_step(database: Database) -> None:
+    store = SqliteDesired(database)
+    store.apply("h", 1, [RICH], [])
+    store.apply("h", 2, [OTHER, replace(RICH, revision=2)], [NAME])
+    assert {one.name: one.revision for one in store.load().specs} == {OTHER.name: 1, NAME: 2}
+
+
+def test_the_file_is_this_users_alone(database: Database, path: Path) -> None:
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_there(database: Database) -> None:
+    store = SqliteDesired(database)
+    store.apply("h", 1, [RICH], [])
+    with database.reading() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+    many = [replace(spec(), name=InstanceName(f"nodes/n/instances/{number}")) for number in range(200)]
+    with pytest.raises(StorageUnavailable, match="full"):
+        store.apply("h", 2, many, [])
+    assert store.load() == DesiredSnapshot("h", 1, (RICH,))
+    with database.reading() as connection:
+        connection.execute("PRAGMA max_page_count=100000")
+    store.apply("h", 2, many, [])
+    assert len(store.load().specs) == 201
+
+
+def test_a_directory_that_cannot_hold_it_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        Database(tmp_path / "nowhere" / "agent.db")
+
+
+def test_a_file_that_is_no_database_is_told(path: Path) -> None:
+    path.write_bytes(b"not a database, " * 100)
+    with pytest.raises(StorageUnavailable):
+        Database(path)
+
+
+def test_specs_that_cannot_be_read_are_not_left_out_silently(database: Database, path: Path) -> None:
+    SqliteDesired(database).apply("h", 1, [RICH], [])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE desired SET body = '{}'")
+    other.close()
+    with pytest.raises(StorageUnavailable, match="cannot be read"):
+        SqliteDesired(database).load()
+
+
+def test_a_digest_is_right_and_read_once(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"weights")
+    digests = DiskDigests(database)
+    assert digests.sha256(str(file)) == hashlib.sha256(b"weights").hexdigest()
+    with database.transaction() as connection:
+        connection.execute("UPDATE digest SET sha256 = 'remembered'")
+    assert digests.sha256(str(file)) == "remembered"
+
+
+def test_a_change_that_hides_its_time_is_noticed(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"weights")
+    digests, seen = DiskDigests(database), file.stat()
+    digests.sha256(str(file))
+    file.write_bytes(b"forgery")
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert digests.sha256(str(file)) == hashlib.sha256(b"forgery").hexdigest()
+
+
+def test_a_missing_file_has_no_digest(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        DiskDigests(database).sha256(str(tmp_path / "gone"))

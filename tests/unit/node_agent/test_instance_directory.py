@@ -1,0 +1,141 @@
+import fcntl
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_agent.runtimes.adoption import adopt
+from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
+from node_agent.runtimes.process import Process, boot_id, start_ticks
+from node_agent.runtimes.records import RunRecord, StateRecord
+from node_agent.runtimes.tree import Tree
+from tests.fakes.instance_specs import NAME
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> InstanceDirectory:
+    directory = InstanceDirectory.of(tmp_path, NAME)
+    directory.prepare()
+    return directory
+
+
+def forged(home: InstanceDirectory, **changes: Any) -> RunRecord:
+    """A run.json that names a process which is not ours."""
+    run = RunRecord(1, boot_id(), 1, start_ticks(1) or 0, 1, start_ticks(1) or 0, "none")
+    return replace(run, **changes)
+
+
+def place(home: InstanceDirectory, record: RunRecord) -> None:
+    values = {name: getattr(record, name) for name in record.__slots__}
+    (home.path / "run.json").write_text(json.dumps(values))
+    (home.path / "run.json").chmod(0o600)
+    home.save(StateRecord(NAME, incarnation=record.incarnation))
+
+
+def test_a_directory_is_named_by_its_runtime(tmp_path: Path) -> None:
+    assert InstanceDirectory.of(tmp_path, NAME).path == tmp_path / "demo__tiny"
+
+
+def test_it_is_for_this_user_alone(home: InstanceDirectory) -> None:
+    assert home.path.stat().st_mode & 0o777 == 0o700
+    home.path.chmod(0o755)
+    with pytest.raises(ForeignFileError):
+        home.prepare()
+
+
+def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "demo__tiny").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ForeignFileError):
+        InstanceDirectory.of(tmp_path, NAME).prepare()
+
+
+def test_records_come_back_as_they_went(home: InstanceDirectory) -> None:
+    state = StateRecord(NAME, incarnation=3, restarts=(1.5, 2.5), restore_serial=7, ready_time=9.0)
+    home.save(state)
+    assert home.state() == state
+    assert (home.path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"incarnation": "many"}', b"\xff\xfe", b'{"incarnation": 1}'])
+def test_a_broken_record_counts_as_absent(home: InstanceDirectory, content: bytes) -> None:
+    (home.path / "run.json").write_bytes(content)
+    assert home.run() is None
+
+
+def test_a_record_behind_a_link_or_open_to_others_is_not_read(home: InstanceDirectory, tmp_path: Path) -> None:
+    place(home, forged(home))
+    assert home.run() is not None
+    (home.path / "run.json").chmod(0o666)
+    assert home.run() is None
+    (home.path / "run.json").rename(tmp_path / "run.json")
+    (tmp_path / "run.json").chmod(0o600)
+    (home.path / "run.json").symlink_to(tmp_path / "run.json")
+    assert home.run() is None
+
+
+def test_a_pipe_in_the_place_of_a_record_does_not_block(home: InstanceDirectory) -> None:
+    os.mkfifo(home.path / "run.json", 0o600)
+    assert home.run() is None
+
+
+def test_each_launch_gets_another_key_in_a_file_of_this_user(home: InstanceDirectory) -> None:
+    first, second = home.new_key(), home.new_key()
+    assert first != second == home.key()
+    assert home.key_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_forged_record_makes_nothing_of_init(home: InstanceDirectory) -> None:
+    place(home, forged(home))
+    found = await adopt(home)
+    assert found.running is None
+    assert start_ticks(1) is not None
+
+
+async def test_a_record_of_another_boot_is_never_compared_with_processes(home: InstanceDirectory) -> None:
+    place(home, forged(home, boot_id="another", engine_pid=os.getpid(), engine_start_ticks=start_ticks(os.getpid())))
+    found = await adopt(home)
+    assert (found.running, found.rebooted) == (None, True)
+
+
+async def test_our_own_agent_is_not_an_engine(home: InstanceDirectory) -> None:
+    place(home, forged(home, engine_pid=os.getpid(), engine_start_ticks=start_ticks(os.getpid())))
+    assert (await adopt(home)).running is None
+
+
+@pytest.mark.parametrize("path", ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/../x", "/etc"])
+def test_a_forged_cgroup_is_not_believed(home: InstanceDirectory, path: str) -> None:
+    tree = Tree(home, forged(home, cgroup="v2", cgroup_paths=(path,)))
+    assert tree.members() == set()
+
+
+def test_a_pid_with_another_start_time_is_not_held() -> None:
+    assert Process.hold(os.getpid(), 1) is None
+    process = Process.hold(os.getpid(), start_ticks(os.getpid()) or 0)
+    assert process is not None
+    assert not process.ended
+    process.release()
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**22 + 1, 2**70])
+def test_a_pid_that_cannot_be_is_nobody(pid: int) -> None:
+    assert Process.hold(pid, 1) is None
+
+
+def test_the_lock_tells_whether_something_still_runs(home: InstanceDirectory) -> None:
+    assert home.lock_is_free()
+    with home.lock.open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert not home.lock_is_free()
+    assert home.lock_is_free()
+
+
+def test_a_directory_that_says_another_name_is_nobodys(home: InstanceDirectory) -> None:
+    assert not home.is_named()
+    home.save(StateRecord("nodes/n/instances/other"))
+    assert not home.is_named()
+    home.save(StateRecord(NAME))
+    assert home.is_named()

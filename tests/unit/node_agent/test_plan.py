@@ -1,0 +1,137 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.plan import plan
+from node_agent.domain.spec import DesiredState, EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
+from node_agent.domain.step import (
+    Acknowledge,
+    Adopt,
+    Cause,
+    Fail,
+    Forget,
+    ResetBudget,
+    Restart,
+    Retry,
+    Start,
+    Stop,
+)
+from tests.fakes.instance_specs import NAME, spec
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+SPENT = Budget((NOW,) * 3)
+STOPPED = spec(desired_state=DesiredState.STOPPED)
+
+
+def seen(phase: Phase, **changes: Any) -> Observed:
+    return Observed(NAME, phase, **{"launch_key": launch_key(spec()), **changes})
+
+
+def test_what_is_wanted_and_not_there_is_started() -> None:
+    assert plan([spec()], [], NOW) == [Start(spec(), Cause.DESIRED)]
+
+
+@pytest.mark.parametrize("phase", [Phase.UP, Phase.BUSY])
+def test_what_runs_as_wanted_is_left_alone(phase: Phase) -> None:
+    assert plan([spec()], [seen(phase)], NOW) == []
+
+
+def test_a_directory_is_looked_at_before_anything_is_decided() -> None:
+    assert plan([spec()], [seen(Phase.FOUND)], NOW) == [Adopt(NAME)]
+    assert plan([], [seen(Phase.FOUND)], NOW) == [Adopt(NAME)]
+
+
+def test_what_nobody_wants_is_stopped_then_forgotten() -> None:
+    assert plan([], [seen(Phase.UP)], NOW) == [Stop(NAME)]
+    assert plan([], [seen(Phase.DOWN)], NOW) == [Forget(NAME)]
+
+
+@pytest.mark.parametrize("phase", [Phase.UP, Phase.EXITED, Phase.WAITING, Phase.BLOCKED, Phase.FAILED])
+def test_a_shut_down_runtime_comes_to_rest_from_everywhere(phase: Phase) -> None:
+    assert plan([STOPPED], [seen(phase)], NOW) == [Stop(NAME)]
+
+
+def test_a_change_that_the_engine_must_know_restarts_it() -> None:
+    changed = spec(settings=EngineSettings(slots=4))
+    assert plan([changed], [seen(Phase.UP)], NOW) == [Restart(changed, Cause.CHANGED)]
+
+
+def test_a_change_of_holds_or_policy_does_not_touch_the_engine() -> None:
+    changed = spec(holds=frozenset({Hold("other", 9)}), restart=RestartPolicy(9), auto_start=False, generation=7)
+    assert plan([changed], [seen(Phase.UP)], NOW) == []
+
+
+def test_an_end_waits_for_its_back_off_while_the_budget_lasts() -> None:
+    assert plan([spec()], [seen(Phase.EXITED)], NOW) == [Retry(NAME)]
+
+
+def test_the_wait_over_it_is_started_automatically() -> None:
+    waiting = seen(Phase.WAITING, retry_at=NOW)
+    assert plan([spec()], [waiting], NOW - timedelta(seconds=1)) == []
+    assert plan([spec()], [waiting], NOW) == [Start(spec(), Cause.AUTOMATIC)]
+
+
+def test_an_exhausted_budget_is_a_failure() -> None:
+    assert plan([spec()], [seen(Phase.EXITED, budget=SPENT)], NOW) == [Fail(NAME, exhausted=True)]
+
+
+def test_without_auto_start_or_restore_nothing_restarts_by_itself() -> None:
+    assert plan([spec(auto_start=False)], [seen(Phase.EXITED)], NOW) == [Fail(NAME, exhausted=False)]
+
+
+def test_a_restore_by_hand_earns_automatic_restarts() -> None:
+    by_hand = spec(auto_start=False, restore=RestoreOrder(1))
+    assert plan([by_hand], [seen(Phase.EXITED, restore_serial=1)], NOW) == [Retry(NAME)]
+
+
+def test_what_would_fail_the_same_way_is_not_tried_again() -> None:
+    assert plan([spec()], [seen(Phase.EXITED, hopeless=True)], NOW) == [Fail(NAME, exhausted=False)]
+
+
+def test_a_failed_one_stays_so_until_its_spec_changes() -> None:
+    changed = spec(settings=EngineSettings(context_length=512))
+    assert plan([spec()], [seen(Phase.FAILED)], NOW) == []
+    assert plan([changed], [seen(Phase.FAILED)], NOW) == [Start(changed, Cause.CHANGED)]
+
+
+def test_a_blocked_one_is_looked_at_again_when_due() -> None:
+    blocked = seen(Phase.BLOCKED, retry_at=NOW)
+    assert plan([spec()], [blocked], NOW - timedelta(seconds=1)) == []
+    assert plan([spec()], [blocked], NOW) == [Start(spec(), Cause.DESIRED)]
+
+
+def test_a_restore_of_what_runs_is_only_noted_unless_it_asks_for_a_restart() -> None:
+    plain, forced = spec(restore=RestoreOrder(1)), spec(restore=RestoreOrder(1, restart=True))
+    assert plan([plain], [seen(Phase.UP)], NOW) == [Acknowledge(NAME, 1)]
+    assert plan([forced], [seen(Phase.UP)], NOW) == [Acknowledge(NAME, 1), Restart(forced, Cause.RESTORED)]
+
+
+def test_a_restore_starts_a_failed_one_without_paying() -> None:
+    wanted = spec(restore=RestoreOrder(1))
+    assert plan([wanted], [seen(Phase.FAILED)], NOW) == [Acknowledge(NAME, 1), Start(wanted, Cause.RESTORED)]
+
+
+def test_a_restore_on_an_exhausted_budget_is_noted_and_refused() -> None:
+    wanted = spec(restore=RestoreOrder(1))
+    assert plan([wanted], [seen(Phase.FAILED, budget=SPENT)], NOW) == [Acknowledge(NAME, 1)]
+
+
+def test_a_restore_that_resets_the_budget_starts_it() -> None:
+    wanted = spec(restore=RestoreOrder(2, reset_budget=True))
+    steps = plan([wanted], [seen(Phase.FAILED, budget=SPENT, restore_serial=1)], NOW)
+    assert steps == [ResetBudget(NAME), Acknowledge(NAME, 2), Start(wanted, Cause.RESTORED)]
+
+
+def test_a_restore_acts_once() -> None:
+    wanted = spec(restore=RestoreOrder(1, restart=True))
+    assert plan([wanted], [seen(Phase.UP, restore_serial=1)], NOW) == []
+
+
+def test_instances_are_planned_apart() -> None:
+    other = replace(spec(), name=InstanceName("nodes/n/instances/other"))
+    steps = plan([spec(), other], [seen(Phase.EXITED, budget=SPENT)], NOW)
+    assert steps == [Fail(NAME, exhausted=True), Start(other, Cause.DESIRED)]

@@ -1,0 +1,198 @@
+"""Whatever happens: plan and apply converge, a second plan is empty, nothing runs twice, restores act once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from node_agent.domain.budget import Budget
+from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.plan import plan
+from node_agent.domain.restart import backoff
+from node_agent.domain.spec import DesiredState, EngineSettings, InstanceName, InstanceSpec, RestoreOrder
+from node_agent.domain.step import (
+    Acknowledge,
+    Adopt,
+    Cause,
+    Fail,
+    Forget,
+    ResetBudget,
+    Restart,
+    Retry,
+    Start,
+    Step,
+    Stop,
+)
+from node_agent.domain.timers import REAL
+from tests.fakes.instance_specs import spec
+
+NAMES = [InstanceName(f"nodes/n/instances/{letter}") for letter in "ab"]
+names = st.sampled_from(NAMES)
+PLANS_TO_REST = 6
+
+
+class ModelOwner:
+    """What an owner does with steps, without processes."""
+
+    def __init__(self, name: InstanceName) -> None:
+        self.name = name
+        self.phase, self.key, self.serial, self.budget = Phase.DOWN, "", 0, Budget()
+        self.retry_at: datetime | None = None
+        self.hopeless, self.failures = False, 0
+        self.running = False
+        self.ready_since = datetime(2026, 11, 20, tzinfo=UTC)
+
+    def observed(self) -> Observed:
+        return Observed(self.name, self.phase, self.key, self.serial, self.budget, self.retry_at, self.hopeless)
+
+
+class Plans(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = datetime(2026, 11, 20, tzinfo=UTC)
+        self.desired: dict[InstanceName, InstanceSpec] = {}
+        self.owners: dict[InstanceName, ModelOwner] = {}
+        self.automatic: dict[InstanceName, list[datetime]] = {name: [] for name in NAMES}
+
+    @rule(name=names, slots=st.integers(1, 3), stopped=st.booleans(), auto=st.booleans())
+    def declare(self, name: InstanceName, slots: int, stopped: bool, auto: bool) -> None:
+        before = self.desired.get(name)
+        self.desired[name] = spec(
+            name=name,
+            settings=EngineSettings(slots=slots),
+            desired_state=DesiredState.STOPPED if stopped else DesiredState.RUNNING,
+            auto_start=auto,
+            restore=before.restore if before else RestoreOrder(),
+        )
+
+    @rule(name=names, restart=st.booleans(), reset=st.booleans())
+    def restore(self, name: InstanceName, restart: bool, reset: bool) -> None:
+        if name in self.desired:
+            one = self.desired[name]
+            order = RestoreOrder(one.restore.serial + 1, restart, reset)
+            self.desired[name] = spec(
+                name=name,
+                settings=one.settings,
+                auto_start=one.auto_start,
+                desired_state=DesiredState.RUNNING,
+                restore=order,
+            )
+
+    @rule(name=names)
+    def remove(self, name: InstanceName) -> None:
+        self.desired.pop(name, None)
+
+    @rule(name=names, ready=st.integers(0, 30), hopeless=st.booleans())
+    def engine_ends(self, name: InstanceName, ready: int, hopeless: bool) -> None:
+        owner = self.owners.get(name)
+        if owner is not None and owner.running:
+            owner.running, owner.phase, owner.hopeless = False, Phase.EXITED, hopeless
+            owner.ready_since = self.now - timedelta(seconds=ready)
+
+    @rule(name=names)
+    def start_is_blocked(self, name: InstanceName) -> None:
+        owner = self.owners.get(name)
+        if owner is not None and owner.running:
+            owner.running, owner.phase, owner.retry_at = False, Phase.BLOCKED, self.now + REAL.recheck
+
+    @rule()
+    def agent_restarts(self) -> None:
+        for owner in self.owners.values():
+            owner.phase = Phase.FOUND
+
+    @rule(seconds=st.integers(1, 400))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule()
+    def reconcile(self) -> None:
+        for name in self.desired:
+            self.owners.setdefault(name, ModelOwner(name))
+        for _ in range(PLANS_TO_REST):
+            steps = plan(list(self.desired.values()), [one.observed() for one in self.owners.values()], self.now)
+            for step in steps:
+                self.apply(step)
+        assert plan(list(self.desired.values()), [one.observed() for one in self.owners.values()], self.now) == []
+        self.check_convergence()
+
+    def check_convergence(self) -> None:
+        for owner in self.owners.values():
+            one = self.desired[owner.name]
+            assert owner.running == (owner.phase is Phase.UP)
+            assert owner.serial == one.restore.serial
+            if one.desired_state is DesiredState.STOPPED:
+                assert owner.phase is Phase.DOWN
+            elif owner.running:
+                assert owner.key == launch_key(one)
+            else:
+                assert owner.phase in (Phase.WAITING, Phase.BLOCKED, Phase.FAILED)
+        assert self.desired.keys() == self.owners.keys()
+
+    def apply(self, step: Step) -> None:
+        owner = self.owners[step.name]
+        match step:
+            case Adopt():
+                owner.phase = Phase.UP if owner.running else Phase.DOWN
+            case Start(one, cause):
+                self.start(owner, one, cause)
+            case Restart(one, cause):
+                owner.running = False
+                self.start(owner, one, cause)
+            case Stop():
+                owner.running, owner.phase, owner.retry_at = False, Phase.DOWN, None
+            case Retry():
+                wait = backoff(owner.failures, self.now - owner.ready_since, REAL, 0.5)
+                owner.failures, owner.phase, owner.retry_at = wait.failures, Phase.WAITING, self.now + wait.delay
+            case Fail():
+                owner.phase = Phase.FAILED
+            case ResetBudget():
+                owner.budget, self.automatic[step.name] = Budget(), []
+            case Acknowledge(_, serial):
+                assert serial != owner.serial
+                owner.serial = serial
+            case Forget():
+                assert not owner.running
+                del self.owners[step.name]
+                self.automatic[step.name] = []
+
+    def start(self, owner: ModelOwner, one: InstanceSpec, cause: Cause) -> None:
+        assert not owner.running, "started twice"
+        owner.running, owner.phase, owner.key, owner.hopeless = True, Phase.UP, launch_key(one), False
+        if cause is Cause.AUTOMATIC:
+            owner.budget = owner.budget.spend(one.restart, self.now)
+            self.automatic[owner.name].append(self.now)
+
+    @invariant()
+    def automatic_restarts_stay_within_the_budget(self) -> None:
+        for times in self.automatic.values():
+            for last in times:
+                window = [time for time in times if last - timedelta(seconds=600) < time <= last]
+                assert len(window) <= 3
+
+
+TestPlans = Plans.TestCase
+TestPlans.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_crash_loop_is_at_most_four_starts() -> None:
+    owner, now, starts, failures = ModelOwner(NAMES[0]), datetime(2026, 11, 20, tzinfo=UTC), 0, 0
+    wanted = [spec(name=NAMES[0])]
+    for _ in range(50):
+        for step in plan(wanted, [owner.observed()], now):
+            match step:
+                case Start(one, cause):
+                    starts += 1
+                    owner.budget = owner.budget.spend(one.restart, now) if cause is Cause.AUTOMATIC else owner.budget
+                    owner.phase, owner.key = Phase.EXITED, launch_key(one)
+                case Retry():
+                    wait = backoff(failures, timedelta(), REAL, 0.5)
+                    failures, owner.phase, owner.retry_at = wait.failures, Phase.WAITING, now + wait.delay
+                case Fail(_, exhausted):
+                    assert exhausted
+                    owner.phase = Phase.FAILED
+                case other:
+                    pytest.fail(f"unexpected {other}")
+        now += timedelta(seconds=1)
+    assert (starts, owner.phase) == (4, Phase.FAILED)
