@@ -44,13 +44,15 @@ class Pace:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, alias: str, pace: Pace) -> None:
+    def __init__(self, alias: str, keys: frozenset[bytes], pace: Pace) -> None:
         self.alias = alias
+        self.keys = keys
         self.pace = pace
         self.transport: asyncio.Transport
         self.parser = httptools.HttpRequestParser(self)
         self.url = b""
         self.body = b""
+        self.key = b""
         self.timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,7 +66,11 @@ class Connection(asyncio.Protocol):
         self.parser.feed_data(data)
 
     def on_message_begin(self) -> None:
-        self.url = self.body = b""
+        self.url = self.body = self.key = b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"authorization":
+            self.key = value.removeprefix(b"Bearer ")
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -73,7 +79,9 @@ class Connection(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        if self.url.startswith(b"/v1/chat/completions"):
+        if self.keys and self.key not in self.keys and not self.url.startswith(b"/health"):
+            self._answer({"error": {"code": 401, "message": "Invalid API Key"}}, b"401 Unauthorized")
+        elif self.url.startswith(b"/v1/chat/completions"):
             self._chat()
         elif self.url.startswith(b"/v1/models"):
             self._answer({"object": "list", "data": [{"id": self.alias, "object": "model"}]})
@@ -82,9 +90,9 @@ class Connection(asyncio.Protocol):
         else:
             self._answer({"status": "ok"})
 
-    def _answer(self, value: object) -> None:
+    def _answer(self, value: object, status: bytes = b"200 OK") -> None:
         body = json.dumps(value).encode()
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
         self.transport.write(head + body)
 
     def _chat(self) -> None:
@@ -109,6 +117,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pace", type=Path, required=True)
     parser.add_argument("-a", "--alias", default="stub")
+    parser.add_argument("--api-key-file", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     return parser.parse_known_args()[0]
@@ -116,8 +125,11 @@ def arguments() -> argparse.Namespace:
 
 async def serve(options: argparse.Namespace) -> None:
     pace = Pace(**json.loads(options.pace.read_text()))
+    keys = frozenset(options.api_key_file.read_bytes().split()) if options.api_key_file else frozenset()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(options.alias, pace), options.host, options.port, backlog=1024)
+    server = await loop.create_server(
+        lambda: Connection(options.alias, keys, pace), options.host, options.port, backlog=1024
+    )
     print(f"listening on http://{options.host}:{options.port}", file=sys.stderr, flush=True)
     await server.serve_forever()
 

@@ -21,6 +21,7 @@ from control_plane.process.clock import SystemClock
 from control_plane.process.listening import check_port, free_ports
 from control_plane.process.run_file import announced, locked
 from control_plane.settings import STATE_DIR_VARIABLE, Paths, Settings, Timers, state_directory
+from wire import event_loop
 from wire.refusal import Refusal
 
 EXIT_REFUSED = 2
@@ -111,8 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         for name, (flag, what) in _PORTS.items():
             host = settings.http_host if name == "http_port" else settings.host
             check_port(host, getattr(settings, name), what, flag)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, paths))
+        event_loop.run(_serve(settings, paths))
     return 0
 
 
@@ -122,14 +122,6 @@ async def _serve(settings: Settings, paths: Paths) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with ground(settings, Timers.chosen(os.environ), paths, SystemClock()) as on:
         await ControlPlane(on).run(stop, partial(announced, paths.run))
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    return uvloop.Loop
 
 
 def _log_to_stderr(level: int) -> None:

@@ -32,6 +32,7 @@ from node_agent.runtimes.trust import trust as trust_one
 from node_agent.runtimes.trust import trust_found
 from node_agent.settings import Settings, StateDirectory
 from node_agent.status_report import as_json, as_text, status_report
+from wire import event_loop
 from wire.atomic_file import write_atomically
 
 _PR_SET_DUMPABLE = 4
@@ -72,7 +73,7 @@ def run(settings: Settings) -> int:
     prepare(settings.state)
     with sole_agent(settings.state):
         check_spawning()
-        asyncio.run(app.serve(settings))
+        event_loop.run(app.serve(settings))
     return 0
 
 

@@ -83,6 +83,7 @@ def _add_join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     join.add_argument("--name", default="", help="wished node id; the control plane makes one when it is missing")
     join.add_argument("--token-file", default="-", metavar="FILE", help='"-": standard input (the default)')
     join.add_argument("--engine", action="append", type=Path, default=[], metavar="PATH", help="trust this engine too")
+    join.add_argument("--run", action="store_true", help="then serve, as `run` does")
     join.add_argument("--force", action="store_true", help="give up the identity that this machine already has")
 
 
@@ -91,7 +92,8 @@ def _join(given: argparse.Namespace, settings: Settings) -> int:
 
     host, port = _server(given.server)
     text = _token_text(given.token_file)
-    return commands.join(settings, (host, port), text, given.name, given.engine, force=given.force)
+    status = commands.join(settings, (host, port), text, given.name, given.engine, force=given.force)
+    return commands.run(settings) if given.run and status == 0 else status
 
 
 def _run(_given: argparse.Namespace, settings: Settings) -> int:

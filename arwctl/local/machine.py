@@ -29,10 +29,10 @@ class Part:
     def running(self) -> Running | None:
         return running(self.folder / "run.json")
 
-    async def start(self, state_dir: Path, *options: str) -> Running:
+    async def start(self, state_dir: Path, *options: str, verb: str = "run", given: str = "") -> Running:
         """Spawn it and wait until it serves; ArwError with the end of its log when it ends instead."""
         before = self.log.stat().st_size if self.log.exists() else 0
-        process = spawn([program(self.program), "run", "--state-dir", str(state_dir), *options], self.log)
+        process = spawn([program(self.program), verb, "--state-dir", str(state_dir), *options], self.log, given)
         await until(lambda: process.poll() is not None or self._serves(process), START_S)
         found = self.running
         if found and found.pid == process.pid:
@@ -126,10 +126,10 @@ class Machine:
         options = [word for name, value in ports.items() for word in (f"--{name}", str(value))]
         return ["--context-file", str(self.context_file), *options]
 
-    async def join(self, server: str, token: str, node: Newcomer) -> None:
-        """The token goes by standard input: command lines can be read by others."""
-        options = ["--server", server, "--token-file", "-", *node.options()]
-        await self._run("arw-node-agent", "join", *options, given=f"{token}\n")
+    async def join(self, server: str, token: str, node: Newcomer) -> Running:
+        """Join and serve, in one process. The token goes by standard input: command lines can be read by others."""
+        options = ["--server", server, "--token-file", "-", "--run", *node.options()]
+        return await self.agent.start(self.state_dir, *options, verb="join", given=f"{token}\n")
 
     async def stop_agent(self) -> None:
         """End the agent and every runtime of this state directory, whether or not the agent still runs."""

@@ -86,16 +86,22 @@ class Child:
         return self._status
 
 
-def spawn(command: Sequence[str], log: Path) -> Child:
-    """Start a process in a session of its own; its output goes to the end of `log`."""
+def spawn(command: Sequence[str], log: Path, given: str = "") -> Child:
+    """Start a process in a session of its own; its output goes to the end of `log`, `given` (short) to its input."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     appended = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), appended, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    return Child(os.posix_spawn(command[0], list(command), os.environ, file_actions=actions, setsid=True))
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, given.encode())
+        os.close(writer)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, reader, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), appended, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        return Child(os.posix_spawn(command[0], list(command), os.environ, file_actions=actions, setsid=True))
+    finally:
+        os.close(reader)
 
 
 async def completed(command: Sequence[str], given: str = "", timeout_s: float = 60.0) -> tuple[int, str]:

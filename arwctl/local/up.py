@@ -24,8 +24,7 @@ async def up(call: Call, ports: Mapping[str, int | str], node: Newcomer) -> None
     await _control_plane(call, machine, ports)
     async with call.client() as client:
         await client.state.supervisor()
-        await _join(call.screen, machine, client, node)
-        agent = await _agent(call.screen, machine)
+        agent = await _agent(call.screen, machine, client, node)
         name = await _online(machine, client, agent)
     call.screen.note(f"node: {name} is online")
 
@@ -42,20 +41,17 @@ async def _control_plane(call: Call, machine: Machine, ports: Mapping[str, int |
     call.screen.note(f"control plane: started (pid {found.pid})")
 
 
-async def _join(screen: Screen, machine: Machine, client: Client, node: Newcomer) -> None:
-    if machine.joined:
-        return
-    token = await client.nodes.create_join_token(m.CreateJoinTokenRequest(ttl=TOKEN_LIFE))
-    await machine.join(token.enrollment_address, token.secret_text, node)
-    screen.note("node agent: joined")
-
-
-async def _agent(screen: Screen, machine: Machine) -> Running:
+async def _agent(screen: Screen, machine: Machine, client: Client, node: Newcomer) -> Running:
     found = machine.agent.running
     if found:
         screen.note(f"node agent: runs already (pid {found.pid})")
         return found
-    found = await machine.agent.start(machine.state_dir)
+    if machine.joined:
+        found = await machine.agent.start(machine.state_dir)
+    else:
+        token = await client.nodes.create_join_token(m.CreateJoinTokenRequest(ttl=TOKEN_LIFE))
+        found = await machine.join(token.enrollment_address, token.secret_text, node)
+        screen.note("node agent: joined")
     screen.note(f"node agent: started (pid {found.pid})")
     return found
 

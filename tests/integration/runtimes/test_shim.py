@@ -25,6 +25,7 @@ from node_agent.runtimes.launcher import SHIM
 from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.records import LaunchRecord
 from node_agent.runtimes.shim import Cgroup
+from node_agent.runtimes.tree import Tree
 from tests.fakes.local_node import TIMERS, LocalNode, until_ready, until_state
 
 LAUNCH = LaunchRecord(
@@ -64,9 +65,10 @@ def run(home: InstanceDirectory) -> Iterator[Run]:
         return started[-1]
 
     yield begin
+    if home.run() is not None:
+        Tree(home, home.run()).kill()
     for shim in started:
-        shim.kill()
-        shim.communicate()
+        shim.communicate(timeout=10)
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -34,12 +35,24 @@ def test_the_newest_schema_is_the_last_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [schema.NEWEST]
 
 
-async def test_migrating_from_nothing_makes_the_tables_the_code_uses(tmp_path: Path) -> None:
-    await _opened_once(tmp_path / "arw.db")
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
-    with engine.connect() as connection:
+def _made_by(make: Callable[[sa.Connection], None], path: Path) -> list[tuple[str, ...]]:
+    """Every column, index and version row of a database that `make` made."""
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        make(connection)
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+    with closing(sqlite3.connect(path)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        facts = [(name, *map(str, row)) for name in names for row in database.execute(f"PRAGMA table_info({name})")]
+        facts += [(name, *map(str, row)) for name in names for row in database.execute(f"PRAGMA index_info({name})")]
+        return [*facts, *database.execute("SELECT version_num FROM alembic_version")]
+
+
+def test_a_new_database_is_what_all_migrations_make(tmp_path: Path) -> None:
+    made = _made_by(schema.create, tmp_path / "created.db")
+    assert made == _made_by(schema.migrate, tmp_path / "migrated.db")
+    assert ("0001",) in made
 
 
 async def test_opening_again_keeps_rows_and_history(tmp_path: Path) -> None:
