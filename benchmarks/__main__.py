@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks import command_line, data_path, idle, lifecycle
+from benchmarks import command_line, data_path, fleet, idle, lifecycle
 from benchmarks.row import Row
 
 GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
@@ -17,6 +17,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "lifecycle": lifecycle.rows,
     "gateway": data_path.rows,
     "idle": idle.rows,
+    "fleet": fleet.rows,
 }
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.pair import child, free_ports
+from arwctl.local.ports import free_ports
+from benchmarks.pair import child
 from node_agent.runtimes.fronts import llama_wheel
 
 BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]})
@@ -19,7 +20,7 @@ BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "he
 @contextmanager
 def engine(model: Path) -> Iterator[tuple[int, float]]:
     """The wheel's server with a model; gives its port and the seconds until its first reply."""
-    (port,) = free_ports(1)
+    port = int(free_ports()["http-port"])
     command = [sys.executable, llama_wheel.__file__, "-m", str(model), "--port", str(port), "-a", "tiny", "-c", "2048"]
     started = time.monotonic()
     with child([*command, "-np", "2"]):

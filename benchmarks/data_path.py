@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from arwctl.local.ports import free_ports
+from benchmarks.lifecycle import until_reply
 from benchmarks.load import Outcome
-from benchmarks.pair import child, free_ports, pair, until_open
+from benchmarks.pair import Pair, child, pair, until_open
 from benchmarks.row import Row, median
+from control_plane.settings import Paths
 
 ROUNDS = 5
 PATH = "/v1/chat/completions"
@@ -22,7 +27,18 @@ def rows() -> Iterator[Row]:
         made.up("--engine", stub(made.folder, 64, 5))
         made.apply(slots=256)
         ours, beside = Target(f"{made.http}{PATH}", made.token), Target(f"http://127.0.0.1:{port}{PATH}", "")
-        yield from figures(ours, beside)
+        yield throughput(ours, beside, "same machine over a Unix socket", 0.98)
+        yield from latencies(ours, beside)
+        over_tls(made)
+        yield throughput(ours, beside, "node behind the relay, mutual TLS", 0.96)
+
+
+def over_tls(made: Pair) -> None:
+    """Take the relay's Unix socket away and start the agent again: it then dials the relay's TLS port."""
+    (Paths(made.state).runtime / "relay.sock").unlink()
+    os.kill(made.status()["supervisor"]["agent_pid"], signal.SIGKILL)
+    made.up()
+    until_reply(made)
 
 
 class Target:
@@ -43,16 +59,19 @@ class Target:
         return Outcome(**found)
 
 
-def figures(ours: Target, beside: Target) -> Iterator[Row]:
-    streams = [(ours.load(64, 4), beside.load(64, 4)) for _ in range(ROUNDS)]
-    yield Row.ratio(
-        "gateway, 64 streams of 5 ms tokens, same machine",
+def throughput(ours: Target, beside: Target, how: str, at_least: float) -> Row:
+    pairs = [(ours.load(64, 4), beside.load(64, 4)) for _ in range(ROUNDS)]
+    return Row.ratio(
+        f"gateway, 64 streams of 5 ms tokens, {how}",
         "tokens/s",
-        ours=median([mine.tokens_per_second for mine, _ in streams]),
-        beside=median([theirs.tokens_per_second for _, theirs in streams]),
+        ours=median([mine.tokens_per_second for mine, _ in pairs]),
+        beside=median([theirs.tokens_per_second for _, theirs in pairs]),
         baseline="the engine directly",
-        at_least=0.98,
+        at_least=at_least,
     )
+
+
+def latencies(ours: Target, beside: Target) -> Iterator[Row]:
     for count, at_most in ((1, 1.2), (16, 3.0)):
         pairs = [(ours.load(count, 10), beside.load(count, 10)) for _ in range(ROUNDS)]
         yield Row.difference(
@@ -88,7 +107,7 @@ def stub(folder: Path, tokens: int, every_ms: float) -> Path:
 @contextmanager
 def direct(folder: Path, tokens: int, every_ms: float) -> Iterator[int]:
     """The same engine without anything before it; gives its port."""
-    (port,) = free_ports(1)
+    port = int(free_ports()["http-port"])
     with child([stub(folder, tokens, every_ms), "--port", str(port), "-a", "tiny"]):
         until_open(port)
         yield port

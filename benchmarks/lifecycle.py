@@ -68,7 +68,7 @@ def crash(made: Pair) -> tuple[float, float]:
 def until_reply(made: Pair) -> None:
     """Ask over HTTP until a reply comes, as a patient client does."""
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", made.ports[3], timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", int(made.ports["http-port"]), timeout=30)
         headers = {"authorization": f"Bearer {made.token}", "content-type": "application/json"}
         connection.request("POST", "/v1/chat/completions", BODY, headers)
         answer = connection.getresponse()

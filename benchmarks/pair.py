@@ -9,16 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arwctl import tiny_model
+from arwctl.local.ports import free_ports
 
 ARWCTL = Path(sys.executable).with_name("arwctl")
-PORTS = ("--grpc-port", "--enrollment-port", "--relay-port", "--http-port")
 MANIFEST = """\
 version = 1
 
@@ -44,7 +44,7 @@ class Pair:
     """Paths and addresses of one pair; `up` has not been called yet."""
 
     folder: Path
-    ports: tuple[int, ...]
+    ports: Mapping[str, int | str]
 
     @property
     def state(self) -> Path:
@@ -52,7 +52,7 @@ class Pair:
 
     @property
     def http(self) -> str:
-        return f"http://127.0.0.1:{self.ports[3]}"
+        return f"http://127.0.0.1:{self.ports['http-port']}"
 
     @property
     def model(self) -> Path:
@@ -63,6 +63,10 @@ class Pair:
         context: dict[str, Any] = json.loads((self.state / "context.json").read_text())
         return str(context["token"])
 
+    @property
+    def port_options(self) -> list[str]:
+        return [word for name, port in self.ports.items() for word in (f"--{name}", str(port))]
+
     def arwctl(self, *words: str | Path) -> str:
         done = subprocess.run([ARWCTL, *words], env=self._environment(), capture_output=True, text=True, check=False)
         if done.returncode:
@@ -70,8 +74,7 @@ class Pair:
         return done.stdout
 
     def up(self, *words: str | Path) -> None:
-        ports = (word for name, port in zip(PORTS, self.ports, strict=True) for word in (name, str(port)))
-        self.arwctl("up", "--detach", *ports, *words)
+        self.arwctl("up", "--detach", *self.port_options, *words)
 
     def apply(self, slots: int = 2) -> None:
         manifest = self.folder / "tiny.toml"
@@ -98,21 +101,13 @@ class Pair:
 def pair() -> Iterator[Pair]:
     """A pair with a tiny model; whatever it started is stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="arw-bench-", ignore_cleanup_errors=True) as folder:
-        made = Pair(Path(folder), free_ports(len(PORTS)))
+        made = Pair(Path(folder), free_ports())
         tiny_model.write(made.model)
         try:
             yield made
         finally:
             if made.state.exists():
                 made.arwctl("down")
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(each.getsockname()[1] for each in sockets)
 
 
 @contextmanager
