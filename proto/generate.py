@@ -27,20 +27,21 @@ def generate(out: Path) -> None:
     client.mkdir(parents=True)
     protos = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     services = [name for name in protos if name.endswith("_service.proto")]
-    protoc(f"--python_out={gen}", f"--mypy_out={gen}", protos=protos)
-    protoc(f"--grpc_python_out={gen}", f"--mypy_grpc_out={gen}", protos=services)
+    protoc(f"--python_out={gen}", f"--mypy_out={gen}", protos=protos, scratch=out)
+    protoc(f"--grpc_python_out={gen}", f"--mypy_grpc_out={gen}", protos=services, scratch=out)
     protoc(
         f"--python_betterproto2_out={client}",
         "--python_betterproto2_opt=client_generation=async",
         "--python_betterproto2_opt=server_generation=none",
         protos=protos,
+        scratch=out,
     )
     for package in (gen / "arw", gen / "arw" / "v1"):
         (package / "__init__.py").write_text(f'"""{NOTICE}"""\n')
     (gen / "arw" / "py.typed").touch()
 
 
-def protoc(*options: str, protos: list[str]) -> None:
+def protoc(*options: str, protos: list[str], scratch: Path) -> None:
     include = files("grpc_tools") / "_proto"
     bin_dir = Path(sys.executable).parent
     command = [
@@ -55,9 +56,10 @@ def protoc(*options: str, protos: list[str]) -> None:
         *options,
         *protos,
     ]
-    # The betterproto2 plugin calls ruff by name.
+    # The betterproto2 plugin calls ruff by name, and ruff would take our settings from the working directory.
     path = os.pathsep.join([str(bin_dir), os.environ.get("PATH", "")])
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=scratch)
     if done.returncode:
         raise SystemExit(done.stderr)
 

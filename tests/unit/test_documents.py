@@ -32,6 +32,17 @@ def test_every_row_stands_in_the_table_and_names_real_tests_or_is_open(document:
         assert set(names) <= defined(), f"{row} names a test that does not exist"
 
 
+def test_every_other_row_of_the_failures_names_real_tests() -> None:
+    page = (ROOT / "docs" / "failures.md").read_text()
+    lines = page.partition("## What people do")[2].splitlines()
+    table = [line for line in lines if line.startswith("|")][2:]
+    assert table
+    for line in table:
+        names = NAMED.findall(line)
+        assert names, f"{line} names no test"
+        assert set(names) <= defined(), f"{line} names a test that does not exist"
+
+
 def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
