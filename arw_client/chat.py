@@ -117,12 +117,17 @@ class Chat:
 async def _refused(response: Response) -> tuple[ArwError, float | None]:
     """The refusal, and after how many seconds the server would like to be asked again."""
     said = _problem(await response.read())
-    reason = str(said.get("code") or f"HTTP_{response.status}").upper()
-    text = str(said.get("message") or f"The control plane answered with HTTP status {response.status}.")
-    refused = ArwError(reason, text, str(said.get("remedy") or "See `arwctl runtime status`."))
+    unsaid = f"The control plane answered with HTTP status {response.status}."
+    refused = _error(said, f"HTTP_{response.status}", unsaid, "See `arwctl runtime status`.")
     after = response.headers.get("retry-after", "")
     waits = response.status == SERVICE_UNAVAILABLE and after.replace(".", "", 1).isdigit()
     return refused, float(after) if waits else None
+
+
+def _error(said: Mapping[str, Any], reason: str, text: str, remedy: str) -> ArwError:
+    """In the peer's own words, or in these where it has none."""
+    code = str(said.get("code") or reason).upper()
+    return ArwError(code, str(said.get("message") or text), str(said.get("remedy") or remedy))
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:
@@ -147,7 +152,8 @@ async def _events(response: Response) -> AsyncIterator[dict[str, Any]]:
 
 def _deltas(event: Mapping[str, Any]) -> Sequence[Delta]:
     if "error" in event:
-        raise ArwError("ENGINE_FAILED", str(event["error"]), "See `arwctl runtime logs`.")
+        said = event["error"] if isinstance(event["error"], dict) else {"message": event["error"]}
+        raise _error(said, "ENGINE_FAILED", "The engine failed.", "See `arwctl runtime logs`.")
     choices = event.get("choices") or [{}]
     text = choices[0].get("delta", {}).get("content") or ""
     delta = Delta(text, choices[0].get("finish_reason") or "", event.get("usage"))

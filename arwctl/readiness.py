@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from arw_client import ArwError, Client, TimedOutError, UnreachableError
 from arw_client import messages as m
@@ -12,16 +12,30 @@ from arwctl.screen import Screen
 
 SERVES = {m.InstanceState.READY, m.InstanceState.DEGRADED}
 RETRY_S = 0.5
+OLD_NEWS_S = 5.0
+"""So long what stood before an order may still stand after it."""
 
 
 class Waiting:
-    """Follows runtimes from state to state; each change is one line on standard error."""
+    """Follows runtimes from state to state; each change is one line on standard error.
 
-    def __init__(self, client: Client, screen: Screen, wanted: Iterable[m.Runtime]) -> None:
+    `outdated`: the runtimes are as the answer to an order showed them; in these states they cannot stay.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        screen: Screen,
+        wanted: Iterable[m.Runtime],
+        outdated: Collection[m.InstanceState] = (),
+    ) -> None:
+        wanted = list(wanted)
         self._client = client
         self._screen = screen
         self._generation = {runtime.name: runtime.generation for runtime in wanted}
         self._said: dict[str, str] = {}
+        launches = {runtime.name: _launch(runtime) for runtime in wanted}
+        self._old = {name: launch for name, launch in launches.items() if launch[0] in outdated}
 
     async def until_ready(self, timeout_s: float) -> None:
         """TimedOutError with the last reason after `timeout_s`; ArwError as soon as one runtime fails for good."""
@@ -35,18 +49,28 @@ class Waiting:
     async def _follow(self) -> None:
         """One watch; a control plane that restarts meanwhile only costs another one."""
         try:
-            async for change in self._client.runtimes.watch_runtimes(m.WatchRuntimesRequest()):
-                if change.runtime and change.runtime.name in self._generation:
-                    self._consider(change.runtime, deleted=change.deleted)
-                if not self._generation:
-                    return
+            async with asyncio.timeout(OLD_NEWS_S if self._old else None):
+                await self._watch()
+        except TimeoutError:
+            self._old = {}
         except UnreachableError as error:
             self._screen.note(f"{one_line(error.text)} Trying again.")
-        await asyncio.sleep(RETRY_S)
+        if self._generation:
+            await asyncio.sleep(RETRY_S)
+
+    async def _watch(self) -> None:
+        async for change in self._client.runtimes.watch_runtimes(m.WatchRuntimesRequest()):
+            if change.runtime and change.runtime.name in self._generation:
+                self._consider(change.runtime, deleted=change.deleted)
+            if not self._generation:
+                return
 
     def _consider(self, runtime: m.Runtime, *, deleted: bool) -> None:
         if deleted:
             raise ArwError("NOT_FOUND", f"{runtime.name} was deleted meanwhile.", "Apply its manifest again.")
+        if self._old.get(runtime.name) == _launch(runtime):
+            return
+        self._old.pop(runtime.name, None)
         self._say(runtime)
         instance = runtime.instance
         if instance is None or instance.observed_generation < self._generation[runtime.name]:
@@ -69,6 +93,11 @@ class Waiting:
             f"{runtime} did not become ready within {timeout_s:g} s; last: {self._said.get(name, 'nothing heard')}",
             f"It goes on trying: see `arwctl runtime explain {runtime}` and `arwctl runtime logs {runtime}`.",
         )
+
+
+def _launch(runtime: m.Runtime) -> tuple[m.InstanceState | None, int]:
+    instance = runtime.instance
+    return (instance.state, instance.incarnation) if instance else (None, 0)
 
 
 def standing(runtime: m.Runtime) -> str:

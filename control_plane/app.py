@@ -24,7 +24,6 @@ from control_plane.data_path.traffic import TrafficMeter
 from control_plane.http.application import Views, application
 from control_plane.manifests.reader import Reader
 from control_plane.process.chores import Chore
-from control_plane.process.machine import machine_id_hash
 from control_plane.sessions.fleet import FleetRules, FleetState
 from control_plane.sessions.hub import Invitation, Sessions, SessionUseCases
 from control_plane.sessions.logs import ReadRuntimeLog
@@ -47,9 +46,11 @@ from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_liveness import ReportLiveness
+from control_plane.use_cases.report_troubles import ReportTroubles
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
 from wire.credentials import server_context
+from wire.machine_id import machine_id_hash
 
 KEPT_REVISIONS = 100_000
 COALESCE = timedelta(milliseconds=20)
@@ -201,6 +202,7 @@ class ControlPlane:
             ObserveInstances(on.store, fleet, on.clock),
             QuarantineNode(on.store, fleet, on.clock),
             ReportLiveness(on.store, fleet, on.clock),
+            ReportTroubles(on.store, fleet, on.clock),
         )
         return Sessions(
             on.store,

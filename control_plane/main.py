@@ -22,6 +22,7 @@ from control_plane.process.listening import check_port, free_ports
 from control_plane.process.run_file import announced, locked
 from control_plane.settings import STATE_DIR_VARIABLE, Paths, Settings, Timers, state_directory
 from wire import event_loop
+from wire.log_lines import LogLinesFactory
 from wire.refusal import Refusal
 
 EXIT_REFUSED = 2
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.act(options))
     except Refusal as refusal:
-        print(f"{refusal.text}\n{refusal.remedy}".strip(), file=sys.stderr)  # noqa: T201 - the answer itself
+        print(refusal.spoken, file=sys.stderr)  # noqa: T201 - the answer itself
         return EXIT_REFUSED
 
 
@@ -134,7 +135,7 @@ def _log_to_stderr(level: int) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=LogLinesFactory(),
     )
 
 

@@ -92,7 +92,9 @@ def _extra_headers(refusal: GatewayRefusal) -> list[tuple[str, str]]:
 
 
 def _openai_error(refusal: GatewayRefusal) -> bytes:
-    error = {"message": str(refusal), "type": refusal.kind, "code": refusal.code, "param": None}
+    error = {"message": refusal.text, "type": refusal.kind, "code": refusal.code, "param": None}
+    if refusal.remedy:
+        error["remedy"] = refusal.remedy
     return msgspec.json.encode({"error": error})
 
 
@@ -101,8 +103,10 @@ def _problem(refusal: GatewayRefusal, request_id: str) -> bytes:
         "type": "about:blank",
         "title": HTTPStatus(refusal.status).phrase,
         "status": refusal.status,
-        "detail": str(refusal),
+        "detail": refusal.text,
         "code": refusal.reason,
         "trace_id": request_id,
     }
+    if refusal.remedy:
+        problem["remedy"] = refusal.remedy
     return msgspec.json.encode(problem)

@@ -100,6 +100,9 @@ class RelayGate(Protocol):
         `serial`: of its client certificate, lower-case hex; None on the Unix socket.
         """
 
+    def superseded(self, node: str, epoch: int) -> bool:
+        """Whether another session than this one speaks for the node now. A node without any session is not meant."""
+
 
 class Demand(Protocol):
     """Reaches a node through its control stream."""

@@ -87,11 +87,13 @@ class NodePool:
     def _newest(self) -> ParkedConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.open:
+            if connection.counts:
                 return connection
         return None
 
     def _offer(self, connection: ParkedConnection) -> None:
+        if not connection.counts:
+            return
         if self._waiting:
             passage = next(iter(self._waiting))
             del self._waiting[passage]
@@ -153,6 +155,9 @@ class Relay:
     def admits(self, node: str, epoch: int, serial: str | None) -> bool:
         return self._gate.admits(node, epoch, serial)
 
+    def superseded(self, node: str, epoch: int) -> bool:
+        return self._gate.superseded(node, epoch)
+
 
 class ParkedConnection(Upstream):
     """Says once whose it is; then carries requests."""
@@ -161,6 +166,7 @@ class ParkedConnection(Upstream):
         self._relay = relay
         self._pool: NodePool | None = None
         self._certified: tuple[str, str] | None = None
+        self._epoch = 0
         self._first = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -186,13 +192,23 @@ class ParkedConnection(Upstream):
         if self._pool is not None:
             self._pool.remove(self)
 
+    @property
+    def counts(self) -> bool:
+        """Fit to be lent. It may be an older agent's, which a newer one with the same name has replaced since."""
+        if self._pool is None or not self.open:
+            return False
+        if self._relay.superseded(self._pool.node, self._epoch):
+            self._turn_away("superseded", node=self._pool.node, epoch=self._epoch)
+            return False
+        return True
+
     def _identify(self) -> bool:
         """On TLS a node's certificate, on the Unix socket our own user."""
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         if tls is None:
             return self._is_our_user()
-        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
         try:
+            certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
             identity = identity_of(certificate)
         except ValueError:
             return False
@@ -216,6 +232,7 @@ class ParkedConnection(Upstream):
         if name != node or not self._relay.admits(node, epoch, serial):
             self._turn_away("session_unknown", node=node, epoch=epoch)
             return
+        self._epoch = epoch
         self._watchdog.stop()
         self._relay.leave(self)
         self._join(self._relay.pool(node))

@@ -27,13 +27,13 @@ from node_agent.domain import timers as waits
 from node_agent.hardware.machine import LocalHardware
 from node_agent.identity.credentials import NodeCredentials
 from node_agent.identity.files import IdentityFiles, NodeIdentity
-from node_agent.identity.machine_id import machine_id_hash
 from node_agent.identity.renewal import Renewal
 from node_agent.relay.link import RelayLink
 from node_agent.runtimes import assembly
 from node_agent.runtimes.process import boot_id
 from node_agent.settings import Settings, StateDirectory, Timers, product_version
 from wire.credentials import client_context
+from wire.machine_id import machine_id_hash
 
 _log = structlog.get_logger()
 

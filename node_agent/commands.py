@@ -34,6 +34,7 @@ from node_agent.settings import Settings, StateDirectory
 from node_agent.status_report import as_json, as_text, status_report
 from wire import event_loop
 from wire.atomic_file import write_atomically
+from wire.log_lines import LogLinesFactory
 
 _PR_SET_DUMPABLE = 4
 _OPEN_TO_OTHERS = 0o077
@@ -169,7 +170,7 @@ def _log_to_stderr() -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=LogLinesFactory(),
     )
 
 

@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return act(given, Settings(StateDirectory(root / "node_agent")))
     except Refusal as refusal:
-        print(f"error: {refusal.text}", file=sys.stderr)  # noqa: T201 - the command line speaks here
-        if refusal.remedy:
-            print(f"  {refusal.remedy}", file=sys.stderr)  # noqa: T201 - as above
+        print(refusal.spoken, file=sys.stderr)  # noqa: T201 - the command line speaks here
         return REFUSED
     except KeyboardInterrupt:
         return 130

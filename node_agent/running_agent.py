@@ -8,10 +8,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 
 from node_agent.domain.errors import AlreadyRunning
+from node_agent.identity.files import IdentityFiles
+from node_agent.identity.sole_use import sole_use
 from node_agent.runtimes.process import Process, boot_id, start_ticks
 from node_agent.settings import StateDirectory
 from wire.atomic_file import write_atomically
@@ -25,6 +27,8 @@ class RunRecord:
     start_ticks: int
     boot_id: str
     ports: dict[str, int] = field(default_factory=dict)
+    lock: str = ""
+    """Device and inode of the directory's lock: a copied record names an agent that is not this directory's."""
 
     @property
     def alive(self) -> bool:
@@ -41,14 +45,22 @@ def recorded(state: StateDirectory) -> RunRecord | None:
         record = RunRecord(**json.loads(state.run_record.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return record if record.alive else None
+    return record if record.alive and record.lock in ("", _lock_mark(state)) else None
+
+
+def _lock_mark(state: StateDirectory) -> str:
+    try:
+        seen = state.lock.stat()
+    except OSError:
+        return "none"
+    return f"{seen.st_dev}:{seen.st_ino}"
 
 
 @contextmanager
 def sole_agent(state: StateDirectory) -> Iterator[RunRecord]:
-    """Hold the lock and the run record; AlreadyRunning when another agent does."""
-    with locked(state):
-        record = own_record()
+    """Hold the lock, the identity and the run record; AlreadyRunning when another agent does."""
+    with locked(state), sole_use(IdentityFiles(state.path)):
+        record = replace(own_record(), lock=_lock_mark(state))
         write_atomically(state.run_record, json.dumps(asdict(record)).encode() + b"\n")
         try:
             yield record

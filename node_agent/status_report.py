@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from node_agent.control_link.link_record import LinkRecord
+from node_agent.control_link.link_record import LinkRecord, link_json, problem_json
 from node_agent.control_link.ports import LinkState, LinkStatus
 from node_agent.domain.status import Problem
 from node_agent.identity.files import IdentityFiles, NodeIdentity
@@ -75,14 +75,14 @@ def as_json(report: StatusReport) -> str:
         "trust_domain": report.identity.trust_domain,
         "control_plane": report.identity.grpc_address,
         "agent": {"running": report.agent_pid is not None, "pid": report.agent_pid},
-        "link": None if link is None else _link_json(link),
+        "link": None if link is None else link_json(link),
         "certificate": {
             "uri": certificate.uri,
             "serial": certificate.serial,
             "not_before": certificate.not_before.isoformat(),
             "not_after": certificate.not_after.isoformat(),
             "renewed_waiting": certificate.renewed_waiting,
-            "problem": _problem_json(certificate.problem),
+            "problem": problem_json(certificate.problem),
         },
         "instances": [
             {"name": line.name, "incarnation": line.incarnation, "engine_pid": line.engine_pid}
@@ -90,21 +90,6 @@ def as_json(report: StatusReport) -> str:
         ],
     }
     return json.dumps(told, indent=2)
-
-
-def _link_json(link: LinkStatus) -> dict[str, Any]:
-    return {
-        "state": link.state.value,
-        "since": link.since.isoformat(),
-        "last_contact": link.last_contact.isoformat() if link.last_contact else None,
-        "server": link.server,
-        "session_epoch": link.session_epoch,
-        "problem": _problem_json(link.problem),
-    }
-
-
-def _problem_json(problem: Problem | None) -> dict[str, str] | None:
-    return {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy} if problem else None
 
 
 def as_text(report: StatusReport) -> str:

@@ -21,5 +21,10 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.remedy = remedy
         self.metadata: Mapping[str, str] = metadata
 
+    @property
+    def spoken(self) -> str:
+        """As a command line tells it: what happened, then what to do next, a line each."""
+        return f"error: {self.text}" + (f"\nnext:  {self.remedy}" if self.remedy else "")
+
     def __str__(self) -> str:
         return f"{self.text} {self.remedy}".strip()

@@ -15,7 +15,7 @@ from arwctl import applying, manifest, status_view
 from arwctl.command import Call, Output, command, group
 from arwctl.output import Columns, Format, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
-from arwctl.readiness import Waiting, standing
+from arwctl.readiness import SERVES, Waiting, standing
 from arwctl.screen import BOLD, GREEN, YELLOW
 from arwctl.status_view import Status
 from arwctl.targets import one_of, seconds
@@ -133,7 +133,8 @@ async def restore(
         accepted = (await client.runtimes.restore_runtime(request)).runtime or m.Runtime()
         call.screen.line(f"{accepted.id}: restore accepted{_budget(accepted)}")
         if wait:
-            await Waiting(client, call.screen, [accepted]).until_ready(seconds(patience))
+            outdated = {m.InstanceState.ERROR} | (SERVES if restart else set())
+            await Waiting(client, call.screen, [accepted], outdated).until_ready(seconds(patience))
             call.screen.line(f"{accepted.id}: ready")
 
 

@@ -72,15 +72,11 @@ class Part:
 
 
 def spoken(lines: list[str]) -> tuple[str, str]:
-    """Reason and remedy among the last lines of a program: plain lines, marked or not, between those of its log."""
-    words = [line for line in lines if line.strip() and not line.startswith("{")]
-    marked = [number for number, line in enumerate(words) if line.startswith("error:")]
-    if marked:
-        words = words[marked[-1] :]
-    elif any(line.startswith("Traceback") for line in words):
-        words = words[-1:]
-    reason, remedy = ([*words[-2:], "", ""])[:2]
-    return reason.removeprefix("error:").strip(), remedy.strip().removeprefix("next:").strip()
+    """Reason and remedy in what a program said: the last that are marked so, else its last line that is no log line."""
+    words = [line.strip() for line in lines if line.strip() and not line.startswith("{")]
+    told = dict(line.split(":", 1) for line in words if line.startswith(("error:", "next:")))
+    last = words[-1] if words else ""
+    return told.get("error", last).strip(), told.get("next", "").strip()
 
 
 @dataclass(frozen=True, slots=True)

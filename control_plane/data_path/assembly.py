@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from starlette.types import ASGIApp
 
 from control_plane.data_path.callers import OperatorTokens
 from control_plane.data_path.hosting import hosted
 from control_plane.data_path.routes import RouteTable
 from control_plane.data_path.traffic import TrafficMeter
+from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import Runtime
@@ -27,11 +29,15 @@ _TICK_SECONDS = 2.0
 """Another process may change operators without a word."""
 _PAUSE_SECONDS = 0.01
 
+_log = structlog.get_logger()
+
 
 class Sessions(Protocol):
     """The live sessions of nodes."""
 
     def admits(self, node: NodeId, epoch: int, serial: str | None) -> bool: ...
+
+    def superseded(self, node: NodeId, epoch: int) -> bool: ...
 
     def park(self, node: NodeId, idle: int) -> bool:
         """False: there is no session to ask through."""
@@ -94,6 +100,9 @@ class DataPath:
     def admits(self, node: str, epoch: int, serial: str | None) -> bool:
         return self._sessions.admits(NodeId(node), epoch, serial)
 
+    def superseded(self, node: str, epoch: int) -> bool:
+        return self._sessions.superseded(NodeId(node), epoch)
+
     def want(self, node: str, idle: int) -> None:
         self._sessions.park(NodeId(node), idle)
 
@@ -109,7 +118,11 @@ class DataPath:
             except TimeoutError:
                 pass
             self._bell.clear()
-            await self._refresh()
+            try:
+                await self._refresh()
+            except StorageUnavailable as refusal:
+                # What is known already goes on serving; the next tick looks again.
+                _log.warning("routes_not_refreshed", text=refusal.text)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _refresh(self) -> None:

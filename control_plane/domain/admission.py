@@ -43,11 +43,7 @@ def refusal(node: Node | None, presented: Presented, now: datetime) -> Refusal |
             expire_time=ended,
         )
     if node.standing is Standing.QUARANTINED:
-        return NodeQuarantined(
-            f"Node {name} is quarantined: two agents used its identity.",
-            "Stop the copy, then approve or revoke the node.",
-            node=name,
-        )
+        return quarantined(name)
     if node.standing is not Standing.ADMITTED or presented.serial not in active_serials(node):
         return CertificateNotActive(
             f"This certificate of node {name} is not its active one.",
@@ -56,6 +52,14 @@ def refusal(node: Node | None, presented: Presented, now: datetime) -> Refusal |
             serial=presented.serial,
         )
     return None
+
+
+def quarantined(node: NodeId) -> NodeQuarantined:
+    return NodeQuarantined(
+        f"Node {node} is quarantined: two agents used its identity.",
+        "Stop the copy, then approve or revoke the node.",
+        node=node,
+    )
 
 
 def active_serials(node: Node) -> frozenset[str]:

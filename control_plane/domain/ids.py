@@ -14,16 +14,19 @@ TokenId = NewType("TokenId", str)
 OperatorId = NewType("OperatorId", str)
 
 MAX_LENGTH = 128
+_COLLECTIONS = ("nodes/", "runtimes/", "models/", "instances/")
+"""An id that began so could not be told from the resource name of another."""
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 
 
 def checked(text: str, what: str) -> str:
     """Return `text` when it is a valid display id; raise InvalidId with the rule otherwise."""
-    if len(text) > MAX_LENGTH or "__" in text or "_/" in text or not _ID.fullmatch(text):
+    named = text.startswith(_COLLECTIONS)
+    if len(text) > MAX_LENGTH or "__" in text or "_/" in text or named or not _ID.fullmatch(text):
         raise InvalidId(
             f"{text[:MAX_LENGTH]!r} is no valid {what} id.",
             f"Use 1 to {MAX_LENGTH} of a-z, 0-9, '.', '_', '-' and '/', starting with a letter or digit, "
-            "without '__' and '_/'.",
+            "without '__' and '_/', and not beginning like a resource name ('nodes/', 'runtimes/' ...).",
             id=text[:MAX_LENGTH],
         )
     return text

@@ -116,6 +116,8 @@ def _of_node(view: NodeView, now: datetime) -> Iterator[Finding]:
         yield Finding(Code.ERROR, Severity.ERROR, view.summary)
     elif view.state is not NodeState.ONLINE:
         yield Finding(Code.OFFLINE, view.severity(now), view.summary)
+    else:
+        yield from (Finding(Code.DEGRADED, Severity.WARN, problem.text) for problem in view.liveness.problems)
 
 
 def _of_runtimes(placed: Sequence[RuntimeView], rollup: RuntimeRollup) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from control_plane.domain.accelerator import Accelerator
 from control_plane.domain.ids import NodeId
+from control_plane.domain.problem import Problem
 
 
 class NodeState(StrEnum):
@@ -87,3 +88,5 @@ class Liveness:
     offline_since: datetime | None = None
     applied_revision: int = 0
     session_epoch: int = 0
+    problems: tuple[Problem, ...] = ()
+    """What the node said last is wrong with it as a whole."""

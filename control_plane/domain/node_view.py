@@ -41,6 +41,8 @@ class NodeView:
 
     @property
     def summary(self) -> str:
+        if self.state is NodeState.ONLINE and self.liveness.problems:
+            return self.liveness.problems[0].text
         if self.state is not NodeState.OFFLINE:
             return _SUMMARY[self.state]
         contact = self.last_contact
@@ -53,7 +55,7 @@ class NodeView:
     def severity(self, now: datetime, patience: timedelta = PATIENCE) -> Severity:
         match self.state:
             case NodeState.ONLINE:
-                return Severity.INFO
+                return Severity.WARN if self.liveness.problems else Severity.INFO
             case NodeState.QUARANTINED:
                 return Severity.ERROR
             case NodeState.OFFLINE:

@@ -29,9 +29,15 @@ _UNEXPECTED = 500
 
 
 def problem(
-    status: int, detail: str = "", *, code: str = "", trace_id: str = "", headers: dict[str, str] | None = None
+    status: int,
+    detail: str = "",
+    *,
+    remedy: str = "",
+    code: str = "",
+    trace_id: str = "",
+    headers: dict[str, str] | None = None,
 ) -> Response:
-    optional = {"detail": detail, "code": code, "trace_id": trace_id}
+    optional = {"detail": detail, "remedy": remedy, "code": code, "trace_id": trace_id}
     members: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     members |= {name: value for name, value in optional.items() if value}
     return Response(msgspec.json.encode(members), status, headers, media_type="application/problem+json")
@@ -42,7 +48,7 @@ async def refused(request: Request, refusal: Exception) -> Response:
     status = _STATUS.get(refusal.reason, _UNEXPECTED)
     if status == _UNEXPECTED:
         _log.error("http_refusal_unexpected", reason=refusal.reason, path=request.url.path)
-    return problem(status, str(refusal), code=refusal.reason, trace_id=trace_id(request))
+    return problem(status, refusal.text, remedy=refusal.remedy, code=refusal.reason, trace_id=trace_id(request))
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,13 +15,15 @@ from arw.v1 import session_pb2 as pb
 from control_plane.domain.admission import Presented, refusal
 from control_plane.domain.errors import CertificateExpired
 from control_plane.domain.ids import NodeId
-from control_plane.domain.instance import Instance, InstanceState, Severity
+from control_plane.domain.instance import Instance
 from control_plane.domain.node import Node
+from control_plane.domain.problem import Problem
 from control_plane.messages.nodes import inventory_from_proto
 from control_plane.sessions.desired_feed import DesiredPage, Wanted
 from control_plane.sessions.outbox import Outbox
+from control_plane.sessions.rejections import rejected
 from control_plane.sessions.session import MAX_REVISION, ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
 from control_plane.use_cases.admit_session import Admission, Greeting
 from control_plane.use_cases.observe_instances import Observation
 from wire.refusal import Refusal
@@ -44,6 +46,9 @@ class Host(Protocol):
 
     async def observe(self, connection: AgentConnection, seen: Observation) -> None:
         """Record a report, unless another stream has the seat."""
+
+    async def trouble(self, connection: AgentConnection, problems: Sequence[Problem]) -> None:
+        """Show what is wrong with the node as a whole, unless another stream has the seat."""
 
     def known(self, connection: AgentConnection, reject: Reject) -> Instance | None: ...
 
@@ -181,10 +186,12 @@ class AgentConnection:
                 admission, terms = await self._host.admit(self, _greeting(hello))
                 self._do(self._session.admitted(admission.session_epoch, terms, self._host.now()))
             case Observe(instances, gone, full):
-                await self._host.observe(self, Observation(self.node, instances, gone, full))
+                await self._host.observe(self, Observation(self.node, self.epoch, instances, gone, full))
             case Reject():
-                seen = _rejected(self.node, step, self._host.known(self, step), self._host.now())
-                await self._host.observe(self, Observation(self.node, (seen,)))
+                seen = rejected(self.node, step, self._host.known(self, step), self._host.now())
+                await self._host.observe(self, Observation(self.node, self.epoch, (seen,)))
+            case Trouble(problems):
+                await self._host.trouble(self, problems)
             case _:
                 self._do((step,))
 
@@ -201,7 +208,7 @@ class AgentConnection:
                     _log.warning(event, node=self.node, session_epoch=self.epoch, **fields)
                 case Close():
                     self._close(step)
-                case Admit() | Observe() | Reject():
+                case Admit() | Observe() | Reject() | Trouble():
                     raise TypeError(f"{type(step).__name__} has to be awaited")
 
     def _close(self, close: Close) -> None:
@@ -219,25 +226,6 @@ def _greeting(hello: pb.Hello) -> Greeting:
         agent_version=hello.agent_version,
         agent_pid=hello.agent_pid,
         inventory=inventory_from_proto(hello.inventory),
-    )
-
-
-def _rejected(node: NodeId, reject: Reject, known: Instance | None, now: datetime) -> Instance:
-    """The instance with the node's objection. One that serves goes on serving its last good spec."""
-    problem = reject.problem
-    if known is not None and known.state.serves:
-        return replace(known, severity=Severity.ERROR, problem=problem, detail=(problem.text, *known.detail))
-    return Instance(
-        node=node,
-        runtime=reject.runtime,
-        state=InstanceState.ERROR,
-        severity=Severity.ERROR,
-        summary=problem.text,
-        detail=(problem.remedy,) if problem.remedy else (),
-        observed_generation=reject.generation,
-        problem=problem,
-        update_time=now,
-        restart_budget=known.restart_budget if known else None,
     )
 
 

@@ -84,6 +84,10 @@ class DesiredFeed:
         known = self._known.get(name)
         return known[0] if known else None
 
+    def refuses(self, name: str, generation: int) -> bool:
+        """Whether the node would still not take this generation."""
+        return name in self._refused and self.generation(name) == generation
+
     def page(self, page: DesiredPage) -> None:
         """Take in a read. Unavailable when the node is ahead of the store."""
         if page.live is not None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState, Severity
 from control_plane.domain.node import Liveness
+from control_plane.domain.problem import Problem
 from control_plane.use_cases.ports import Clock
 
-MASS_NODES = 3
-MASS_SHARE = 0.3
 JITTER = 0.1
+UNANSWERED_PERIODS = 2
+"""After these an agent leaves a control plane that does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,6 @@ class FleetRules:
     resume_within: timedelta = timedelta(seconds=10)
     amnesty: timedelta = timedelta(seconds=15)
     """After a start, nobody is counted offline for this long."""
-    mass_window: timedelta = timedelta(seconds=60)
     tick: timedelta = timedelta(seconds=1)
 
 
@@ -35,6 +35,7 @@ class Turn:
     """A node came or went."""
 
     node: NodeId
+    epoch: int
     online: bool
     at: datetime
     why: str
@@ -49,8 +50,7 @@ class _Contact:
     broke_at: datetime | None = None
     offline_since: datetime | None = None
     applied_revision: int = 0
-    left: bool = False
-    """It said goodbye, so its silence is no sign of trouble."""
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,9 +82,6 @@ class FleetState:
         self._turns: list[Turn] = []
         self._amnesty_until = clock.now() + rules.amnesty
         self._swept_at: datetime | None = None
-        self.mass_silence = False
-        """Too many nodes fell silent at once for their silence to be believed."""
-        self._mass_size = 0
 
     # The Fleet port.
 
@@ -93,7 +90,12 @@ class FleetState:
         if contact is None:
             return Liveness(online=False)
         return Liveness(
-            contact.online, contact.heard_at, contact.offline_since, contact.applied_revision, contact.epoch
+            contact.online,
+            contact.heard_at,
+            contact.offline_since,
+            contact.applied_revision,
+            contact.epoch,
+            contact.problems,
         )
 
     def online(self) -> Iterable[NodeId]:
@@ -119,6 +121,11 @@ class FleetState:
         if self._instances.get(node, {}).pop(runtime, None) is not None:
             self._listeners.tell(node, runtime)
 
+    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
+        contact = self._contacts.get(node)
+        if contact is not None:
+            contact.problems = tuple(problems)
+
     def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
 
@@ -129,7 +136,8 @@ class FleetState:
         if before is not None and before.epoch > epoch:
             return
         now = self._clock.now()
-        self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision)
+        problems = before.problems if before else ()
+        self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision, problems=problems)
         if before is None or not before.online:
             self._turn(node, online=True, why="connected")
 
@@ -151,7 +159,6 @@ class FleetState:
             return
         contact.connected, contact.broke_at = False, self._clock.now()
         if for_good:
-            contact.left = True
             self._offline(node, contact, "left")
 
     # What the loop asks.
@@ -168,16 +175,11 @@ class FleetState:
         if now >= self._amnesty_until:
             for node, contact in self._contacts.items():
                 self._judge(node, contact, now)
-        self._weigh(now)
 
     def turns(self) -> tuple[Turn, ...]:
         """Who came or went since the last call."""
         turns, self._turns = tuple(self._turns), []
         return turns
-
-    def end_mass_silence(self) -> None:
-        """An operator's word that the silence is real."""
-        self.mass_silence = False
 
     def _excuse(self, now: datetime) -> None:
         """Time that this process slept through, or a clock that was set, is nobody else's silence."""
@@ -186,6 +188,9 @@ class FleetState:
         if abs(slip) < max(self._rules.tick, timedelta(seconds=1)):
             return
         self._amnesty_until += slip
+        if slip >= UNANSWERED_PERIODS * self._rules.heartbeat:
+            # Its agents left it meanwhile, and come back in their own time, as after a start.
+            self._amnesty_until = max(self._amnesty_until, now + self._rules.amnesty)
         for contact in self._contacts.values():
             contact.heard_at = min(contact.heard_at + slip, now)
             contact.broke_at = contact.broke_at and min(contact.broke_at + slip, now)
@@ -209,25 +214,9 @@ class FleetState:
             self._turn(node, online=False, why=why)
 
     def _turn(self, node: NodeId, *, online: bool, why: str) -> None:
-        self._turns.append(Turn(node, online, self._clock.now(), why))
+        self._turns.append(Turn(node, self._contacts[node].epoch, online, self._clock.now(), why))
         for runtime in tuple(self._instances.get(node, ())):
             self._listeners.tell(node, runtime)
-
-    def _weigh(self, now: datetime) -> None:
-        """Mass silence begins when many fall silent at once, and ends when half of them are back."""
-        silent = sum(1 for _ in self._fallen(now if not self.mass_silence else None))
-        many = silent >= MASS_NODES and silent > MASS_SHARE * len(self._contacts)
-        if not self.mass_silence:
-            self.mass_silence, self._mass_size = many, silent
-        elif silent * 2 <= self._mass_size:
-            self.mass_silence = False
-
-    def _fallen(self, now: datetime | None) -> Iterator[NodeId]:
-        """Silent nodes; with `now`, only those that fell silent within the window."""
-        for node, contact in self._contacts.items():
-            since = contact.offline_since
-            if since is not None and not contact.left and (now is None or now - since <= self._rules.mass_window):
-                yield node
 
     def _seen(self, instance: Instance) -> Instance:
         """On an offline node nothing is known to run."""

@@ -10,15 +10,16 @@ from datetime import datetime, timedelta
 import structlog
 
 from arw.v1 import session_pb2 as pb
-from control_plane.domain.admission import Presented
-from control_plane.domain.errors import Draining, NodeQuarantined, StorageUnavailable
+from control_plane.domain.admission import Presented, quarantined
+from control_plane.domain.errors import Draining, StorageUnavailable
 from control_plane.domain.ids import NodeId
 from control_plane.domain.instance import Instance
+from control_plane.domain.problem import Problem
 from control_plane.sessions.connection import Abort, AgentConnection
 from control_plane.sessions.fleet import FleetState, Turn
 from control_plane.sessions.follower import DesiredFollower, Reader
 from control_plane.sessions.logs import LogBroker
-from control_plane.sessions.registry import FlapRules, Registry, superseded
+from control_plane.sessions.registry import FlapRules, Registry
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms
 from control_plane.sessions.steps import Reject
@@ -27,6 +28,8 @@ from control_plane.use_cases.observe_instances import Observation, ObserveInstan
 from control_plane.use_cases.ports import Clock, Store
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.report_liveness import LivenessChange, ReportLiveness
+from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.rows import superseded
 from wire.refusal import Refusal
 
 DRAIN_FLOOR = timedelta(seconds=5)
@@ -41,6 +44,7 @@ class SessionUseCases:
     observe: ObserveInstances
     quarantine: QuarantineNode
     report: ReportLiveness
+    trouble: ReportTroubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ class Sessions:
             return False
         return serial is None or serial == connection.presented.serial
 
+    def superseded(self, node: NodeId, epoch: int) -> bool:
+        """Whether another session speaks for the node now; False when none does."""
+        connection = self._registry.at(node)
+        return connection is not None and connection.epoch != epoch
+
     def cut(self, node: NodeId, refusal: Refusal) -> None:
         self._registry.cut(node, refusal)
 
@@ -174,6 +183,13 @@ class Sessions:
             raise superseded(connection.node)
         await self._use_cases.observe(seen)
 
+    async def trouble(self, connection: AgentConnection, problems: Sequence[Problem]) -> None:
+        if not self._registry.is_seated(connection):
+            raise superseded(connection.node)
+        if await self._use_cases.trouble(connection.node, connection.epoch, problems):
+            reasons = [problem.reason for problem in problems]
+            _log.warning("node_troubled" if reasons else "node_well_again", node=connection.node, reasons=reasons)
+
     def known(self, connection: AgentConnection, reject: Reject) -> Instance | None:
         return self._fleet.instance(connection.node, reject.runtime)
 
@@ -197,11 +213,7 @@ class Sessions:
 
     async def _quarantine(self, node: NodeId) -> None:
         why = "Two agents used one identity in turn."
-        refusal = NodeQuarantined(
-            f"Node {node} is quarantined: two agents used its identity.",
-            "Stop the copy, then approve or revoke the node.",
-            node=node,
-        )
+        refusal = quarantined(node)
         _log.error("node_quarantined", node=node, why=why)
         await self._use_cases.quarantine(node, why)
         self.cut(node, refusal)
@@ -233,7 +245,7 @@ class Sessions:
         self._unreported += turns
         if not self._unreported:
             return
-        changes = [LivenessChange(turn.node, turn.online, turn.at, turn.why) for turn in self._unreported]
+        changes = [LivenessChange(turn.node, turn.epoch, turn.online, turn.at, turn.why) for turn in self._unreported]
         try:
             await self._use_cases.report(changes)
         except StorageUnavailable as refusal:

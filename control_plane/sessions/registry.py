@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.ids import NodeId
+from control_plane.use_cases.rows import superseded
 from wire.refusal import Refusal
 
 
@@ -95,11 +95,3 @@ class Registry(Generic[S]):
             return False
         del self._flaps[node]
         return True
-
-
-def superseded(node: NodeId) -> SessionSuperseded:
-    return SessionSuperseded(
-        f"A newer session of node {node} took over.",
-        "If no second agent uses this node's data directory, nothing needs to be done.",
-        node=node,
-    )

@@ -10,11 +10,13 @@ from enum import Enum, auto
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import NodeMismatch, ProtocolUnsupported, ProtocolViolation, Unavailable
 from control_plane.domain.ids import NodeId, RuntimeId, resource_name
+from control_plane.domain.problem import Problem
 from control_plane.messages.instances import instance_from_proto, instance_ids
 from control_plane.messages.problems import problem_from_proto, refusal_to_proto
 from control_plane.messages.times import duration_to_proto
 from control_plane.sessions.desired_feed import DesiredFeed, DesiredPage, Held, Wanted
 from control_plane.sessions.full_report import FullReport
+from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import (
     CAPABILITIES,
     DELTA,
@@ -24,7 +26,8 @@ from control_plane.sessions.rules import (
     PROTOCOL_MIN,
     SessionRules,
 )
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
+from control_plane.sessions.troubles import OF_THE_NODE, troubles
 from wire.refusal import Refusal
 
 MAX_REVISION = 2**63 - 1
@@ -67,7 +70,9 @@ class ServerSession:
         self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
         self._loading = self._changed = False
         self._full = FullReport(rules.full_report_every)
-        self._rejected: dict[str, int] = {}
+        self._rejections = Rejections(node, lambda *named: self._feed.refuses(*named))  # noqa: PLW0108 - Hello brings a new feed
+        self._trouble: tuple[Problem, ...] | None = None
+        """As the node said it last; None before the first word."""
 
     def received(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
         """What follows from a message of the node."""
@@ -211,20 +216,26 @@ class ServerSession:
         steps: list[Step] = [Contact(min(ack.desired_revision, MAX_REVISION))]
         if not self._feed.acked(ack, now):
             steps.append(Note("desired_digest_mismatch", {"revision": str(ack.desired_revision)}))
+        self._rejections.settle()
         for problem in ack.problems:
-            steps += self._refused(problem)
-        return steps + self._batches(now)
+            if problem.problem.reason not in OF_THE_NODE:
+                steps += self._refused(problem)
+        return [*steps, *self._troubled(troubles(ack.problems)), *self._batches(now)]
+
+    def _troubled(self, problems: tuple[Problem, ...]) -> list[Step]:
+        if problems == self._trouble:
+            return []
+        self._trouble = problems
+        return [Trouble(problems)]
 
     def _refused(self, report: pb.ResourceProblem) -> list[Step]:
-        if self._rejected.get(report.name) == report.generation:
-            return []
         problem = problem_from_proto(report.problem)
         fields = {"resource": report.name[:MAX_WORD], "reason": problem.reason, "text": problem.text}
         note = Note("desired_refused", fields)
         if self._feed.generation(report.name) != report.generation:
             return [note]
-        self._rejected[report.name] = report.generation
-        return [note, Reject(instance_ids(report.name)[1], report.generation, problem)]
+        reject = Reject(instance_ids(report.name)[1], report.generation, problem)
+        return [note, reject] if self._rejections.add(reject) else []
 
     def _observed(self, report: pb.ObservedReport, now: datetime) -> list[Step]:
         if len(report.instances) + len(report.gone) > MAX_REPORTED:
@@ -235,7 +246,8 @@ class ServerSession:
         gone = tuple(instance_ids(name) for name in report.gone)
         if any(node != self.node for node in (*(item.node for item in instances), *(node for node, _ in gone))):
             raise NodeMismatch("The node reports instances of another node.", _UPDATE)
-        return [Observe(instances, tuple(RuntimeId(runtime) for _, runtime in gone), report.full)]
+        left = tuple(RuntimeId(runtime) for _, runtime in gone)
+        return [Observe(tuple(self._rejections.shown(instances, left, now, full=report.full)), left, report.full)]
 
     def _ask_full(self, now: datetime) -> list[Step]:
         reason = self._full.due(now)

@@ -75,4 +75,11 @@ class Close:
     """The node stopped its instances and leaves, so nobody need wait for it to resume."""
 
 
-Step = Admit | Say | Load | Observe | Reject | Contact | Note | Close
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """All that is wrong with the node as a whole; nothing: it is well."""
+
+    problems: tuple[Problem, ...]
+
+
+Step = Admit | Say | Load | Observe | Reject | Trouble | Contact | Note | Close

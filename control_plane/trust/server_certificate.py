@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from wire.atomic_file import write_atomically
 from wire.credentials import certificate_pem, csr_der, spki_sha256
 
 LONGEST_NAP_SECONDS = 3600.0
+RETRY_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
@@ -54,14 +56,32 @@ class ServerCertificate:
 
     def credentials(self, *, require_client: bool) -> grpc.ServerCredentials:
         """For a gRPC port; each handshake sees the newest chain."""
+        fresh: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
+        self.on_renewal(lambda: fresh.append(self._configuration()))
+
+        # The core frees the old context under handshakes that still use it: handing over a new one at each of a
+        # hundred at once crashed the process. None means that nothing changed.
+        def newer() -> grpc.ServerCertificateConfiguration | None:
+            try:
+                return fresh.pop()
+            except IndexError:
+                return None
+
         return grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=require_client
+            self._configuration(),
+            newer,  # type: ignore[arg-type]  # the stub forgets None
+            require_client_authentication=require_client,
         )
 
     async def run(self) -> None:
+        """A disk that is full now has a third of the certificate's life to get better."""
         while True:
-            await asyncio.sleep(self._nap())
-            self.refresh()
+            try:
+                await asyncio.sleep(self._nap())
+                self.refresh()
+            except OSError as error:
+                _log.error("server_certificate_not_renewed", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         pair = (self.key_path.read_bytes(), self.chain_path.read_bytes())

@@ -101,7 +101,7 @@ def declared(runtime: Runtime, now: datetime, outcome: str) -> Event:
 
 def placed(runtime: Runtime, now: datetime, before: str) -> Event:
     """`before`: the node it comes from; empty: none."""
-    problem = _problem(runtime.placement_problem)
+    problem = problem_json(runtime.placement_problem) if runtime.placement_problem else None
     return of_runtime("runtime.placed", runtime.id, now, node=runtime.node or "", previous_node=before, problem=problem)
 
 
@@ -186,5 +186,5 @@ def _budget(budget: RestartBudget | None) -> dict[str, Any] | None:
     }
 
 
-def _problem(problem: Problem | None) -> dict[str, Any] | None:
-    return {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy} if problem else None
+def problem_json(problem: Problem) -> dict[str, str]:
+    return {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy}

@@ -10,6 +10,7 @@ from control_plane.domain.transition import Transition
 from control_plane.domain.view import with_severity
 from control_plane.use_cases import announcements
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
+from control_plane.use_cases.rows import fenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Observation:
     """An ObservedReport."""
 
     node: NodeId
+    epoch: int
+    """Of the session that brought it."""
     instances: tuple[Instance, ...]
     gone: tuple[RuntimeId, ...] = ()
     full: bool = False
@@ -26,6 +29,8 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class ObserveInstances:
     """Keep what a node reports, and journal what really changed. Without a real change nothing is written.
+
+    SessionSuperseded when a newer session of the node was opened.
 
     What is known in memory is current even when StorageUnavailable is raised; then only the journal lacks it.
     """
@@ -39,7 +44,7 @@ class ObserveInstances:
         found = [t for t in self._recorded(seen) if t.is_real]
         if found or gone:
             now = self.clock.now()
-            await self.store.write(lambda tx: _told(tx, found, gone, now))
+            await self.store.write(lambda tx: _told(tx, seen, found, gone, now))
 
     def _recorded(self, seen: Observation) -> Iterator[Transition]:
         for reported in seen.instances:
@@ -54,7 +59,10 @@ class ObserveInstances:
                 yield known
 
 
-def _told(tx: Transaction, found: Iterable[Transition], gone: Sequence[Instance], now: datetime) -> None:
+def _told(
+    tx: Transaction, seen: Observation, found: Iterable[Transition], gone: Sequence[Instance], now: datetime
+) -> None:
+    fenced(tx, seen.node, seen.epoch)
     for transition in found:
         _tell(tx, transition, now)
     for instance in gone:

@@ -17,6 +17,7 @@ from control_plane.domain.matrix import HttpFigures
 from control_plane.domain.model import Model
 from control_plane.domain.node import Liveness, Node
 from control_plane.domain.operator import Operator
+from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
 
 T = TypeVar("T")
@@ -178,6 +179,9 @@ class Fleet(Protocol):
         """Keep a report and return the one it replaces."""
 
     def forget(self, node: NodeId, runtime: RuntimeId) -> None: ...
+
+    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
+        """What is wrong with the node as a whole from now on."""
 
     def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
         """Call `listener(node, runtime)` on the loop whenever what is known of an instance changed.

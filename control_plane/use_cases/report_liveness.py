@@ -16,6 +16,8 @@ from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 @dataclass(frozen=True, slots=True)
 class LivenessChange:
     node: NodeId
+    epoch: int
+    """Of the session that came or went."""
     online: bool
     time: datetime
     """Of the last contact."""
@@ -32,6 +34,8 @@ class _Seen:
 @dataclass(frozen=True, slots=True)
 class ReportLiveness:
     """Journal nodes that came or went, as one change; the fleet knows of it already.
+
+    What a session says of a node that has opened a newer one is left out: the newer one speaks for it.
 
     Call it with all changes of a second, never for a heartbeat.
     """
@@ -54,7 +58,7 @@ class ReportLiveness:
 def _told(tx: Transaction, seen: Iterable[_Seen], now: datetime) -> None:
     for one in seen:
         node = tx.nodes.get(one.change.node)
-        if node is None:
+        if node is None or node.session_epoch != one.change.epoch:
             continue
         node = replace(node, last_contact_time=one.change.time)
         tx.nodes.put(node)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from control_plane.domain import etag
 from control_plane.domain.desired import Placed
-from control_plane.domain.errors import EtagMismatch, NotFound
+from control_plane.domain.errors import EtagMismatch, NotFound, SessionSuperseded
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, instance_name
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
@@ -35,6 +35,22 @@ def node_of(tx: Transaction, node: NodeId) -> Node:
     if row is None:
         raise NotFound(f"There is no node {node}.", "List the nodes to see which there are.", node=node)
     return row
+
+
+def fenced(tx: Transaction, node: NodeId, epoch: int) -> Node:
+    """The node, for a write that its session `epoch` causes. SessionSuperseded when that is not its newest."""
+    row = tx.nodes.get(node)
+    if row is None or row.session_epoch != epoch:
+        raise superseded(node)
+    return row
+
+
+def superseded(node: NodeId) -> SessionSuperseded:
+    return SessionSuperseded(
+        f"A newer session of node {node} took over.",
+        "If no second agent uses this node's data directory, nothing needs to be done.",
+        node=node,
+    )
 
 
 def token_of(tx: Transaction, token: TokenId) -> JoinToken:

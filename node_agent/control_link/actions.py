@@ -8,6 +8,7 @@ from datetime import timedelta
 from node_agent.control_link.messages import LogRequest, Welcome
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
+from node_agent.use_cases.ports import DesiredStore, HeldInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Store:
     """None: not the last chunk; what was complete before stays so."""
     changed: tuple[InstanceSpec, ...] = ()
     removed: tuple[InstanceName, ...] = ()
+    held: tuple[HeldInstance, ...] = ()
+    """All that the removal guard holds once this counts."""
+
+    def write(self, store: DesiredStore) -> None:
+        store.apply(self.history_id, self.revision, self.changed, self.removed, self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class Desire:
     """Give the supervisor this whole set."""
 
     specs: tuple[InstanceSpec, ...]
+    spared: tuple[InstanceName, ...] = ()
+    """Runs though nobody knows its spec, and is left alone for now."""
 
 
 @dataclass(frozen=True, slots=True)

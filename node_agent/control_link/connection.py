@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -97,8 +97,9 @@ class Link:
         self._chance = chance
         self.now = clock
         self._accepted_history = accepted_history
-        keeper = DesiredKeeper(node.desired.load(), accepted_history())
-        guard = RemovalGuard(timers.removal_hold.total_seconds())
+        stored = node.desired.load()
+        keeper = DesiredKeeper(stored, accepted_history())
+        guard = RemovalGuard.of(timers.removal_hold.total_seconds(), node.me.boot_id, stored.held)
         self._held = _Held(keeper, guard, Backoff(timers.reconnect_cap, chance))
         self._disk = asyncio.Lock()
         self._poke = asyncio.Event()
@@ -112,10 +113,11 @@ class Link:
     async def run(self) -> None:
         """Until cancelled. What is stored already is wanted, whether or not the control plane answers."""
         # A store that never heard of a control plane says nothing about what runs here, so nothing is stopped for it.
-        if self._held.keeper.history_id:
-            self.desire(tuple(self._held.keeper.specs.values()))
+        if self._held.keeper.complete:
+            self.desire(self._held.guard.desire(self._held.keeper.specs))
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            tasks.create_task(self._release_reports())
             while True:
                 ending = await self._attempt()
                 await self._pause(await self._after(ending))
@@ -139,8 +141,8 @@ class Link:
 
     # What the stream asks of its host.
 
-    def desire(self, specs: Sequence[InstanceSpec]) -> None:
-        self._node.supervisor.desire(specs)
+    def desire(self, wanted: Desire) -> None:
+        self._node.supervisor.desire(wanted.specs, wanted.spared)
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         return await self._node.supervisor.admit(spec)
@@ -191,6 +193,7 @@ class Link:
                 keeper=held.keeper,
                 guard=held.guard,
                 outbox=held.outbox,
+                left_running=self._node.supervisor.left_running,
                 timers=self._timers.session,
                 chance=self._chance,
                 now=self.now(),
@@ -205,16 +208,14 @@ class Link:
         """Store, then let it count: in this order and to the end, whatever becomes of the stream."""
         async with self._disk:
             try:
-                await asyncio.to_thread(
-                    self._node.desired.apply, change.history_id, change.revision, change.changed, change.removed
-                )
+                await asyncio.to_thread(change.write, self._node.desired)
             except StorageUnavailable as refusal:
                 _log.error("desired_state_not_stored", reason=refusal.reason, text=refusal.text)
                 return session.unstored(Problem.of(refusal), self.now())
             actions = session.stored(self.now())
             for action in actions:
                 if isinstance(action, Desire):
-                    self.desire(action.specs)
+                    self.desire(action)
         return [action for action in actions if not isinstance(action, Desire)]
 
     async def _after(self, ending: Ending) -> timedelta:
@@ -275,6 +276,12 @@ class Link:
                 await self._poke.wait()
         except TimeoutError:
             return
+
+    async def _release_reports(self) -> None:
+        await self._node.supervisor.adopted()
+        self._held.outbox.release(self._node.supervisor.statuses())
+        if self._stream:
+            self._stream.nudge()
 
     def _status_changed(self, status: InstanceStatus) -> None:
         if self._stream:

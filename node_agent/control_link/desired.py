@@ -33,6 +33,8 @@ class DesiredKeeper:
         self.history_id = stored.history_id
         self.revision = stored.revision
         self.specs = {spec.name: spec for spec in stored.specs}
+        self.complete = bool(stored.history_id)
+        """A whole set was stored at some time."""
         self.accepted_history = accepted_history
         """The one other history that this node's owner agreed to."""
         self.distrusted = False
@@ -113,7 +115,7 @@ class DesiredKeeper:
         """The change is on disk."""
         self.history_id = change.history_id
         if change.revision is not None:
-            self.revision = change.revision
+            self.revision, self.complete = change.revision, True
         for spec in change.changed:
             self.specs[spec.name] = spec
             self.refused.pop(spec.name, None)

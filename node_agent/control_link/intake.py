@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node_agent.control_link.actions import Action, Check, Desire, Leave, Store
 from node_agent.control_link.desired import DesiredKeeper, RefusedSpec
@@ -12,6 +12,7 @@ from node_agent.control_link.messages import DesiredAck, DesiredBatch, ResourceP
 from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
+from node_agent.use_cases.ports import HeldInstance
 
 MAX_WAITING = 16
 
@@ -76,23 +77,26 @@ class DesiredIntake:
         work = self._in_hand()
         admitted = self._judge(work, verdicts)
         if work.batch is None:
-            work.change = Store(self._keeper.history_id, None, tuple(admitted))
+            change = Store(self._keeper.history_id, None, tuple(admitted))
         else:
-            work.change = self._keeper.change(work.batch, admitted)
-        if self._keeper.is_empty(work.change):
+            change = self._keeper.change(work.batch, admitted)
+        work.change = change = replace(change, held=self._held_after(change, work.batch, now))
+        if self._keeper.is_empty(change) and change.held == self._guard.held:
             return self.stored(now)
-        return [work.change]
+        return [change]
 
     def stored(self, now: float) -> list[Action]:
         """The change is durable: it counts, and only now it is acknowledged."""
         work = self._in_hand()
-        change = work.change or Store(self._keeper.history_id, None)
-        before = self.wanted()
-        self._hold_back(change, work, now)
+        change = work.change or Store(self._keeper.history_id, None, held=self._guard.held)
+        before, was_complete = self._desire(), self._keeper.complete
+        self._guard.keep(change.held)
         if not self._keeper.is_empty(change):
             self._keeper.commit(change)
-        after = self.wanted()
-        actions: list[Action] = [] if after == before else [Desire(after)]
+        after = self._desire()
+        # Before this node ever knew a whole set, a part of one says nothing about what else runs here.
+        news = self._keeper.complete and (after != before or not was_complete)
+        actions: list[Action] = [after] if news else []
         return actions + self._finish(work, now)
 
     def unstored(self, problem: Problem, now: float) -> list[Action]:
@@ -104,10 +108,22 @@ class DesiredIntake:
             self._refuse(work.batch, problem)
         return self._proceed(now)
 
-    def wanted(self) -> tuple[InstanceSpec, ...]:
-        """What the supervisor shall make so: the stored set and what the guard still holds."""
-        wanted = {spec.name: spec for spec in self._guard.held} | self._keeper.specs
-        return tuple(wanted[name] for name in sorted(wanted))
+    @property
+    def release_due(self) -> float | None:
+        """When something held has waited long enough. Not before this stream brought what is wanted now."""
+        return self._guard.next_event() if self.synced and self.idle and not self._storage else None
+
+    def release(self, now: float) -> list[Action]:
+        """Let go of what waited long enough, on disk first: a restart must not bring it back."""
+        due = self.release_due
+        if due is None or now < due:
+            return []
+        release = Store(self._keeper.history_id, None, held=self._guard.remaining(now))
+        self._work = _Work(None, (), release)
+        return [release]
+
+    def _desire(self) -> Desire:
+        return self._guard.desire(self._keeper.specs)
 
     def _proceed(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -147,19 +163,17 @@ class DesiredIntake:
                 work.problems.append(ResourceProblem(wanted.name, wanted.generation, problem))
         return admitted
 
-    def _hold_back(self, change: Store, work: _Work, now: float) -> None:
-        for spec in change.changed:
-            self._guard.wanted_again(spec.name)
-        if work.batch is not None and work.batch.removal_override:
-            self._guard.release_all()
-            return
-        running = self._running()
-        stops = {name: self._keeper.specs[name] for name in change.removed if name in running}
-        if self._guard.allows(stops, running):
-            return
-        self._guard.keep(stops, now)
-        for name, spec in sorted(stops.items()):
-            work.problems.append(ResourceProblem(name, spec.generation, self._guard.problem(name)))
+    def _held_after(self, change: Store, batch: DesiredBatch | None, now: float) -> tuple[HeldInstance, ...]:
+        """What may not stop yet once the change counts. A node that lost its records counts all that it finds."""
+        keeper, running = self._keeper, self._running()
+        if batch is not None and batch.removal_override:
+            return ()
+        if not keeper.complete and change.revision is None:
+            return self._guard.held
+        wanted = (keeper.specs.keys() - set(change.removed)) | {spec.name for spec in change.changed}
+        before = keeper.specs.keys() if keeper.complete else set(running)
+        stops = {name: keeper.specs.get(name) for name in before - wanted}
+        return self._guard.judged(stops, wanted, running, now)
 
     def _finish(self, work: _Work, now: float) -> list[Action]:
         self._work = None
@@ -193,6 +207,8 @@ class DesiredIntake:
         self._ack(batch.nonce, (ResourceProblem(named, 0, problem),))
 
     def _ack(self, nonce: int, problems: tuple[ResourceProblem, ...]) -> None:
+        """Whatever an acknowledgement says of its batch, it names all that the guard holds."""
+        problems += self._guard.problems()
         self.acks.append(DesiredAck(nonce, self._keeper.revision, self._keeper.digest, problems))
 
 

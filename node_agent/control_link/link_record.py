@@ -26,7 +26,7 @@ class LinkRecord:
         reason = status.problem.reason if status.problem else None
         _log.info("link_state", state=status.state.value, server=status.server, reason=reason)
         try:
-            write_atomically(self._path, json.dumps(_to_json(status)).encode() + b"\n")
+            write_atomically(self._path, json.dumps(link_json(status)).encode() + b"\n")
         except OSError as error:
             _log.warning("link_state_not_written", path=str(self._path), error=str(error))
 
@@ -38,16 +38,19 @@ class LinkRecord:
             return None
 
 
-def _to_json(status: LinkStatus) -> dict[str, Any]:
-    problem = status.problem
+def link_json(status: LinkStatus) -> dict[str, Any]:
     return {
         "state": status.state.value,
         "since": status.since.isoformat(),
         "last_contact": status.last_contact.isoformat() if status.last_contact else None,
         "server": status.server,
         "session_epoch": status.session_epoch,
-        "problem": {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy} if problem else None,
+        "problem": problem_json(status.problem),
     }
+
+
+def problem_json(problem: Problem | None) -> dict[str, str] | None:
+    return {"reason": problem.reason, "text": problem.text, "remedy": problem.remedy} if problem else None
 
 
 def _from_json(record: dict[str, Any]) -> LinkStatus:

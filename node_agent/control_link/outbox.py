@@ -23,6 +23,8 @@ class ObservedOutbox:
 
     seq: int = 0
     """Of the newest report taken; grows by 1 for each, for the life of this process."""
+    released: bool = False
+    """False until what an earlier agent left was looked at: a report before that would tell less than there is."""
     _latest: dict[InstanceName, InstanceStatus] = field(default_factory=dict)
     _news: set[InstanceName] = field(default_factory=set)
     _gone: set[InstanceName] = field(default_factory=set)
@@ -57,6 +59,10 @@ class ObservedOutbox:
         """These are all that there are; for the start of a stream, whose first report is full."""
         self._latest = {status.name: status for status in statuses}
         self._full = True
+
+    def release(self, statuses: Sequence[InstanceStatus]) -> None:
+        self.know(statuses)
+        self.released = True
 
     def ask_full(self) -> None:
         self._full = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_agent.control_link.actions import Action, Desire, GiveUp, Leave, Opened, Park, ReadLogs, Settled
+from node_agent.control_link.actions import Action, GiveUp, Leave, Opened, Park, ReadLogs, Settled
 from node_agent.control_link.desired import DesiredKeeper
 from node_agent.control_link.heartbeat import HeartbeatClock
 from node_agent.control_link.intake import DesiredIntake, Verdicts
@@ -63,14 +63,15 @@ class AgentSession:
         keeper: DesiredKeeper,
         guard: RemovalGuard,
         outbox: ObservedOutbox,
+        left_running: Callable[[], Collection[InstanceName]],
         timers: SessionTimers,
         chance: Callable[[], float],
         now: float,
     ) -> None:
         self.epoch = 0
         self._keeper = keeper
-        self._guard = guard
         self._outbox = outbox
+        self._left_running = left_running
         self._timers = timers
         self._chance = chance
         self._hello: Hello | None = Hello(me, keeper.hello_history, keeper.hello_revision, keeper.digest, inventory)
@@ -144,13 +145,13 @@ class AgentSession:
             late = now >= self._opened_at + self._timers.welcome
             return [Leave("The control plane took the connection but never said welcome.")] if late else []
         self._batch_over(now)
-        return self._end(now) or [*self._release(now), *self._recheck(now), *self._beat(now)]
+        return self._end(now) or [*self._intake.release(now), *self._recheck(now), *self._beat(now)]
 
     def next_event(self) -> float:
         if self._heartbeat is None:
             return self._opened_at + self._timers.welcome
         refused = self._recheck_due if self._keeper.refused else None
-        events = (self._report_due, self._leave_due, self._intake.resync_due, self._guard.next_event(), refused)
+        events = (self._report_due, self._leave_due, self._intake.resync_due, self._intake.release_due, refused)
         return min([self._heartbeat.next_event(), *(event for event in events if event is not None)])
 
     def take(self) -> AgentEnvelope | None:
@@ -177,7 +178,7 @@ class AgentSession:
         return self._next_report() or self._take_goodbye()
 
     def _next_report(self) -> AgentBody | None:
-        if not self._report_waits and self._goodbye is None:
+        if not self._outbox.released or not (self._report_waits or self._goodbye):
             return None
         self._report_waits = False
         return self._outbox.take()
@@ -243,9 +244,6 @@ class AgentSession:
             return [Leave("Asking again for what could not be stored.", timedelta())]
         return []
 
-    def _release(self, now: float) -> list[Action]:
-        return [Desire(self._intake.wanted())] if self._guard.release(now) else []
-
     def _recheck(self, now: float) -> list[Action]:
         if now < self._recheck_due:
             return []
@@ -261,7 +259,8 @@ class AgentSession:
             self._report_due = now + self._timers.batch_reports
 
     def _running(self) -> Collection[InstanceName]:
-        return {status.name for status in self._outbox.statuses if status.state in RUNS}
+        seen = {status.name for status in self._outbox.statuses if status.state in RUNS}
+        return seen.union(self._left_running())
 
 
 def _refused(refused: Refused) -> Action:

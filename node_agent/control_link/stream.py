@@ -37,7 +37,7 @@ class Host(Protocol):
 
     def now(self) -> float: ...
 
-    def desire(self, specs: Sequence[InstanceSpec]) -> None: ...
+    def desire(self, wanted: Desire) -> None: ...
 
     async def admit(self, spec: InstanceSpec) -> Problem | None: ...
 
@@ -114,7 +114,7 @@ class Stream:
             case Store():
                 self._spawn(self._store(action))
             case Desire():
-                self._host.desire(action.specs)
+                self._host.desire(action)
             case Opened():
                 self._host.opened(action)
             case Settled():
@@ -151,13 +151,15 @@ class Stream:
     async def _outgoing(self) -> AsyncIterator[agent_service_pb2.ConnectRequest]:
         """The writer: grpc asks for the next message when it has room for one."""
         while not self._closed:
-            envelope = self.session.take()
+            with _HandedOver(self._ending):
+                envelope = self.session.take()
+                message = agent_to_proto(envelope) if envelope else None
             if envelope is None:
                 self._written.set()
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            yield agent_service_pb2.ConnectRequest(message=agent_to_proto(envelope))
+            yield agent_service_pb2.ConnectRequest(message=message)
             if isinstance(envelope.body, Goodbye):
                 return
 
@@ -199,3 +201,17 @@ class Stream:
             await self._host.push_logs(self._stub, request)
         finally:
             self._logs -= 1
+
+
+class _HandedOver:
+    """A fault in grpc's own task is the stream's: grpc would only cancel the call, and nobody would know why."""
+
+    def __init__(self, ending: asyncio.Future[Ending]) -> None:
+        self._ending = ending
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not self._ending.done():
+            self._ending.set_exception(error)

@@ -9,7 +9,7 @@ import msgspec
 from node_agent.disk.database import Database
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import InstanceName, InstanceSpec
-from node_agent.use_cases.ports import DesiredSnapshot
+from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
 
 
 class SqliteDesired:
@@ -21,8 +21,10 @@ class SqliteDesired:
         with self._database.reading() as connection:
             position = connection.execute("SELECT history_id, revision FROM position").fetchone()
             bodies = connection.execute("SELECT body FROM desired ORDER BY name").fetchall()
+            held = connection.execute("SELECT name, until, boot_id, body FROM held ORDER BY name").fetchall()
         history_id, revision = position or ("", 0)
-        return DesiredSnapshot(history_id, revision, tuple(_decoded(body) for (body,) in bodies))
+        specs = tuple(_decoded(body) for (body,) in bodies)
+        return DesiredSnapshot(history_id, revision, specs, tuple(_held(*row) for row in held))
 
     def apply(
         self,
@@ -30,16 +32,27 @@ class SqliteDesired:
         revision: int | None,
         changed: Sequence[InstanceSpec],
         removed: Sequence[InstanceName],
+        held: Sequence[HeldInstance] = (),
     ) -> None:
         with self._database.transaction() as connection:
             rows = [(spec.name, msgspec.json.encode(spec)) for spec in changed]
             connection.executemany("DELETE FROM desired WHERE name = ?", [(name,) for name in removed])
             connection.executemany("INSERT OR REPLACE INTO desired (name, body) VALUES (?, ?)", rows)
+            connection.execute("DELETE FROM held")
+            connection.executemany("INSERT INTO held (name, until, boot_id, body) VALUES (?, ?, ?, ?)", map(_row, held))
             if revision is not None:
                 connection.execute(
                     "INSERT OR REPLACE INTO position (id, history_id, revision) VALUES (1, ?, ?)",
                     (history_id, revision),
                 )
+
+
+def _row(held: HeldInstance) -> tuple[str, float, str, bytes | None]:
+    return held.name, held.until, held.boot_id, msgspec.json.encode(held.spec) if held.spec else None
+
+
+def _held(name: str, until: float, boot_id: str, body: bytes | None) -> HeldInstance:
+    return HeldInstance(InstanceName(name), until, boot_id, None if body is None else _decoded(body))
 
 
 def _decoded(body: bytes) -> InstanceSpec:

@@ -16,10 +16,10 @@ from node_agent.identity.files import IdentityFiles, NodeIdentity
 from node_agent.identity.first_contact import pinned_ca
 from node_agent.identity.issued import Issued, issued_files
 from node_agent.identity.join_token import JoinToken
-from node_agent.identity.machine_id import machine_id_hash
 from wire.channel import secure_channel
 from wire.credentials import csr_der, new_key
 from wire.error_status import refusal_of
+from wire.machine_id import machine_id_hash
 
 TIMEOUT_S = 20.0
 MAX_POLL_S = 60.0

@@ -17,17 +17,19 @@ class Refused(Enum):
     ENGINE_BROKE = (502, "Bad Gateway", "server_error", "engine_broke", None)
 
 
-_TEXTS = {
-    Refused.STALE_FENCE: "The hold of this request is no longer valid on this node. Send the request again.",
-    Refused.NOT_SERVING: "The runtime does not serve on this node now. Try again in a moment.",
-    Refused.STOPPING: "The runtime is being stopped. Try again in a moment.",
-    Refused.ENGINE_BROKE: "The engine closed the connection before it answered. Look at the runtime's log.",
+_WORDS = {
+    Refused.STALE_FENCE: ("The hold of this request is no longer valid on this node.", "Send the request again."),
+    Refused.NOT_SERVING: ("The runtime does not serve on this node now.", "Try again in a moment."),
+    Refused.STOPPING: ("The runtime is being stopped.", "Try again in a moment."),
+    Refused.ENGINE_BROKE: ("The engine closed the connection before it answered.", "Look at the runtime's log."),
 }
+"""What happened, and what to do next."""
 
 
 def answer(refused: Refused, request_id: bytes | None) -> bytes:
     status, phrase, kind, code, retry_after = refused.value
-    error = {"message": _TEXTS[refused], "type": kind, "code": code, "param": None}
+    text, remedy = _WORDS[refused]
+    error = {"message": text, "type": kind, "code": code, "param": None, "remedy": remedy}
     headers = [("content-type", "application/json")]
     if request_id:
         headers.append(("x-request-id", request_id.decode("latin-1")))

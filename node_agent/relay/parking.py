@@ -184,8 +184,8 @@ class ParkingLot:
             await self._loop.create_unix_connection(self._protocol, path)
             return
         host, _, port = self._replica.relay_address.rpartition(":")
-        if not port:
-            raise ConnectionRefusedError("the replica named no relay address")
+        if not port.isdecimal():
+            raise ConnectionRefusedError(f"the replica named no relay address: {self._replica.relay_address!r}")
         await self._loop.create_connection(
             self._protocol, host.strip("[]"), int(port), ssl=self._outfit.tls(), server_hostname=CONTROL_PLANE_NAME
         )

@@ -78,10 +78,12 @@ class Owner:
     def observed(self) -> Observed:
         record = self._memory.record
         phase = Phase.BUSY if self._busy else self._phase
-        key = record.launch_key
-        return Observed(
-            self.name, phase, key, record.restore_serial, self._memory.budget, self._retry_at, self._hopeless
-        )
+        key, serial = record.launch_key, record.restore_serial
+        return Observed(self.name, phase, key, serial, self._memory.budget, self._retry_at, self._hopeless)
+
+    @property
+    def looked_at(self) -> bool:
+        return self._phase is not Phase.FOUND
 
     def want(self, spec: InstanceSpec | None) -> None:
         """What the next steps stem from. Holds count from here on."""
@@ -168,6 +170,7 @@ class Owner:
         if record is None or record.incarnation != running.record.incarnation:
             self._memory.attempted(UNKNOWN)
         elif self._spec is not None and self._spec.adapter in self._equipment.adapters:
+            self.report.unsure = self._memory.ready_time is not None
             life = self._new_life(self._spec)
             self._life = group.create_task(self._live(lambda: life.watch(running, record)))
 

@@ -21,6 +21,8 @@ class Report:
 
     def __init__(self, name: InstanceName, listener: Callable[[InstanceStatus], None]) -> None:
         self.status = InstanceStatus(name, InstanceState.PENDING, "Not looked at yet")
+        self.unsure = False
+        """It served under an earlier agent, and has not answered this one yet."""
         self._listener = listener
         self._spec: InstanceSpec | None = None
         self._fallback: Problem | None = None
@@ -29,6 +31,7 @@ class Report:
         status = replace(self.status, **changes)  # type: ignore[arg-type]
         if status != self.status:
             self.status = status
+            self.unsure = self.unsure and status.state in (InstanceState.PENDING, InstanceState.STARTING)
             self._listener(status)
 
     def want(self, spec: InstanceSpec | None, budget: Budget, now: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +33,9 @@ class LocalSupervisor:
         self._instances = instances
         self._equipment = equipment
         self._desired: dict[InstanceName, InstanceSpec] | None = None
+        self._spared: frozenset[InstanceName] = frozenset()
         self._owners: dict[InstanceName, Owner] = {}
+        self._adopted = asyncio.Event()
         self._changed = asyncio.Event()
         self._on_status: list[Callable[[InstanceStatus], None]] = []
         self._on_gone: list[Callable[[InstanceName], None]] = []
@@ -65,11 +67,12 @@ class LocalSupervisor:
     def _reconcile(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         self._bury()
         self._appoint(desired, group)
-        observed = [owner.observed() for owner in self._owners.values()]
+        observed = [owner.observed() for name, owner in self._owners.items() if name not in self._spared]
         for name, owner in self._owners.items():
             owner.want(desired.get(name))
         for name, steps in _by_name(plan(list(desired.values()), observed, self._equipment.now())):
             self._owners[name].carry_out(steps)
+        self._look_at_adoption()
 
     def _appoint(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         """An owner for each instance that is wanted or has a directory."""
@@ -83,7 +86,8 @@ class LocalSupervisor:
     def _left_behind(self) -> set[InstanceName]:
         """Names in directories that have no owner yet; those that have are not read again."""
         known = {name.rpartition("/")[2] for name in self._owners}
-        homes = [InstanceDirectory(path) for path in self._instances.iterdir() if path.name not in known]
+        there = self._instances.iterdir() if self._instances.is_dir() else ()
+        homes = [InstanceDirectory(path) for path in there if path.name not in known]
         return {InstanceName(home.state().name) for home in homes if home.is_named()}
 
     def _bury(self) -> None:
@@ -92,13 +96,26 @@ class LocalSupervisor:
             for listener in self._on_gone:
                 listener(name)
 
+    def _look_at_adoption(self) -> None:
+        looked_at = (owner.looked_at and not owner.report.unsure for owner in self._owners.values())
+        if all(done or name in self._spared for name, done in zip(self._owners, looked_at, strict=True)):
+            self._adopted.set()
+
     def _tell(self, status: InstanceStatus) -> None:
+        self._look_at_adoption()
         for listener in self._on_status:
             listener(status)
 
-    def desire(self, specs: Sequence[InstanceSpec]) -> None:
-        self._desired = {spec.name: spec for spec in specs}
+    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
+        self._desired, self._spared = {spec.name: spec for spec in specs}, frozenset(spared)
         self._changed.set()
+
+    async def adopted(self) -> None:
+        await self._adopted.wait()
+
+    def left_running(self) -> Collection[InstanceName]:
+        unseen = {name for name, owner in self._owners.items() if not owner.looked_at} | self._left_behind()
+        return {name for name in unseen if not InstanceDirectory.of(self._instances, name).lock_is_free()}
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +12,25 @@ from node_agent.domain.status import InstanceStatus, Problem
 
 
 @dataclass(frozen=True, slots=True)
+class HeldInstance:
+    """Removed, but it runs on until a person had time to step in."""
+
+    name: InstanceName
+    until: float
+    """Seconds of this boot's clock."""
+    boot_id: str
+    spec: InstanceSpec | None
+    """None: it was found running, and what it was made from is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredSnapshot:
     """What is stored of desired state. `revision` counts only within `history_id`."""
 
     history_id: str = ""
     revision: int = 0
     specs: tuple[InstanceSpec, ...] = ()
+    held: tuple[HeldInstance, ...] = ()
 
 
 class DesiredStore(Protocol):
@@ -31,8 +44,12 @@ class DesiredStore(Protocol):
         revision: int | None,
         changed: Sequence[InstanceSpec],
         removed: Sequence[InstanceName],
+        held: Sequence[HeldInstance] = (),
     ) -> None:
-        """Store specs and removals in one transaction. `revision` None: a chunk that is not the last."""
+        """Store specs and removals in one transaction. `revision` None: a chunk that is not the last.
+
+        `held` is everything that is held from now on.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +89,14 @@ class Supervisor(Doors, Protocol):
     async def run(self) -> None:
         """Adopt what runs, then reconcile until cancelled. Cancelling leaves every engine running."""
 
-    def desire(self, specs: Sequence[InstanceSpec]) -> None:
-        """The whole desired set, after each stored change. Returns at once."""
+    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
+        """The whole desired set, after each stored change. Returns at once. What is `spared` is left as it is."""
+
+    async def adopted(self) -> None:
+        """Returns once all that an earlier agent left was looked at: from then on `statuses` tell what is."""
+
+    def left_running(self) -> Collection[InstanceName]:
+        """What an earlier agent left running and nobody has taken over yet."""
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         """Check quickly, before a spec is stored; None when it may be.

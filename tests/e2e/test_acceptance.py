@@ -9,7 +9,7 @@ import pytest
 
 from arwctl.local.leftovers import left
 from arwctl.tiny_model import SENTENCE
-from tests.e2e.conftest import World, gone, kill_hard
+from tests.fakes.world import World, gone, kill_hard
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from arwctl.local.leftovers import left
-from tests.e2e.conftest import MANIFEST, World, new_world
+from tests.fakes.world import MANIFEST, World, new_world
 
 pytestmark = pytest.mark.timeout(180)
 AGENT = Path(sys.executable).with_name("arw-node-agent")

@@ -31,7 +31,7 @@ from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.inventory import Inventory
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec, ModelFile
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
-from node_agent.use_cases.ports import DesiredSnapshot
+from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
 
 ME = Me("n1", "process", "installation", "boot", "aa" * 32, "0.1.0", 4711)
 INVENTORY = Inventory("linux", "x86_64", "6.18", 2, 1024)
@@ -73,9 +73,10 @@ class MemoryDesired:
     specs: dict[InstanceName, InstanceSpec] = field(default_factory=dict)
     broken: bool = False
     writes: int = 0
+    held: tuple[HeldInstance, ...] = ()
 
     def load(self) -> DesiredSnapshot:
-        return DesiredSnapshot(self.history_id, self.revision, tuple(self.specs.values()))
+        return DesiredSnapshot(self.history_id, self.revision, tuple(self.specs.values()), self.held)
 
     def apply(
         self,
@@ -83,10 +84,12 @@ class MemoryDesired:
         revision: int | None,
         changed: Sequence[InstanceSpec],
         removed: Sequence[InstanceName],
+        held: Sequence[HeldInstance] = (),
     ) -> None:
         if self.broken:
             raise StorageUnavailable("The disk is full.", "Make room.")
         self.writes += 1
+        self.held = tuple(held)
         if revision is not None:
             self.history_id, self.revision = history_id, revision
         self.specs.update({spec.name: spec for spec in changed})
@@ -105,6 +108,9 @@ class AgentBench:
     keeper_type: type[DesiredKeeper] = DesiredKeeper
     admit: Callable[[InstanceSpec], Problem | None] = admit_all
     running: tuple[str, ...] = ()
+    left_running: tuple[str, ...] = ()
+    """By an earlier agent, and not taken over yet."""
+    adopted: bool = True
     accepted_history: str = ""
     timers: SessionTimers = field(default_factory=SessionTimers)
     now: float = 0.0
@@ -116,6 +122,7 @@ class AgentBench:
     session: AgentSession = field(init=False)
     desired: tuple[InstanceSpec, ...] | None = None
     """What the supervisor was told last."""
+    spared: tuple[InstanceName, ...] = ()
     actions: list[Action] = field(default_factory=list)
     """What the session asked for, beside checks, writes and desires, which the bench does."""
     sent: list[AgentEnvelope] = field(default_factory=list)
@@ -127,9 +134,10 @@ class AgentBench:
 
     def start(self) -> None:
         """A new agent process on the same disk."""
-        self.keeper = self.keeper_type(self.disk.load(), self.accepted_history)
-        self.guard = RemovalGuard(60.0)
-        self.outbox = ObservedOutbox()
+        stored = self.disk.load()
+        self.keeper = self.keeper_type(stored, self.accepted_history)
+        self.guard = RemovalGuard.of(60.0, self.me.boot_id, stored.held)
+        self.outbox = ObservedOutbox(released=self.adopted)
         self.dial()
 
     def dial(self) -> None:
@@ -141,6 +149,7 @@ class AgentBench:
             keeper=self.keeper,
             guard=self.guard,
             outbox=self.outbox,
+            left_running=lambda: [name_of(runtime) for runtime in self.left_running],
             timers=self.timers,
             chance=lambda: 0.5,
             now=self.now,
@@ -218,14 +227,14 @@ class AgentBench:
             case Store():
                 return self._store(action)
             case Desire():
-                self.desired = action.specs
+                self.desired, self.spared = action.specs, action.spared
             case _:
                 self.actions.append(action)
         return []
 
     def _store(self, change: Store) -> list[Action]:
         try:
-            self.disk.apply(change.history_id, change.revision, change.changed, change.removed)
+            change.write(self.disk)
         except StorageUnavailable as refusal:
             return self.session.unstored(Problem.of(refusal), self.now)
         return self.session.stored(self.now)

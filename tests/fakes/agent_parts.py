@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from node_agent.control_link.messages import Replica
@@ -23,12 +23,23 @@ class QuietSupervisor:
     told: list[InstanceStatus] = field(default_factory=list)
     listeners: list[Callable[[InstanceStatus], None]] = field(default_factory=list)
     gone_listeners: list[Callable[[InstanceName], None]] = field(default_factory=list)
+    spared: tuple[InstanceName, ...] = ()
+    adopting: asyncio.Event | None = None
+    """When given, adoption is done once a test sets it."""
+    left: set[InstanceName] = field(default_factory=set)
 
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def desire(self, specs: Sequence[InstanceSpec]) -> None:
-        self.desired = tuple(specs)
+    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
+        self.desired, self.spared = tuple(specs), tuple(spared)
+
+    async def adopted(self) -> None:
+        if self.adopting:
+            await self.adopting.wait()
+
+    def left_running(self) -> Collection[InstanceName]:
+        return self.left
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         return None

@@ -77,6 +77,10 @@ class FakeGate:
         live = self.sessions.get(node)
         return live is not None and live[0] == epoch and serial in (None, live[1])
 
+    def superseded(self, node: str, epoch: int) -> bool:
+        live = self.sessions.get(node)
+        return live is not None and live[0] != epoch
+
 
 @dataclass(slots=True)
 class FakeDemand:

@@ -9,6 +9,7 @@ from datetime import datetime
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
 from control_plane.domain.node import Liveness
+from control_plane.domain.problem import Problem
 
 Listener = Callable[[NodeId, RuntimeId], None]
 
@@ -49,6 +50,9 @@ class FakeFleet:
     def forget(self, node: NodeId, runtime: RuntimeId) -> None:
         self.reported.pop((node, runtime), None)
         self._tell(node, runtime)
+
+    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
+        self.contacts[node] = replace(self.liveness(node), problems=tuple(problems))
 
     def on_instance(self, listener: Listener) -> Callable[[], None]:
         self.listeners.append(listener)

@@ -12,7 +12,7 @@ from control_plane.domain.ids import NodeId
 from control_plane.sessions.outbox import Outbox
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
 from node_agent.control_link.convert import agent_to_proto, control_from_proto
 from node_agent.control_link.desired import DesiredKeeper
 from tests.fakes.agent_bench import ME, AgentBench
@@ -116,7 +116,7 @@ class SyncPair:
                 return server.loaded(self._replica().page(self.node, server.wanted()), NOON)
             case Close():
                 self._outbox.finish(refusal_message(step))
-            case Observe() | Reject() | Contact() | Note():
+            case Observe() | Reject() | Trouble() | Contact() | Note():
                 pass
         return []
 

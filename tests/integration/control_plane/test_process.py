@@ -65,6 +65,13 @@ async def refusal_of(process: asyncio.subprocess.Process) -> str:
     return errors.decode()
 
 
+async def test_a_refusal_is_two_marked_lines(command: Command) -> None:
+    said = await refusal_of(await command("init", "--http-host", "0.0.0.0"))  # noqa: S104 - what is refused
+    first, second = said.splitlines()[-2:]
+    assert first.startswith("error: ")
+    assert second.startswith("next:  ")
+
+
 async def test_init_makes_a_private_context_file_and_keeps_it(command: Command, state: Path) -> None:
     await initialised(command)
     context = state / "context.json"

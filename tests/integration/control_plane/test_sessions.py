@@ -7,9 +7,10 @@ import pytest
 
 from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
 from arw.v1.node_service_pb2 import GetNodeRequest, RevokeNodeRequest
+from arw.v1.state_service_pb2 import WatchEventsRequest
 from control_plane.domain.ids import NodeId
 from tests.fakes.running_plane import RunningPlane
-from tests.fakes.scripted_agent import ScriptedAgent
+from tests.fakes.scripted_agent import PATIENCE, ScriptedAgent
 from wire.error_status import refusal_of
 
 R = "nodes/n1/instances/r1"
@@ -22,6 +23,17 @@ async def state_of(plane: RunningPlane, node: str) -> int:
 def reported(name: str, state: int, seq: int, *, full: bool = True) -> session_pb2.ObservedReport:
     instance = instance_pb2.Instance(name=name, state=state, observed_generation=1)  # type: ignore[arg-type]
     return session_pb2.ObservedReport(observed_seq=seq, full=full, instances=[instance])
+
+
+async def once_up_to_date(plane: RunningPlane) -> tuple[ScriptedAgent, str, session_pb2.DesiredBatch]:
+    """An agent that stored everything and hung up, the history, and its last batch."""
+    agent = await plane.agent("n1")
+    await agent.ack(await agent.hear_batch())
+    await plane.declare("r1")
+    batch = await agent.hear_batch()
+    await agent.ack(batch)
+    await agent.hang_up()
+    return agent, agent.heard[0].welcome.history_id, batch
 
 
 async def test_a_welcomed_node_gets_its_whole_desired_state_and_is_online(plane: RunningPlane) -> None:
@@ -61,14 +73,7 @@ async def test_a_declared_runtime_reaches_the_node_and_its_state_comes_back(plan
 
 
 async def test_a_node_that_is_up_to_date_gets_no_snapshot_again(plane: RunningPlane) -> None:
-    agent = await plane.agent("n1")
-    await agent.ack(await agent.hear_batch())
-    await plane.declare("r1")
-    batch = await agent.hear_batch()
-    await agent.ack(batch)
-    history = agent.heard[0].welcome.history_id
-    await agent.hang_up()
-
+    agent, history, batch = await once_up_to_date(plane)
     await agent.open(history_id=history, desired_revision=batch.to_revision, desired_digest=batch.digest_after)
     again = await agent.hear_batch()
     assert not again.snapshot
@@ -78,14 +83,7 @@ async def test_a_node_that_is_up_to_date_gets_no_snapshot_again(plane: RunningPl
 
 
 async def test_a_wrong_digest_gets_a_snapshot(plane: RunningPlane) -> None:
-    agent = await plane.agent("n1")
-    await agent.ack(await agent.hear_batch())
-    await plane.declare("r1")
-    batch = await agent.hear_batch()
-    await agent.ack(batch)
-    history = agent.heard[0].welcome.history_id
-    await agent.hang_up()
-
+    agent, history, batch = await once_up_to_date(plane)
     await agent.open(history_id=history, desired_revision=batch.to_revision, desired_digest=b"other")
     again = await agent.hear_batch()
     assert again.snapshot
@@ -106,6 +104,26 @@ async def test_a_refused_spec_is_shown_as_an_error_with_the_nodes_words(plane: R
 
     assert seen.instance.problem.reason == problem_pb2.REASON_MODEL_FILE_MISSING
     assert seen.instance.summary == "There is no /models/m.gguf."
+    await agent.hang_up()
+
+
+async def test_a_node_that_holds_back_removals_says_so_until_it_does_not(plane: RunningPlane) -> None:
+    agent = await plane.agent("n1")
+    batch = await agent.hear_batch()
+    problem = problem_pb2.Problem(reason=problem_pb2.REASON_REMOVAL_GUARD, text="Too many at once.")
+    await agent.ack(batch, session_pb2.ResourceProblem(name=R, generation=1, problem=problem))
+    events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=0))
+    texts: list[str] = []
+    async with asyncio.timeout(PATIENCE):
+        while "Holds back 1 removal: r1." not in texts:
+            texts.append((await events.read()).event.payload["summary"])
+    shown = (await plane.nodes.GetNode(GetNodeRequest(name="nodes/n1"))).node
+    assert (shown.summary, shown.severity) == ("Holds back 1 removal: r1.", instance_pb2.SEVERITY_WARN)
+    await agent.ack(batch)
+    async with asyncio.timeout(PATIENCE):
+        while texts[-1] != "Connected":
+            texts.append((await events.read()).event.payload["summary"])
+    events.cancel()
     await agent.hang_up()
 
 

@@ -16,6 +16,7 @@ import pytest
 from control_plane.data_path.assembly import DataPath, build_data_path
 from control_plane.data_path.traffic import TrafficMeter
 from control_plane.domain import secret
+from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.event import Event
 from control_plane.domain.ids import NodeId, OperatorId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
@@ -47,6 +48,9 @@ class FakeSessions:
 
     def admits(self, node: NodeId, epoch: int, serial: str | None) -> bool:
         return self.epochs.get(node) == epoch
+
+    def superseded(self, node: NodeId, epoch: int) -> bool:
+        return self.epochs.get(node, epoch) != epoch
 
     def park(self, node: NodeId, idle: int) -> bool:
         self.links[node].park(idle)
@@ -180,11 +184,30 @@ async def test_a_runtime_that_does_not_serve_says_why_and_when_to_ask_again(
     assert words in reply.json()["error"]["message"]
 
 
+async def test_a_database_that_cannot_be_read_for_a_while_stops_no_request(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plane.declare()
+    plane.report(InstanceState.READY)
+    tried = asyncio.Event()
+
+    async def unreadable(_query: object) -> object:
+        tried.set()
+        raise StorageUnavailable("The disk is gone.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(plane.store, "read", unreadable)
+        await plane.store.write(lambda tx: tx.revise("models", "m"))
+        await asyncio.wait_for(tried.wait(), 5)
+        assert (await plane.chat()).status == 200
+    assert (await plane.chat()).status == 200
+
+
 async def test_an_unknown_name_lists_what_is_declared(plane: Plane) -> None:
     await plane.declare()
     reply = await plane.chat("other")
     assert reply.status == 404
-    assert "tiny-chat" in reply.json()["error"]["message"]
+    assert "tiny-chat" in reply.json()["error"]["remedy"]
 
 
 async def test_a_node_that_goes_offline_loses_its_connections_at_once(plane: Plane) -> None:

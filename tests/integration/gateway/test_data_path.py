@@ -8,9 +8,9 @@ import pytest
 
 from gateway.ports import Tokens
 from node_agent.domain.spec import Hold, InstanceName
-from tests.fakes.data_path import TOKEN, door
+from tests.fakes.data_path import TOKEN, Replica, door
 from tests.fakes.http_talk import Reply, request, talking
-from tests.fakes.relay_rig import Rig, until
+from tests.fakes.relay_rig import NODE, Rig, until
 from tests.fakes.stub_engine import KEY, stream_body
 
 INSTANCE = InstanceName("nodes/box/instances/tiny")
@@ -102,6 +102,29 @@ async def test_engine_connections_are_kept_and_a_silently_closed_one_costs_no_er
     rig.engine.cut_on_reuse = True
     assert (await ask(rig.port, {"model": "tiny"})).status == 200
     assert len(rig.engine.connections) == 2
+
+
+async def test_a_connection_that_an_older_session_parked_is_lent_to_nobody(rig: Rig) -> None:
+    epoch, serial = rig.gate.sessions[NODE]
+    rig.gate.sessions[NODE] = (epoch + 1, serial)
+    asking = asyncio.create_task(ask(rig.port, chat()))
+    await until(lambda: rig.gateway.parked(NODE) == 0)
+    assert not rig.engine.requests
+    rig.configure(epoch + 1)
+    assert (await asking).status == 200
+
+
+async def test_a_session_that_is_only_interrupted_keeps_its_connections(rig: Rig) -> None:
+    del rig.gate.sessions[NODE]
+    assert (await ask(rig.port, chat())).status == 200
+
+
+async def test_a_relay_address_that_makes_no_sense_is_dialled_again_and_nothing_worse(rig: Rig) -> None:
+    rig.link.configure(2, [Replica("replica:http", "")], 1)
+    await asyncio.sleep(0.1)
+    rig.gate.sessions[NODE] = (3, rig.gate.sessions[NODE][1])
+    rig.configure(3)
+    assert (await ask(rig.port, chat())).status == 200
 
 
 async def test_a_stale_fence_is_refused_by_the_agent(rig: Rig) -> None:

@@ -48,8 +48,8 @@ async def answer(port: int, data: bytes) -> Reply:
 async def test_an_unknown_model_is_told_what_there_is(unix_rig: Rig) -> None:
     reply = await answer(unix_rig.port, request("POST", CHAT, {"model": "nope"}, authorization=TOKEN))
     assert (reply.status, reply.json()["error"]["code"]) == (404, "model_not_found")
-    assert "tiny" in reply.json()["error"]["message"]
-    assert set(reply.json()["error"]) == {"message", "type", "code", "param"}
+    assert "tiny" in reply.json()["error"]["remedy"]
+    assert set(reply.json()["error"]) == {"message", "type", "code", "param", "remedy"}
     assert reply.headers["x-request-id"]
 
 

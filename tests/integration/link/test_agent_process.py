@@ -79,7 +79,10 @@ def test_a_machine_that_has_not_joined_says_how(agent: AgentProcess) -> None:
     for command in ("run", "status"):
         answer = agent.command(command)
         assert answer.returncode == 2
-        assert "arw-node-agent join" in answer.stderr
+        first, second = answer.stderr.splitlines()[-2:]
+        assert first.startswith("error: ")
+        assert second.startswith("next:  ")
+        assert "arw-node-agent join" in second
 
 
 def test_the_agent_outlives_its_control_plane(joined: AgentProcess, control_plane: ControlPlaneProcess) -> None:

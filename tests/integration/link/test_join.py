@@ -17,10 +17,10 @@ from node_agent.identity.credentials import NodeCredentials
 from node_agent.identity.enrolment import Joining, join
 from node_agent.identity.files import IdentityFiles
 from node_agent.identity.join_token import JoinToken
-from node_agent.identity.machine_id import machine_id_hash
 from node_agent.identity.renewal import Renewal
 from tests.fakes.agent_port import AgentPort, seconds, serving
 from tests.fakes.certificates import Issuer
+from wire.machine_id import machine_id_hash
 from wire.refusal import Refusal
 
 

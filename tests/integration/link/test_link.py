@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -93,6 +93,33 @@ async def test_what_is_wanted_is_stored_started_and_reported(
     assert [spec.name for spec in agent.supervisor.desired] == [name_of("a")]
     assert [message.seq for message in port.heard] == list(range(1, len(port.heard) + 1))
     assert agent.relay.configured == [(1, (), 0)]
+
+
+async def test_the_first_report_waits_until_engines_are_taken_over(
+    agent: Agent, port: AgentPort, files: IdentityFiles
+) -> None:
+    agent.supervisor.adopting = asyncio.Event()
+    async with serving(port) as addresses, agent.linked(files, addresses):
+        await port.until(lambda: len(port.bodies("heartbeat")) >= 3)
+        assert port.bodies("observed_report") == []
+        agent.supervisor.change(is_running("a"))
+        agent.supervisor.adopting.set()
+        await port.until(lambda: bool(port.bodies("observed_report")))
+    report = port.bodies("observed_report")[0].observed_report
+    assert report.full
+    assert [instance.name for instance in report.instances] == [name_of("a")]
+
+
+async def test_what_cannot_be_said_ends_the_agent_instead_of_its_stream_alone(
+    agent: Agent, port: AgentPort, files: IdentityFiles
+) -> None:
+    nonsense = replace(is_running("a"), summary="\udcff is no character")
+    with pytest.raises(ExceptionGroup) as raised:
+        async with serving(port) as addresses, agent.linked(files, addresses):
+            await port.until(lambda: bool(port.bodies("heartbeat")))
+            agent.supervisor.change(nonsense)
+            await asyncio.sleep(1)
+    assert raised.group_contains(UnicodeEncodeError)
 
 
 async def test_what_is_stored_is_wanted_before_anyone_answers(

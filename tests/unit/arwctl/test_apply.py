@@ -139,3 +139,20 @@ async def test_wait_prints_why_a_runtime_failed_with_its_log_tail(
     assert "| error: bad magic" in said.err
     assert "\x1b" not in said.err
     assert said.err.endswith("next:  Read its log.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "before"),
+    [([], instance_pb2.INSTANCE_STATE_ERROR), (["--restart"], instance_pb2.INSTANCE_STATE_READY)],
+    ids=["an error", "ready, and restarted"],
+)
+async def test_a_restore_is_not_fooled_by_what_stood_before_it(
+    run: Arwctl, state: Path, api: OperatorApi, words: list[str], before: instance_pb2.InstanceState.ValueType
+) -> None:
+    old, starting, new = runtime(before), runtime(instance_pb2.INSTANCE_STATE_STARTING), runtime()
+    starting.instance.state_label = "Starting"
+    new.instance.incarnation = old.instance.incarnation + 1
+    api.runtimes, api.watched = [old], [change(old), change(starting), change(new)]
+    said = await run("runtime", "restore", old.id, *words, "--wait", "--context", state / "context.json")
+    assert said.code == 0, said.err
+    assert said.err.splitlines() == ["llama.cpp-preview/cpu: Starting", "llama.cpp-preview/cpu: Ready"]

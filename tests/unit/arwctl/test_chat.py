@@ -141,10 +141,27 @@ async def test_an_answer_that_breaks_off_is_told_and_never_taken_for_whole(answe
             [each async for each in chat(url).stream(PROMPT, silent)]
 
 
-async def test_an_error_inside_a_stream_is_raised() -> None:
-    async with Gateway(chunked([STREAM[0], 'data: {"error": {"message": "out of memory"}}\n\n'])).serving() as url:
-        with pytest.raises(ArwError, match="out of memory"):
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        ('{"message": "out of memory"}', "ENGINE_FAILED", "See `arwctl runtime logs`."),
+        ('"out of memory"', "ENGINE_FAILED", "See `arwctl runtime logs`."),
+        ('{"message": "out of memory", "code": "oom", "remedy": "Ask less."}', "OOM", "Ask less."),
+    ],
+)
+async def test_an_error_inside_a_stream_is_raised(error: str, reason: str, remedy: str) -> None:
+    async with Gateway(chunked([STREAM[0], f'data: {{"error": {error}}}\n\n'])).serving() as url:
+        with pytest.raises(ArwError, match="^out of memory") as raised:
             [each async for each in chat(url).stream(PROMPT, silent)]
+    assert (raised.value.text, raised.value.reason, raised.value.remedy) == ("out of memory", reason, remedy)
+
+
+async def test_the_command_tells_the_remedy_on_a_line_of_its_own(run: Arwctl, tmp_path: Any) -> None:
+    said = {"error": {"message": "tiny is shut down.", "code": "not_ready", "remedy": "Restore it."}}
+    async with Gateway(sized("503 Service Unavailable", said)).serving() as url:
+        context = write_context(tmp_path, context_for(TRUST, "127.0.0.1:1", url))
+        told = await run("chat", "-m", "tiny", "hello", "--context", context)
+    assert told.err.splitlines()[-2:] == ["error: tiny is shut down.", "next:  Restore it."]
 
 
 async def test_leaving_a_stream_closes_its_connection() -> None:

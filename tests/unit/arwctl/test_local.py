@@ -83,11 +83,11 @@ def test_what_was_spawned_for_a_state_directory_is_found_until_it_ends(tmp_path:
 async def test_a_part_that_ends_at_once_is_told_with_its_own_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = part_of(tmp_path, monkeypatch, "import sys; sys.exit('error: Port 7443 is taken.\\n  Choose another.')")
+    part = part_of(tmp_path, monkeypatch, "import sys; sys.exit('error: Port 7443 is taken.\\nnext:  Choose another.')")
     with pytest.raises(ArwError, match=r"control plane ended at once with status 1: Port 7443 is taken\.") as raised:
         await part.start(tmp_path)
     assert raised.value.remedy == "Choose another."
-    assert raised.value.__notes__ == ["error: Port 7443 is taken.", "  Choose another."]
+    assert raised.value.__notes__ == ["error: Port 7443 is taken.", "next:  Choose another."]
 
 
 async def test_a_part_is_started_once_it_serves_and_stopped_by_signal(
@@ -131,12 +131,8 @@ def part_of(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Part:
 @pytest.mark.parametrize(
     ("lines", "reason", "remedy"),
     [
-        (["error: Port 1 is taken.", "  Choose another."], "Port 1 is taken.", "Choose another."),
-        (
-            ['{"event": "x"}', "Port 1 is taken.", "Choose another.", '{"event": "y"}'],
-            "Port 1 is taken.",
-            "Choose another.",
-        ),
+        (["error: Port 1 is taken.", "next:  Choose another: 2."], "Port 1 is taken.", "Choose another: 2."),
+        (['{"event": "x"}', "error: It is taken.", "next:  Wait.", '{"event": "y"}'], "It is taken.", "Wait."),
         (["warning", "error: It broke."], "It broke.", ""),
         (["Traceback (most recent call last):", '  File "x"', "OSError: no"], "OSError: no", ""),
         (['{"event": "x"}'], "", ""),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from node_agent.domain.spec import InstanceSpec
 from tests.fakes.agent_bench import HISTORY, AgentBench, MemoryDesired, a_spec, name_of, removal, wanted
 
@@ -80,5 +82,98 @@ def test_many_small_removals_while_others_are_held_wait_too() -> None:
     bench = bench_with(RUNTIMES)
     bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in "abcd"))
     bench.batch(2, 3, removals=(removal("e", 3),))
-    assert [problem.name for problem in bench.acks[1].problems] == [name_of("e")]
+    assert [problem.name for problem in bench.acks[1].problems] == [name_of(runtime) for runtime in "abcde"]
     assert bench.desired is None
+
+
+def test_what_is_held_stays_held_when_the_agent_dies_meanwhile() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.now = 30.0
+    bench.start()
+    assert names(bench.guard.desire(bench.keeper.specs).specs) == set(RUNTIMES)
+    bench.welcome()
+    bench.batch(1, 2)
+    assert len(bench.acks[0].problems) == 10
+    bench.wait(29)
+    assert bench.desired is None
+    bench.wait(2)
+    assert names(bench.desired) == set()
+    assert bench.acks[-1].problems == ()
+
+
+def test_what_was_let_go_does_not_come_back_with_the_next_agent() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.wait(61)
+    bench.start()
+    assert bench.guard.held == ()
+
+
+def test_a_boot_ends_every_hold_because_nothing_runs_after_it() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.me = replace(bench.me, boot_id="another boot")
+    bench.start()
+    assert bench.guard.held == ()
+
+
+def test_nothing_is_let_go_before_a_new_stream_said_what_is_wanted() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.now = 500.0
+    bench.dial()
+    bench.welcome()
+    bench.wait(5)
+    assert bench.desired is None
+    bench.batch(1, 3, *(wanted(runtime, 3) for runtime in RUNTIMES))
+    assert names(bench.desired) == set(RUNTIMES)
+    assert bench.guard.held == ()
+
+
+def test_a_disk_that_is_full_keeps_what_is_held() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.break_disk()
+    bench.wait(65)
+    assert bench.desired is None
+    assert len(bench.guard.held) == 10
+
+
+def lost(left_running: tuple[str, ...] = RUNTIMES) -> AgentBench:
+    """An agent without its database, on a machine where an earlier one left engines."""
+    bench = AgentBench(left_running=left_running)
+    bench.welcome()
+    return bench
+
+
+def test_an_agent_that_lost_its_records_stops_nothing_for_an_empty_snapshot() -> None:
+    bench = lost()
+    bench.batch(1, 2, snapshot=True)
+    assert names(bench.desired) == set()
+    assert set(bench.spared) == {name_of(runtime) for runtime in RUNTIMES}
+    assert {problem.problem.reason for problem in bench.acks[0].problems} == {"REMOVAL_GUARD"}
+    bench.start()
+    assert len(bench.guard.held) == 10
+    bench.welcome()
+    bench.batch(1, 2)
+    bench.wait(61)
+    assert bench.spared == ()
+
+
+def test_an_agent_that_lost_its_records_waits_for_the_whole_set() -> None:
+    bench = lost()
+    bench.batch(1, 2, *(wanted(runtime, 2) for runtime in "abcde"), snapshot=True, last_chunk=False)
+    assert bench.desired is None
+    bench.batch(2, 2, *(wanted(runtime, 2) for runtime in "fghij"), snapshot=True)
+    assert names(bench.desired) == set(RUNTIMES)
+    assert bench.spared == ()
+
+
+def test_what_was_not_taken_over_yet_counts_as_running() -> None:
+    specs = {name_of(runtime): a_spec(runtime, 1) for runtime in RUNTIMES}
+    bench = AgentBench(disk=MemoryDesired(HISTORY, 1, specs), left_running=RUNTIMES)
+    bench.welcome()
+    bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in RUNTIMES))
+    assert bench.desired is None
+    assert len(bench.guard.held) == 10

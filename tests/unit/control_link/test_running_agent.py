@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.domain.errors import AlreadyRunning
+from node_agent.identity.files import NodeIdentity
 from node_agent.running_agent import RunRecord, end, locked, own_record, recorded, sole_agent
 from node_agent.runtimes.process import boot_id, start_ticks
 from node_agent.settings import StateDirectory
@@ -54,6 +55,40 @@ def test_a_clean_end_leaves_no_record(state: StateDirectory) -> None:
     assert not state.run_record.exists()
     with locked(state):
         assert recorded(state) is None
+
+
+def test_a_copied_record_does_not_name_an_agent_of_the_copy(tmp_path: Path) -> None:
+    with sole_agent(StateDirectory(tmp_path)) as record:
+        copy = StateDirectory(tmp_path / "copy")
+        copy.path.mkdir()
+        write(copy, record)
+        copy.lock.touch()
+        assert recorded(StateDirectory(tmp_path)) == record
+        assert recorded(copy) is None
+
+
+def joined(state: StateDirectory, installation: str) -> StateDirectory:
+    state.path.mkdir()
+    identity = NodeIdentity("n", "domain", "h:1", "h:2", installation)
+    (state.path / "identity.json").write_text(json.dumps(asdict(identity)))
+    return state
+
+
+def test_a_copied_directory_is_refused_while_the_first_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    first, copy, other = (
+        joined(StateDirectory(tmp_path / name), installation)
+        for name, installation in (("first", "one"), ("copy", "one"), ("other", "two"))
+    )
+    with sole_agent(first), sole_agent(other):
+        with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}") as refused, sole_agent(copy):
+            pytest.fail("one identity was used twice")
+        assert "join --force" in refused.value.remedy
+    with sole_agent(copy):
+        assert recorded(copy)
+    assert list(tmp_path.glob("*.lock")) == [], "nothing is left"
 
 
 async def test_a_process_that_ignores_the_request_is_killed() -> None:

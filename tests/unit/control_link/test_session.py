@@ -60,6 +60,18 @@ def test_after_welcome_come_a_heartbeat_and_a_full_report() -> None:
     assert any(isinstance(action, Opened) for action in bench.actions)
 
 
+def test_nothing_is_reported_before_what_an_earlier_agent_left_was_looked_at() -> None:
+    bench = AgentBench(adopted=False)
+    bench.welcome()
+    bench.wait(30)
+    assert bench.reports == []
+    bench.outbox.release([is_running("a")])
+    bench.wait(1)
+    bench.perform([])
+    (report,) = bench.reports
+    assert (report.full, [status.name for status in report.instances]) == (True, [name_of("a")])
+
+
 @pytest.mark.parametrize(
     "body", [DesiredBatch(1, 0, 3), HeartbeatAck(1), ReportFullState(), Unknown()], ids=lambda body: type(body).__name__
 )

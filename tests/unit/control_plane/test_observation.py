@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.ids import NodeId, RuntimeId
-from control_plane.domain.instance import Instance, InstanceHealth, InstanceState
+from control_plane.domain.instance import Instance, InstanceHealth, InstanceState, Severity
 from control_plane.domain.matrix import HttpFigures
 from control_plane.domain.problem import Problem
 from control_plane.use_cases.get_matrix import GetMatrix
@@ -14,6 +15,8 @@ from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.observe_instances import Observation, ObserveInstances
 from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.report_liveness import LivenessChange, ReportLiveness
+from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.views import node_view
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import World, a_budget, a_model, a_node, a_runtime, a_spec, an_instance
 
@@ -34,7 +37,7 @@ async def observe(world: World, *instances: Instance, full: bool = False, gone: 
     """The topics that the report added."""
     before = len(await world.topics())
     use_case = ObserveInstances(world.store, world.fleet, world.clock)
-    await use_case(Observation(N1, instances, tuple(RuntimeId(name) for name in gone), full))
+    await use_case(Observation(N1, 1, instances, tuple(RuntimeId(name) for name in gone), full))
     return (await world.topics())[before:]
 
 
@@ -167,12 +170,55 @@ async def test_an_instance_is_never_milder_than_its_state(world: World) -> None:
     assert world.fleet.reported[N1, RuntimeId("chat")].severity == "error"
 
 
+async def test_a_report_of_an_older_session_writes_nothing(world: World) -> None:
+    await world.store.write(lambda tx: tx.open_session(N1))
+    with pytest.raises(SessionSuperseded):
+        await observe(world, an_instance())
+    assert await world.topics() == []
+
+
+async def test_liveness_of_an_older_session_is_not_told(world: World) -> None:
+    await world.store.write(lambda tx: tx.open_session(N1))
+    report = ReportLiveness(world.store, world.fleet, world.clock)
+    await report([LivenessChange(N1, 1, online=False, time=NOON)])
+    assert await world.topics() == []
+    await report([LivenessChange(N1, 2, online=True, time=NOON)])
+    assert await world.topics() == ["cluster.node.changed"]
+
+
+HELD = Problem("REMOVAL_GUARD", "Holds back 2 removals: a, b.", "Declare them again.")
+
+
+async def test_what_is_wrong_with_a_node_is_told_and_shown_while_it_lasts(world: World) -> None:
+    trouble = ReportTroubles(world.store, world.fleet, world.clock)
+    assert await trouble(N1, 1, [HELD])
+    assert not await trouble(N1, 1, [HELD])
+    shown = node_view(await world.node(), world.fleet)
+    assert (shown.summary, shown.severity(NOON)) == (HELD.text, Severity.WARN)
+    entry = (await matrix_of(world)()).items[N1]
+    assert (entry.status.code, entry.status.detail) == ("degraded", (HELD.text,))
+    assert await trouble(N1, 1, [])
+    assert node_view(await world.node(), world.fleet).summary == "Connected"
+    begun, over = await world.events("cluster.node.changed")
+    assert (begun.payload["cause"], begun.payload["reason"]) == ("trouble", "REMOVAL_GUARD")
+    assert (begun.payload["severity"], begun.payload["summary"]) == ("warn", HELD.text)
+    assert begun.payload["problems"] == [{"reason": HELD.reason, "text": HELD.text, "remedy": HELD.remedy}]
+    assert (over.payload["cause"], over.payload["problems"], over.payload["severity"]) == ("trouble over", [], "info")
+
+
+async def test_trouble_of_an_older_session_is_neither_told_nor_shown(world: World) -> None:
+    await world.store.write(lambda tx: tx.open_session(N1))
+    with pytest.raises(SessionSuperseded):
+        await ReportTroubles(world.store, world.fleet, world.clock)(N1, 1, [HELD])
+    assert node_view(await world.node(), world.fleet).summary == "Connected"
+
+
 async def test_nodes_that_come_and_go_are_told_with_their_runtimes(world: World) -> None:
     world.fleet.record(an_instance())
     report = ReportLiveness(world.store, world.fleet, world.clock)
     world.fleet.disconnect("n1", NOON)
     world.clock.advance(timedelta(seconds=30))
-    await report([LivenessChange(N1, online=False, time=NOON, why="no heartbeat")])
+    await report([LivenessChange(N1, 1, online=False, time=NOON, why="no heartbeat")])
     node, runtime = await world.events()
     assert (node.kind, node.payload["state"], node.payload["cause"]) == (
         "cluster.node.changed",
@@ -186,14 +232,14 @@ async def test_nodes_that_come_and_go_are_told_with_their_runtimes(world: World)
     )
     assert (await world.node()).last_contact_time == NOON
     world.fleet.connect("n1", world.clock.now())
-    await report([LivenessChange(N1, online=True, time=world.clock.now())])
+    await report([LivenessChange(N1, 1, online=True, time=world.clock.now())])
     *_, node, runtime = await world.events()
     assert (node.payload["state"], runtime.payload["state"]) == ("online", "ready")
 
 
 async def test_no_change_of_liveness_is_no_write(world: World) -> None:
     await ReportLiveness(world.store, world.fleet, world.clock)([])
-    unknown = LivenessChange(NodeId("nobody"), online=True, time=NOON)
+    unknown = LivenessChange(NodeId("nobody"), 1, online=True, time=NOON)
     await ReportLiveness(world.store, world.fleet, world.clock)([unknown])
     assert await world.topics() == []
 

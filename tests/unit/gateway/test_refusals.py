@@ -25,7 +25,8 @@ def test_under_v1_a_refusal_looks_like_openais_and_elsewhere_like_a_problem() ->
     refusal = refusals.NotServing("It starts.", "Wait.", retry_after=3)
     head, _, body = refused(b"/v1/chat/completions", refusal, "abc", close=True).partition(b"\r\n\r\n")
     assert json.loads(body)["error"] == {
-        "message": "It starts. Wait.",
+        "message": "It starts.",
+        "remedy": "Wait.",
         "type": "unavailable_error",
         "code": "not_ready",
         "param": None,
@@ -34,4 +35,11 @@ def test_under_v1_a_refusal_looks_like_openais_and_elsewhere_like_a_problem() ->
     assert {"retry-after: 3", "x-request-id: abc", "connection: close"} <= set(lines)
     assert lines[0] == "HTTP/1.1 503 Service Unavailable"
     _, _, body = refused(b"/state/runtimes", refusal, "abc", close=False).partition(b"\r\n\r\n")
-    assert json.loads(body)["title"] == "Service Unavailable"
+    problem = json.loads(body)
+    assert problem["title"] == "Service Unavailable"
+    assert (problem["detail"], problem["remedy"]) == ("It starts.", "Wait.")
+
+
+def test_a_refusal_without_a_remedy_names_none() -> None:
+    _, _, body = refused(b"/v1/models", refusals.BadRequest("No."), "abc", close=False).partition(b"\r\n\r\n")
+    assert "remedy" not in json.loads(body)["error"]

@@ -13,7 +13,7 @@ from node_agent.disk.desired import SqliteDesired
 from node_agent.disk.digests import DiskDigests
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
-from node_agent.use_cases.ports import DesiredSnapshot
+from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
 from tests.fakes.instance_specs import NAME, spec
 
 RICH = spec(
@@ -125,3 +125,13 @@ def test_a_change_that_hides_its_time_is_noticed(database: Database, tmp_path: P
 def test_a_missing_file_has_no_digest(database: Database, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         DiskDigests(database).sha256(str(tmp_path / "gone"))
+
+
+def test_what_is_held_is_there_after_a_crash_and_replaced_as_a_whole(database: Database, path: Path) -> None:
+    held = (HeldInstance(NAME, 12.5, "boot", RICH), HeldInstance(OTHER.name, 13.5, "boot", None))
+    SqliteDesired(database).apply("h", 2, [], [NAME], sorted(held, key=lambda one: one.name))
+    again = Database(path)
+    assert set(SqliteDesired(again).load().held) == set(held)
+    SqliteDesired(again).apply("h", None, [], [], held[:1])
+    assert SqliteDesired(again).load().held == held[:1]
+    again.close()

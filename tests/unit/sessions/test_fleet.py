@@ -6,6 +6,7 @@ import pytest
 
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
+from control_plane.domain.problem import Problem
 from control_plane.sessions.fleet import FleetRules, FleetState
 from tests.fakes.clock import FakeClock
 
@@ -109,6 +110,17 @@ def test_a_control_plane_that_slept_blames_nobody() -> None:
     assert not fleet.state.liveness(N1).online
 
 
+def test_agents_that_left_a_sleeping_control_plane_have_as_long_to_return_as_after_a_start() -> None:
+    fleet = Fleet()
+    fleet.clock.advance(timedelta(minutes=5))
+    fleet.state.sweep()
+    fleet.state.disconnected(N1, 1, for_good=False)
+    fleet.silence(14)
+    assert fleet.state.liveness(N1).online
+    fleet.silence(1)
+    assert not fleet.state.liveness(N1).online
+
+
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_clock_that_is_set_ends_no_lease(jump: timedelta) -> None:
     fleet = Fleet()
@@ -145,36 +157,15 @@ def test_listeners_hear_of_changes_only_and_of_nodes_that_come_and_go() -> None:
     assert len(heard) == 3
 
 
-def test_a_third_of_the_fleet_at_once_is_mass_silence_until_half_of_it_is_back() -> None:
-    fleet = Fleet(nodes=10)
-    lost = [NodeId(f"n{number}") for number in range(1, 5)]
-    for node in lost:
-        fleet.state.disconnected(node, 1, for_good=False)
-    rest = tuple(node for node in fleet.state.online() if node not in lost)
-    fleet.go(12, *rest)
-    assert fleet.state.mass_silence
-    fleet.state.connected(lost[0], 2, 0)
-    fleet.go(1, *rest)
-    assert fleet.state.mass_silence
-    fleet.state.connected(lost[1], 2, 0)
-    fleet.go(1, *rest)
-    assert not fleet.state.mass_silence
-
-
-def test_two_silent_nodes_are_no_mass_silence() -> None:
-    fleet = Fleet(nodes=3)
+def test_what_is_wrong_with_a_node_outlives_its_stream() -> None:
+    fleet = Fleet()
+    full = Problem("STORAGE_UNAVAILABLE", "The disk is full.")
+    fleet.state.trouble(N1, [full])
     fleet.state.disconnected(N1, 1, for_good=False)
-    fleet.state.disconnected(N2, 1, for_good=False)
-    fleet.go(12, NodeId("n3"))
-    assert not fleet.state.mass_silence
-
-
-def test_nodes_that_said_goodbye_are_no_mass_silence() -> None:
-    fleet = Fleet(nodes=4)
-    for number in range(1, 5):
-        fleet.state.disconnected(NodeId(f"n{number}"), 1, for_good=True)
-    fleet.silence(2)
-    assert not fleet.state.mass_silence
+    fleet.state.connected(N1, 2, 0)
+    assert fleet.state.liveness(N1).problems == (full,)
+    fleet.state.trouble(N1, [])
+    assert fleet.state.liveness(N1).problems == ()
 
 
 @pytest.mark.parametrize(("nodes", "seconds"), [(1, 10), (5000, 10), (10_000, 20)])

@@ -12,7 +12,7 @@ from control_plane.domain.ids import NodeId
 from control_plane.sessions.desired_feed import DesiredPage
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step
+from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
 from tests.fakes.clock import NOON
 from tests.fakes.desired_rows import row
 
@@ -186,6 +186,87 @@ def test_a_refused_spec_is_told_once_a_generation() -> None:
     again = [step for step in talk.say(desired_ack=refusing()) if isinstance(step, Reject)]
     assert [(step.runtime, step.generation, step.problem.reason) for step in first] == [("a", 1, "MODEL_FILE_MISSING")]
     assert again == []
+
+
+def talk_with_refusal(generation: int = 1) -> Talk:
+    """A node that reported in full and would not take "a"."""
+    talk = Talk()
+    talk.say(observed_report=report(1, full=True, name="nodes/n1/instances/b"))
+    offered(talk, 2, generation)
+    talk.say(desired_ack=refusing(generation))
+    return talk
+
+
+def offered(talk: Talk, revision: int, generation: int) -> None:
+    talk.session.changed()
+    page = DesiredPage("history", revision, 0, (row("a", revision, generation),), None)
+    talk.session.loaded(page, NOON + timedelta(minutes=1))
+
+
+def observed(talk: Talk, message: pb.ObservedReport) -> dict[str, tuple[str, str]]:
+    (step,) = [step for step in talk.say(observed_report=message) if isinstance(step, Observe)]
+    return {seen.runtime: (seen.state.value, seen.problem.reason if seen.problem else "") for seen in step.instances}
+
+
+def test_a_refused_spec_stays_on_show_when_the_node_reports_everything_else() -> None:
+    talk = talk_with_refusal()
+    everything = observed(talk, report(2, full=True, name="nodes/n1/instances/b"))
+    assert everything == {"b": ("ready", ""), "a": ("error", "MODEL_FILE_MISSING")}
+    assert observed(talk, report(3, name="nodes/n1/instances/b")) == {"b": ("ready", "")}
+
+
+def test_an_older_spec_that_serves_on_keeps_its_objection() -> None:
+    assert observed(talk_with_refusal(), report(2)) == {"a": ("ready", "MODEL_FILE_MISSING")}
+
+
+def test_a_refused_spec_stays_on_show_when_its_older_instance_goes() -> None:
+    gone = pb.ObservedReport(observed_seq=2, gone=["nodes/n1/instances/a"])
+    assert observed(talk_with_refusal(), gone) == {"a": ("error", "MODEL_FILE_MISSING")}
+
+
+def test_an_admission_ends_the_objection() -> None:
+    talk = talk_with_refusal()
+    talk.say(desired_ack=pb.DesiredAck(nonce=2))
+    assert observed(talk, report(2, full=True)) == {"a": ("ready", "")}
+
+
+def test_a_later_generation_ends_the_objection() -> None:
+    talk = talk_with_refusal()
+    offered(talk, 3, 2)
+    assert observed(talk, report(2, full=True)) == {"a": ("ready", "")}
+
+
+def test_a_spec_that_is_refused_again_is_told_again() -> None:
+    talk = talk_with_refusal()
+    talk.say(desired_ack=pb.DesiredAck(nonce=2))
+    assert [type(step) for step in talk.say(desired_ack=refusing()) if isinstance(step, Reject)] == [Reject]
+
+
+def guarded(*runtimes: str) -> list[pb.ResourceProblem]:
+    problem = problem_pb2.Problem(reason=problem_pb2.REASON_REMOVAL_GUARD, text="Too many.", remedy="Declare it.")
+    return [pb.ResourceProblem(name=f"nodes/n1/instances/{runtime}", problem=problem) for runtime in runtimes]
+
+
+def told(steps: list[Step]) -> list[list[str]]:
+    return [[problem.text for problem in step.problems] for step in steps if isinstance(step, Trouble)]
+
+
+def test_removals_that_are_held_back_are_one_trouble_of_the_node_until_it_lets_go() -> None:
+    talk = Talk()
+    held = pb.DesiredAck(nonce=1, problems=guarded("e", "d", "c", "b", "a"))
+    assert told(talk.say(desired_ack=held)) == [["Holds back 5 removals: a, b, c and 2 more."]]
+    assert told(talk.say(desired_ack=held)) == []
+    assert told(talk.say(desired_ack=pb.DesiredAck(nonce=1, problems=guarded("a")))) == [["Holds back 1 removal: a."]]
+    assert told(talk.say(desired_ack=pb.DesiredAck(nonce=1))) == [[]]
+
+
+@pytest.mark.parametrize("reason", ["HISTORY_CHANGED", "STORAGE_UNAVAILABLE", "STALE_REVISION"])
+def test_what_makes_a_node_refuse_everything_is_its_trouble(reason: str) -> None:
+    problem = problem_pb2.Problem(reason=problem_pb2.Reason.Value(f"REASON_{reason}"), text="So it is.")
+    ack = pb.DesiredAck(nonce=1, problems=[pb.ResourceProblem(problem=problem)])
+    steps = Talk().say(desired_ack=ack)
+    assert told(steps) == [["So it is."]]
+    assert not [step for step in steps if isinstance(step, Note)]
 
 
 def test_a_problem_with_something_else_is_only_noted() -> None:

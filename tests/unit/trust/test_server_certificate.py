@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from control_plane.trust import server_certificate
 from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
 from control_plane.trust.server_certificate import ServerCertificate
 from tests.fakes.clock import FakeClock
@@ -43,6 +45,27 @@ def test_it_is_renewed_at_two_thirds_of_its_life_and_says_so(tmp_path: Path, clo
     certificate.refresh()
     assert told == [serial(certificate)]
     assert serial(certificate) != first
+
+
+async def test_a_disk_that_refuses_the_renewal_is_tried_again(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_certificate, "RETRY_SECONDS", 0.01)
+    directory, away = tmp_path / "trust", tmp_path / "away"
+    directory.mkdir()
+    certificate = made(directory, clock)
+    before = serial(certificate)
+    clock.advance(WEEK * 0.7)
+    running = asyncio.create_task(certificate.run())
+    directory.rename(away)
+    await asyncio.sleep(0.3)
+    assert not running.done()
+    away.rename(directory)
+    async with asyncio.timeout(5):
+        while serial(certificate) == before:  # noqa: ASYNC110 - the file says nothing
+            await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.wait({running})
 
 
 def test_a_new_host_needs_a_new_certificate(tmp_path: Path, clock: FakeClock) -> None:

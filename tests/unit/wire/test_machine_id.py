@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from node_agent.identity.machine_id import machine_id_hash
+from wire.machine_id import machine_id_hash
 
 
 def with_machine_id(root: Path, text: str, name: str = "etc/machine-id") -> Path:
