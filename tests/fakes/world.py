@@ -162,10 +162,10 @@ def kill_hard(pid: int) -> None:
 
 
 @contextmanager
-def new_world() -> Iterator[World]:
+def new_world(kind: type[World] = World) -> Iterator[World]:
     """In a short folder: sockets have short paths."""
     with tempfile.TemporaryDirectory(prefix="arw-e2e-", ignore_cleanup_errors=True) as folder:
-        made = World(Path(folder))
+        made = kind(Path(folder))
         try:
             yield made
         finally:
