@@ -58,7 +58,7 @@ proto-check: $(STAMP)
 	$(BIN)/python proto/generate.py --check
 
 test: check
-	$(BIN)/pytest -q -n 3 tests/integration tests/e2e
+	$(BIN)/pytest -q -n 2 tests/integration tests/e2e
 
 drills: setup
 	$(BIN)/pytest -q tests/drills

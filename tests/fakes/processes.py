@@ -21,7 +21,7 @@ from wire.channel import OPTIONS
 from wire.credentials import CONTROL_PLANE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 
 def environment(**more: str) -> dict[str, str]:

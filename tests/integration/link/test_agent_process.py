@@ -132,7 +132,7 @@ def test_stop_kills_an_agent_that_hangs(joined: AgentProcess) -> None:
 
 
 def test_a_short_certificate_is_renewed_again_and_again(tmp_path: Path) -> None:
-    env = environment(ARW_NODE_CERTIFICATE_SECONDS="4")
+    env = environment(ARW_NODE_CERTIFICATE_SECONDS="9")
     control_plane = ControlPlaneProcess(tmp_path, env)
     control_plane.initialise()
     control_plane.start()
@@ -146,7 +146,7 @@ def test_a_short_certificate_is_renewed_again_and_again(tmp_path: Path) -> None:
             serials.add(agent.status()["certificate"]["serial"])
             return len(serials) >= 3
 
-        until(three)
+        until(three, patience_s=45.0)
         agent.until_link("in_sync")
         assert "refused_by_control_plane" not in agent.log
     finally:

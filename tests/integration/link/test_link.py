@@ -290,4 +290,4 @@ class TestWhyTheControlPlaneDoesNotLetUsIn:
         async with serving(AgentPort(Issuer.make())) as addresses, agent.linked(files, addresses):
             status = await agent.board.until(LinkState.DISCONNECTED)
         assert status.problem is not None
-        assert "cannot be reached" in status.problem.text
+        assert "another authority" in status.problem.text
