@@ -200,6 +200,8 @@ class Sessions:
         self._fleet.heard(connection.node, connection.epoch, applied_revision)
 
     def gone(self, connection: AgentConnection, *, for_good: bool) -> None:
+        if self._registry.is_seated(connection):
+            self.logs.leave(connection.node)
         self._registry.closed(connection)
         self._left.set()
         self._follower.drop(connection)

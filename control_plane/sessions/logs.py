@@ -96,6 +96,12 @@ class LogBroker:
             await subscription.over.wait()
             filling.cancel()
 
+    def leave(self, node: NodeId) -> None:
+        """The node's session is over, and with it every log that it sends."""
+        for subscription in self._subscriptions.values():
+            if subscription.node == node:
+                subscription.end()
+
     def _subscribe(self, node: NodeId) -> tuple[str, _Subscription]:
         if len(self._subscriptions) >= MAX_READERS:
             raise RateLimited(f"{MAX_READERS} logs are being read already.", "Close one of them and try again.")

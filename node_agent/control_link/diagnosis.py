@@ -17,6 +17,20 @@ from wire.channel import secure_channel
 TIMEOUT_S = 5.0
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
+# What the TLS library says of a server's certificate, most telling first.
+_DISTRUSTED = (
+    (
+        ("certificate has expired", "certificate is not yet valid"),
+        "shows a certificate whose dates do not fit this machine's clock",
+        "Compare both clocks; the control plane renews its certificate by itself. This node tries again by itself.",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED", "certificate signature failure"),
+        "shows a certificate of another authority than the one this node joined",
+        "Check the address. If the control plane was set up anew, run `arw-node-agent join --force` with its token.",
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -62,6 +76,10 @@ def _read(answer: enrollment_service_pb2.DiagnoseCredentialResponse, transport: 
 
 
 def _unreachable(address: str, transport: str, details: str) -> Problem:
+    heard = f"{transport} {details}"
+    for words, what, remedy in _DISTRUSTED:
+        if any(word in heard for word in words):
+            return Problem("UNAVAILABLE", f"What answers at {address} {what}.", remedy, {"address": address})
     return Problem(
         "UNAVAILABLE",
         f"The control plane cannot be reached ({transport}), nor can its enrolment port {address} ({details}).",
