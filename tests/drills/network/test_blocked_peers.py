@@ -17,10 +17,9 @@ import grpc
 import psutil
 import pytest
 
-from arw.v1.node_pb2 import NODE_STATE_ONLINE
 from arw.v1.node_service_pb2 import CreateJoinTokenRequest, ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
-from arw.v1.state_service_pb2 import ListEventsRequest
+from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
 from tests.fakes.processes import AgentProcess, until
 from tests.fakes.proxied_site import ProxiedSite
 from tests.fakes.running_plane import RunningPlane, running_plane
@@ -49,11 +48,18 @@ async def linked(**timers: Any) -> AsyncIterator[tuple[RunningPlane, AgentProces
             agent.start()
             try:
                 await asyncio.to_thread(agent.until_link, "in_sync")
-                node = (await plane.nodes.ListNodes(ListNodesRequest())).nodes[0].name
-                await plane.until_node(node.removeprefix("nodes/"), NODE_STATE_ONLINE)
+                await told_online(plane)
                 yield plane, agent
             finally:
                 agent.end()
+
+
+async def told_online(plane: RunningPlane) -> None:
+    """The journal learns of a node a moment after the fleet."""
+    events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=0))
+    while (await events.read()).event.payload["state"] != "online":
+        pass
+    events.cancel()
 
 
 async def node_turns(plane: RunningPlane) -> list[str]:

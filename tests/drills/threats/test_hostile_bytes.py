@@ -23,6 +23,7 @@ from arw.v1.instance_pb2 import Instance
 from arw.v1.node_service_pb2 import ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
 from arw.v1.session_pb2 import AgentMessage, ObservedReport
+from control_plane.settings import Paths
 from tests.fakes.proxied_site import ProxiedSite
 from tests.fakes.raw_http2 import (
     CONTINUATION,
@@ -59,14 +60,13 @@ class Doors:
 
     def all(self) -> dict[str, Door]:
         ports = self.site.ports
-        runtime = runtime_directory(self.site)
         tcp: dict[str, Door] = {name: self._tcp(port, None) for name, port in ports.items()}
         inside = {
             "grpc, inside": self._tcp(ports["grpc"], self.node),
             "relay, inside": self._tcp(ports["relay"], self.node),
             "enrollment, inside": self._tcp(ports["enrollment"], self.bare),
         }
-        sockets = {path.name: self._unix(path) for path in runtime.glob("*.sock")}
+        sockets = {path.name: self._unix(path) for path in Paths(self.site.folder).runtime.glob("*.sock")}
         assert sockets.keys() == {"relay.sock", "http.sock", "admin.sock"}
         return {**tcp, **inside, **sockets}
 
@@ -75,12 +75,6 @@ class Doors:
 
     def _unix(self, path: Path) -> Door:
         return lambda: RawConnection.open_unix(str(path))
-
-
-def runtime_directory(site: ProxiedSite) -> Path:
-    from control_plane.settings import Paths
-
-    return Paths(site.folder).runtime
 
 
 @pytest.fixture
