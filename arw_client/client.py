@@ -9,13 +9,15 @@ from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
 
 from arw_client import tls
+from arw_client.asking import PATIENCE_S
 from arw_client.calls import DEFAULT_TIMEOUT_S
 from arw_client.channel import ClosingChannel
-from arw_client.chat import PATIENCE_S, Chat
+from arw_client.chat import Chat
 from arw_client.context import Context
 from arw_client.services import Models, Nodes, Runtimes, State
 from arw_client.status_details import DetailsCodec
 from arw_client.trace import Trace
+from arw_client.transcription import Transcriptions
 
 
 class Client:
@@ -29,8 +31,11 @@ class Client:
         self.models = Models(channel, context, self.trace, timeout_s)
         self.state = State(channel, context, self.trace, timeout_s)
 
-    def chat(self, patience_s: float = PATIENCE_S) -> Chat:
-        return Chat(self.context, self.trace, patience_s)
+    def chat(self, patience_s: float = PATIENCE_S, offline_patience_s: float = 0) -> Chat:
+        return Chat(self.context, self.trace, patience_s, offline_patience_s)
+
+    def transcriptions(self, patience_s: float = PATIENCE_S, offline_patience_s: float = 0) -> Transcriptions:
+        return Transcriptions(self.context, self.trace, patience_s, offline_patience_s)
 
 
 @asynccontextmanager

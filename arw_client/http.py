@@ -68,6 +68,8 @@ class Response:
         left = int(length) if length is not None else None
         while left is None or left > 0:
             part = await self._reader.read(65536 if left is None else min(left, 65536))
+            if not part and left is not None:
+                raise BrokenAnswerError(f"{left} bytes of it are missing")
             if not part:
                 return
             left = None if left is None else left - len(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from arw_client import Client
 from arw_client import messages as m
+from arwctl.command import Call
 from arwctl.manifest import ManifestFile
 from arwctl.model_file import checked
 from arwctl.output import slug
@@ -12,15 +13,14 @@ from arwctl.registering import register
 from arwctl.screen import Screen
 
 
-async def apply(
-    client: Client, screen: Screen, manifest: ManifestFile, *, validate_only: bool
-) -> list[m.AppliedRuntime]:
+async def apply(client: Client, call: Call, manifest: ManifestFile, *, validate_only: bool) -> list[m.AppliedRuntime]:
     """Every refusal comes before any change: files are looked at, and the manifest is judged, first."""
     for model in manifest.models:
-        checked(model.path)
+        for file in model.files:
+            checked(file)
     if not validate_only:
         for model in manifest.models:
-            await register(client, screen, model.id, model.path, replace=True)
+            await register(client, call, model, replace=True)
     answer = await client.runtimes.apply_manifest(manifest.request(validate_only=validate_only))
     return answer.runtimes
 

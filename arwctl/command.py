@@ -9,16 +9,19 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arw_client import ArwError, Client, Context, TimedOutError, UnreachableError, connect
-from arw_client.errors import ContextError
+from arw_client.context import Context
+from arw_client.errors import ArwError, ContextError, TimedOutError, UnreachableError
 from arwctl import state_dir
 from arwctl.exit_codes import EPILOG, ExitCode
-from arwctl.output import Format
+from arwctl.format import Format
 from arwctl.screen import Screen
+
+if TYPE_CHECKING:
+    from arw_client.client import Client
 
 Body = Callable[..., Coroutine[Any, Any, int | None]]
 
@@ -39,6 +42,8 @@ class Call:
 
     @asynccontextmanager
     async def client(self, timeout_s: float = 10.0) -> AsyncIterator[Client]:
+        from arw_client.client import connect  # noqa: PLC0415 - help and usage errors need no contract
+
         async with connect(Context.load(self.context_file), timeout_s) as client:
             yield client
 

@@ -18,6 +18,11 @@ MAX_BYTES = 1 << 20
 class BroughtModel:
     id: str
     path: Path
+    projector: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, self.projector) if self.projector is not None else (self.path,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,13 @@ def read(path: Path) -> ManifestFile:
     return ManifestFile(path, content, form, tuple(_models(found, path)))
 
 
+def external(runtime: str, url: str, model: str) -> ManifestFile:
+    """One runtime that stands for a server that runs already."""
+    entry = {"id": runtime, "adapter": "external", "auto_start": True, "external": {"url": url, "model": model}}
+    content = json.dumps({"version": 1, "runtimes": [entry]}).encode()
+    return ManifestFile(Path("attach"), content, m.ManifestFormat.JSON, ())
+
+
 def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
@@ -68,9 +80,15 @@ def _models(found: Any, path: Path) -> list[BroughtModel]:
 def _model(entry: Any, number: int, path: Path) -> BroughtModel:
     match entry:
         case {"id": str(id_), "path": str(file)} if id_ and file:
-            return BroughtModel(id_, path.absolute().parent / Path(file).expanduser())
+            projector = entry.get("projector")
+            beside = _beside(path, projector) if isinstance(projector, str) and projector else None
+            return BroughtModel(id_, _beside(path, file), beside)
         case _:
             raise _invalid(f"In {path}, models[{number}] needs an id and a path, both text.")
+
+
+def _beside(manifest: Path, file: str) -> Path:
+    return manifest.absolute().parent / Path(file).expanduser()
 
 
 def _invalid(text: str) -> ArwError:

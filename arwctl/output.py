@@ -7,23 +7,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import betterproto2
 from betterproto2 import Message
 
 from arw_client.messages import Struct
+from arwctl.format import Format
 from arwctl.plain import plain
 from arwctl.screen import Screen
 
 Row = TypeVar("Row", bound=Message)
-
-
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
 
 
 def document(message: Any) -> dict[str, Any]:

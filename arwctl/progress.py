@@ -10,8 +10,8 @@ from arwctl.screen import Screen
 
 
 @contextmanager
-def byte_bar(screen: Screen, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with bytes done and bytes in all."""
+def byte_bar(screen: Screen, what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Gives a function to call with bytes done and bytes in all; None: not known."""
     if not screen.err.isatty():
         yield lambda _done, _total: None
         return

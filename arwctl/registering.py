@@ -7,18 +7,21 @@ from pathlib import Path
 
 from arw_client import Client
 from arw_client import messages as m
+from arwctl.command import Call
+from arwctl.manifest import BroughtModel
+from arwctl.model_digests import ModelDigests
 from arwctl.model_file import ModelFile, checked, measured
 from arwctl.progress import byte_bar
-from arwctl.screen import Screen
 
 
-async def register(client: Client, screen: Screen, model_id: str, path: Path, *, replace: bool) -> m.Model:
+async def register(client: Client, call: Call, model: BroughtModel, *, replace: bool) -> m.Model:
     """Idempotent: the same file under the same id again changes nothing."""
-    found = await _measured(screen, checked(path))
-    request = m.CreateModelRequest(model_id=model_id, model=found.message(), replace=replace)
+    found = await _measured(call, checked(model.path))
+    projector = await _measured(call, checked(model.projector)) if model.projector is not None else None
+    request = m.CreateModelRequest(model_id=model.id, model=found.message(projector), replace=replace)
     return (await client.models.create_model(request)).model or m.Model()
 
 
-async def _measured(screen: Screen, path: Path) -> ModelFile:
-    with byte_bar(screen, f"reading {path.name}") as progress:
-        return await asyncio.to_thread(measured, path, progress)
+async def _measured(call: Call, path: Path) -> ModelFile:
+    with byte_bar(call.screen, f"reading {path.name}") as progress:
+        return await asyncio.to_thread(measured, path, progress, ModelDigests(call.state_dir))

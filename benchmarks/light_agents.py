@@ -35,16 +35,15 @@ class Identity:
 
 
 async def enrol(address: str, ca: bytes, tokens: Sequence[str]) -> list[Identity]:
-    """One identity a token."""
-    async with secure_channel(address, grpc.ssl_channel_credentials(ca)) as channel:
-        stub = EnrollmentServiceStub(channel)
-        return [await _enrol(stub, ca, token) for token in tokens]
+    """One identity a token, one after another, each over its own connection as a real agent's."""
+    return [await _enrol(address, ca, token) for token in tokens]
 
 
-async def _enrol(stub: Any, ca: bytes, token: str) -> Identity:
+async def _enrol(address: str, ca: bytes, token: str) -> Identity:
     key = new_key()
     wanted = enrollment_service_pb2.EnrollRequest(join_token=token.rpartition(".")[0], csr=csr_der(key))
-    answer = await stub.Enroll(wanted, timeout=30)
+    async with secure_channel(address, grpc.ssl_channel_credentials(ca)) as channel:
+        answer = await EnrollmentServiceStub(channel).Enroll(wanted, timeout=30)
     return Identity(answer.node, key_pem(key), certificate_pem(answer.certificate_chain), ca, answer.grpc_address)
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
@@ -17,7 +16,9 @@ import structlog
 from arw.v1 import session_pb2
 from control_plane.api.assembly import Parts, assembled
 from control_plane.api.authorization import Gatekeeper
+from control_plane.api.door import Door
 from control_plane.api.health import Health
+from control_plane.api.open_streams import OpenStreams
 from control_plane.api.servers import SERVICES, admin_server, enrollment_server, main_server
 from control_plane.data_path.assembly import DataPath, build_data_path
 from control_plane.data_path.traffic import TrafficMeter
@@ -29,7 +30,7 @@ from control_plane.sessions.hub import Invitation, Sessions, SessionUseCases
 from control_plane.sessions.logs import ReadRuntimeLog
 from control_plane.sessions.registry import FlapRules
 from control_plane.sessions.rules import SessionRules
-from control_plane.settings import Paths, Settings, Timers
+from control_plane.settings import Paths, Settings, Timers, product_version
 from control_plane.store.sqlite import SqliteStore
 from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
 from control_plane.trust.server_certificate import ServerCertificate
@@ -39,6 +40,7 @@ from control_plane.use_cases.authenticate_operator import AuthenticateOperator
 from control_plane.use_cases.boot_runtimes import BootRuntimes
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
+from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.observe_instances import ObserveInstances
 from control_plane.use_cases.place_runtimes import PlaceRuntimes
 from control_plane.use_cases.ports import Clock
@@ -47,6 +49,7 @@ from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.update_inventory import UpdateInventory
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
 from wire.credentials import server_context
@@ -93,12 +96,14 @@ class ControlPlane:
         self._ports: dict[str, int] = {}
         self._reachable = asyncio.Event()
         self.fleet = FleetState(on.clock, _fleet_rules(on.timers))
-        self._place = Chore("place", PlaceRuntimes(on.store, self.fleet, on.clock), on.timers.place_every, COALESCE)
+        self._mirror = Mirror(on.store)
+        place = PlaceRuntimes(on.store, self._mirror, self.fleet, on.clock)
+        self._place = Chore("place", place, on.timers.place_every, COALESCE)
         self._traffic = TrafficMeter(on.clock)
-        self._matrix = GetMatrix(on.store, self.fleet, on.clock, self._traffic, on.timers.heartbeat)
+        self._matrix = GetMatrix(self._mirror, self.fleet, on.clock, self._traffic, on.timers.heartbeat)
         process = Process(os.getpid(), product_version(), machine_id_hash())
         self._supervisor = GetSupervisor(on.store, self.fleet, on.clock, process)
-        publish = PublishHealth(self._matrix, on.store)
+        publish = PublishHealth(self._matrix, on.store, on.clock, on.timers.place_every)
         self._health_rows = Chore("publish health", publish, on.timers.place_every, HEALTH_PAUSE)
         self._upkeep = Chore("upkeep", self._tidy, on.timers.upkeep_every)
         self.sessions = self._sessions()
@@ -106,9 +111,12 @@ class ControlPlane:
         gate = Gatekeeper(
             on.authority.trust_domain, AuthenticateNode(on.store, on.clock), AuthenticateOperator(on.store, on.clock)
         )
+        self._streams = OpenStreams(gate)
+        self._standing = Chore("standing", self._streams.recheck, on.timers.tick)
+        self._door = Door(on.paths.runtime / "enrollment.sock")
         servicers = assembled(self._parts())
-        self._main = main_server(servicers, gate, self._health)
-        self._enrollment = enrollment_server(servicers, gate)
+        self._main = main_server(servicers, gate, self._streams, self._health)
+        self._enrollment = enrollment_server(servicers, gate, on.timers.hello_within)
         self._admin = admin_server(self._health)
 
     async def run(
@@ -118,6 +126,7 @@ class ControlPlane:
         async with AsyncExitStack() as stack:
             stack.callback(self._on.store.on_change(self._changed))
             stack.callback(self.fleet.on_instance(lambda *_: self._health_rows.ring()))
+            stack.callback(self.fleet.on_node(lambda _: self._turned()))
             await self._listen(stack)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             loops = [group.create_task(loop) for loop in self._loops()]
@@ -132,23 +141,26 @@ class ControlPlane:
                 task.cancel()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        chores = (self._place, self._health_rows, self._upkeep)
+        chores = (self._place, self._health_rows, self._upkeep, self._standing)
         return [self.sessions.run(), self._on.certificate.run(), *(chore.run() for chore in chores)]
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         settings, certificate = self._on.settings, self._on.certificate
         mutual, open_tls = certificate.credentials(require_client=True), certificate.credentials(require_client=False)
         self._ports["grpc"] = self._main.add_secure_port(_address(settings.host, settings.grpc_port), mutual)
-        self._ports["enrollment"] = self._enrollment.add_secure_port(
-            _address(settings.host, settings.enrollment_port), open_tls
-        )
-        admin = self._on.paths.runtime / "admin.sock"
-        admin.unlink(missing_ok=True)
+        admin, enrollment = self._on.paths.runtime / "admin.sock", self._door.inner
+        for path in (admin, enrollment):
+            path.unlink(missing_ok=True)
         self._admin.add_insecure_port(f"unix:{admin}")
+        self._enrollment.add_secure_port(f"unix:{enrollment}", open_tls)
         for server in (self._main, self._enrollment, self._admin):
             await server.start()
             stack.push_async_callback(server.stop, 0)
-        admin.chmod(0o600)
+        for path in (admin, enrollment):
+            path.chmod(0o600)
+        self._ports["enrollment"] = await stack.enter_async_context(
+            self._door.open(settings.host, settings.enrollment_port)
+        )
 
     def _data_path(self) -> DataPath:
         settings, certificate, paths = self._on.settings, self._on.certificate, self._on.paths
@@ -156,10 +168,11 @@ class ControlPlane:
         certificate.on_renewal(lambda: relay.load_cert_chain(certificate.chain_path, certificate.key_path))
         return build_data_path(
             self._on.store,
+            self._mirror,
             self.fleet,
             self.sessions,
             self._traffic,
-            application(Views(self._matrix, self._supervisor, WatchEvents(self._on.store))),
+            application=application(Views(self._matrix, self._supervisor, WatchEvents(self._on.store))),
             http=(settings.http_host, settings.http_port, _http_context(settings)),
             relay=(settings.host, settings.relay_port, relay),
             runtime_directory=paths.runtime,
@@ -203,6 +216,7 @@ class ControlPlane:
             QuarantineNode(on.store, fleet, on.clock),
             ReportLiveness(on.store, fleet, on.clock),
             ReportTroubles(on.store, fleet, on.clock),
+            UpdateInventory(on.store, on.clock),
         )
         return Sessions(
             on.store,
@@ -220,6 +234,7 @@ class ControlPlane:
         on = self._on
         return Parts(
             store=on.store,
+            mirror=self._mirror,
             fleet=self.fleet,
             clock=on.clock,
             authority=on.authority,
@@ -229,10 +244,12 @@ class ControlPlane:
             streams=self.sessions,
             log_sink=self.sessions.logs,
             runtime_log=ReadRuntimeLog(GetRuntime(on.store, self.fleet), self.sessions.logs),
+            guards=self.sessions,
             matrix=self._matrix,
             supervisor=self._supervisor,
             grpc_address=lambda: _address(on.settings.dialled, self._ports["grpc"]),
             enrollment_address=lambda: _address(on.settings.dialled, self._ports["enrollment"]),
+            address_of_peer=self._door.address_of_peer,
         )
 
     def _replicas(self) -> list[session_pb2.Replica]:
@@ -244,13 +261,6 @@ class ControlPlane:
                 relay_unix_path=str(self._on.paths.runtime / "relay.sock"),
             )
         ]
-
-
-def product_version() -> str:
-    try:
-        return version("arw")
-    except PackageNotFoundError:
-        return "unpackaged"
 
 
 def _address(host: str, port: int) -> str:

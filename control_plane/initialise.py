@@ -29,11 +29,16 @@ async def initialise(settings: Settings, timers: Timers, paths: Paths, clock: Cl
     try:
         with locked(paths.lock, paths.run):
             async with ground(settings, timers, paths, clock) as on:
-                if not await _is_good(on, OperatorContext.load(context_file)):
-                    (await _granted(on)).save(context_file)
+                await provide_context(on, context_file)
     except InUse:
         if not _looks_good(OperatorContext.load(context_file), settings, paths, clock):
             raise
+
+
+async def provide_context(on: Ground, file: Path) -> None:
+    """Make the operator's context file, unless it is good."""
+    if not await _is_good(on, OperatorContext.load(file)):
+        (await _granted(on)).save(file)
 
 
 async def _is_good(on: Ground, context: OperatorContext | None) -> bool:

@@ -11,13 +11,22 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
 from control_plane.domain.errors import InvalidArgument
 from wire.atomic_file import write_atomically
 
+PRODUCT = "arw"
 MAX_PORT = 65535
+PORTS = {
+    "grpc_port": ("--grpc-port", "gRPC"),
+    "enrollment_port": ("--enrollment-port", "enrolment"),
+    "relay_port": ("--relay-port", "the relay"),
+    "http_port": ("--http-port", "HTTP"),
+}
+"""Of each setting its flag, and what listens there."""
 STATE_DIR_VARIABLE = "ARW_STATE_DIR"
 TIMERS_VARIABLE = "ARW_TIMERS"
 NODE_CERTIFICATE_VARIABLE = "ARW_NODE_CERTIFICATE_SECONDS"
@@ -161,6 +170,13 @@ class Paths:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for directory in (self.directory, self.runtime):
             _check_owner(directory)
+
+
+def product_version() -> str:
+    try:
+        return version(PRODUCT)
+    except PackageNotFoundError:
+        return "unpackaged"
 
 
 def state_directory(given: str | None) -> Path:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from gateway.answers import answered, model_entry, model_list
 from gateway.application import ApplicationPool
+from gateway.errands import ERRANDS, Errand
 from gateway.metering import Measure
 from gateway.passage import Client, Passage
 from gateway.ports import Caller, Callers, Meter, Route, Routes
-from gateway.refusals import BadRequest, MethodNotAllowed, ModelNotFound, PathNotFound, Unauthorized
+from gateway.refusals import MethodNotAllowed, ModelNotFound, PathNotFound, Unauthorized
 from gateway.relay import Relay
 from gateway.settings import GatewaySettings
 from wire.http_head import Header, Request, request_bytes
 from wire.trace import TraceContext, continued, new
 
-INFERENCE = frozenset((b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings"))
 _MODELS = b"/v1/models"
 _HEALTH = b"/healthz"
 _KEPT_FROM_ENGINES = frozenset((b"authorization", b"cookie", b"host", b"traceparent", b"x-api-key", b"x-request-id"))
@@ -26,13 +24,6 @@ _KEPT_FROM_ENGINES = frozenset((b"authorization", b"cookie", b"host", b"tracepar
 
 Way = Callable[[Client, TraceContext], bytes | Passage]
 """How one request is served: an answer of our own, or a passage to start."""
-
-
-class _Asked(msgspec.Struct):
-    """All that is read of a request's body."""
-
-    model: str | None = None
-    stream: bool | None = None
 
 
 class Dispatch:
@@ -63,9 +54,10 @@ class Dispatch:
             request.body_limit = min(request.body_limit, self._settings.application_body_bytes)
             return lambda client, trace: self._to_application(request, client, trace)
         caller = self._caller(request)
-        if path in INFERENCE:
+        errand_of = ERRANDS.get(path)
+        if errand_of is not None:
             _only(request, b"POST")
-            return lambda client, trace: self._to_engine(request, caller, client, trace)
+            return lambda client, trace: self._to_engine(request, errand_of(request), caller, client, trace)
         return self._about_models(request, path)
 
     def _about_models(self, request: Request, path: bytes) -> Way:
@@ -73,7 +65,7 @@ class Dispatch:
         if not known:
             raise PathNotFound(
                 f"{path.decode('latin-1')[:200]} is not served here.",
-                "Use /v1/models, /v1/chat/completions, /v1/completions or /v1/embeddings.",
+                f"Use one of: {', '.join(path.decode() for path in (_MODELS, *ERRANDS))}.",
             )
         _only(request, b"GET")
         name = path[len(_MODELS) + 1 :].decode("utf-8", "replace")
@@ -96,18 +88,19 @@ class Dispatch:
             raise Unauthorized(text, "Send the token of your context file as 'Authorization: Bearer ID.SECRET'.")
         return caller
 
-    def _to_engine(self, request: Request, caller: Caller, client: Client, trace: TraceContext) -> Passage:
-        asked = _asked(request.body)
-        route = self._routes.resolve(asked.model or "")
+    def _to_engine(
+        self, request: Request, errand: Errand, caller: Caller, client: Client, trace: TraceContext
+    ) -> Passage:
+        route = self._routes.resolve(errand.model, errand.task)
         headers = [*_forwarded(request, _KEPT_FROM_ENGINES), *_route_headers(route), *_trace_headers(request, trace)]
         path = request.path.decode("latin-1")
         return Passage(
             client,
             self._relay.pool(route.node),
             request.method,
-            request_bytes(request.method, request.origin_target, headers, request.body),
+            request_bytes(request.method, errand.target, headers, errand.body),
             self._settings,
-            measure=Measure(route, caller.id, path, streamed=bool(asked.stream), trace_id=trace.trace_id),
+            measure=Measure(route, caller.id, path, streamed=errand.streamed, trace_id=trace.trace_id),
             record=self._meter.record,
         )
 
@@ -126,20 +119,6 @@ def _only(request: Request, method: bytes) -> None:
     if request.method != method:
         allow = method.decode()
         raise MethodNotAllowed(f"{request.method.decode()} is not possible here.", f"Use {allow}.", allow=allow)
-
-
-def _asked(body: bytes) -> _Asked:
-    try:
-        if not body.isascii():
-            body.decode()
-        asked = msgspec.json.decode(body, type=_Asked)
-    except UnicodeDecodeError:
-        raise BadRequest("The request body is no valid UTF-8.", "Encode the JSON body as UTF-8.") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is no valid JSON request: {error}.", "Send a JSON object.") from None
-    if not asked.model:
-        raise BadRequest("The request names no model.", "Set 'model'; GET /v1/models lists what serves.")
-    return asked
 
 
 def _forwarded(request: Request, kept: frozenset[bytes]) -> list[Header]:

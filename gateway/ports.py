@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+
+class Task(StrEnum):
+    """What a request wants done; the value ends the sentence "it can ..."."""
+
+    TEXT = "answer text"
+    """Chats, completions and embeddings."""
+    SPEECH = "transcribe speech"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,8 @@ class ServedModel:
 class Routes(Protocol):
     """Knows what serves now. Never blocks."""
 
-    def resolve(self, model: str) -> Route:
-        """The route for a model, runtime id or runtime name; GatewayRefusal when there is none."""
+    def resolve(self, model: str, task: Task = Task.TEXT) -> Route:
+        """The route for a model, runtime id or runtime name; GatewayRefusal when there is none that can do this."""
 
     def models(self) -> Sequence[ServedModel]:
         """What serves now, in id order."""

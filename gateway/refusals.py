@@ -2,9 +2,9 @@
 
 Refusal
 └── GatewayRefusal
-    ├── BadRequest 400 · Unauthorized 401 · ModelNotFound, PathNotFound 404 · MethodNotAllowed 405
+    ├── BadRequest, WrongTask 400 · Unauthorized 401 · ModelNotFound, PathNotFound 404 · MethodNotAllowed 405
     ├── RequestTimeout 408 · BodyTooLarge 413 · HeadTooLarge 431
-    └── EngineBroke 502 · NotServing 503 · EngineSilent 504
+    └── EngineBroke 502 · NotServing, NodeOffline 503 · EngineSilent 504
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ class GatewayRefusal(Refusal):
 
 class BadRequest(GatewayRefusal):
     reason, status, kind, code = "INVALID_ARGUMENT", 400, "invalid_request_error", "invalid_request"
+
+
+class WrongTask(GatewayRefusal):
+    """What was named does something else."""
+
+    reason, status, kind, code = "INVALID_ARGUMENT", 400, "invalid_request_error", "wrong_task"
 
 
 class Unauthorized(GatewayRefusal):
@@ -73,6 +79,12 @@ class NotServing(GatewayRefusal):
     def __init__(self, text: str, remedy: str = "", *, retry_after: int | None = 1, **metadata: str) -> None:
         super().__init__(text, remedy, **metadata)
         self.retry_after = retry_after
+
+
+class NodeOffline(NotServing):
+    """Where it would serve is not reached now, and nobody knows when it will be."""
+
+    reason, code = "NODE_OFFLINE", "node_offline"
 
 
 class EngineSilent(GatewayRefusal):

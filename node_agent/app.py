@@ -8,8 +8,9 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -23,14 +24,28 @@ from node_agent.control_link.session import SessionTimers
 from node_agent.disk.database import Database
 from node_agent.disk.desired import SqliteDesired
 from node_agent.disk.digests import DiskDigests
+from node_agent.disk.footprints import SqliteFootprints
+from node_agent.disk.high_water import HighWater
+from node_agent.disk.starts import Starts
+from node_agent.domain import crash_loop
 from node_agent.domain import timers as waits
-from node_agent.hardware.machine import LocalHardware
+from node_agent.domain.crash_loop import CrashTimers
+from node_agent.hardware import machine
+from node_agent.hardware.processor.probe import ROOT, memory_bytes
 from node_agent.identity.credentials import NodeCredentials
 from node_agent.identity.files import IdentityFiles, NodeIdentity
 from node_agent.identity.renewal import Renewal
+from node_agent.local_limits.measure import Machine
+from node_agent.local_limits.offer import LimitedHardware
+from node_agent.local_limits.watch import LimitsFile
 from node_agent.relay.link import RelayLink
 from node_agent.runtimes import assembly
+from node_agent.runtimes.kinds.adapter import Adapter
+from node_agent.runtimes.leaks import SECOND_LONG as SECOND_LONG_LEAKS
+from node_agent.runtimes.leaks import LeakTimers, LeakWatch
 from node_agent.runtimes.process import boot_id
+from node_agent.runtimes.safe_mode import GuardedHardware, SafeMode
+from node_agent.runtimes.sandbox.offered import layers_here
 from node_agent.settings import Settings, StateDirectory, Timers, product_version
 from wire.credentials import client_context
 from wire.machine_id import machine_id_hash
@@ -38,14 +53,14 @@ from wire.machine_id import machine_id_hash
 _log = structlog.get_logger()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, adapters: Mapping[str, Adapter], starts: Starts) -> None:
     """Until SIGTERM or SIGINT. Engines run on; an unexpected error anywhere ends the agent."""
     stop = asyncio.Event()
-    agent = Agent(settings)
+    agent = Agent(settings, adapters, starts)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, agent.link.wake)
+    loop.add_signal_handler(signal.SIGHUP, agent.look_again)
     try:
         await agent.run(stop)
     finally:
@@ -55,22 +70,44 @@ async def serve(settings: Settings) -> None:
 class Agent:
     """NotJoined, StorageUnavailable when it cannot begin."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, adapters: Mapping[str, Adapter], starts: Starts) -> None:
         state, timers = settings.state, settings.timers
         files = IdentityFiles(state.path)
         identity = files.identity()
+        self._mode = SafeMode(identity.node, starts, crash_loop.SECOND_LONG if timers.test_profile else CrashTimers())
         self._timers = timers
         self._database = Database(state.database)
         digests = DiskDigests(self._database)
         self._credentials = NodeCredentials(files, utc_now)
-        self._supervisor = assembly.supervisor(state.path, digests, supervisor_timers(timers))
+        self.limits = limits_file(settings, adapters)
+        self._hardware = machine.LocalHardware(
+            assembly.trust_list(state.path, digests).engines,
+            hardware_timers(timers),
+            partial(layers_here, assembly.sandbox_policy(state.path)),
+        )
+        self._leaks = LeakWatch(self._hardware, SECOND_LONG_LEAKS if timers.test_profile else LeakTimers())
+        self._supervisor = assembly.supervisor(
+            state.path,
+            digests,
+            supervisor_timers(timers),
+            adapters,
+            limits=self.limits.limits,
+            devices=self._leaks.devices,
+            device_memory=self._leaks,
+            footprints=SqliteFootprints(self._database),
+            hands_off=self._mode.hands_off,
+        )
+        self._mode.on_leave(self._supervisor.look_again)
+        self.limits.on_change(self._supervisor.look_again)
         self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
         self._supervisor.before_stop(self._relay.close_instance)
+        self._supervisor.ask_for_traffic(self._relay.traffic)
+        limited = LimitedHardware(self._leaks, self.limits, identity.node, adapters.keys(), utc_now)
         node = Node(
             me=_me(identity),
-            inventory=LocalHardware(assembly.trust_list(state.path, digests).engines),
+            inventory=GuardedHardware(limited, self._mode),
             supervisor=self._supervisor,
-            desired=SqliteDesired(self._database),
+            desired=desired_store(state, self._database),
             logs=assembly.engine_logs(state.path),
             relay=self._relay,
             credentials=self._credentials,
@@ -97,13 +134,41 @@ class Agent:
             await self.link.say_goodbye()
             for loop in loops:
                 loop.cancel()
+        self._mode.ended_in_order()
         _log.info("agent_stopped", node=self._node)
+
+    def look_again(self) -> None:
+        """At what this node's owner said: what may run, and which history was accepted."""
+        self.limits.reload()
+        self.link.wake()
 
     def close(self) -> None:
         self._database.close()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._supervisor.run(), self.link.run(), self._renewal.run(), self._relay.run()]
+        parts = (
+            self._mode,
+            self._supervisor,
+            self._hardware,
+            self._leaks,
+            self.limits,
+            self.link,
+            self._renewal,
+            self._relay,
+        )
+        return [part.run() for part in parts]
+
+
+def desired_store(state: StateDirectory, database: Database) -> SqliteDesired:
+    """Its note lies with the instances: whoever puts back the database leaves it where it is."""
+    return SqliteDesired(database, HighWater(assembly.instances_directory(state.path) / "desired.json"))
+
+
+def limits_file(settings: Settings, adapters: Collection[str]) -> LimitsFile:
+    """One that was named must be there; the state directory's need not be."""
+    measure = Machine(memory_bytes(ROOT) or 0, frozenset(adapters))
+    path = settings.limits or settings.state.limits
+    return LimitsFile(path, measure, utc_now, required=settings.limits is not None)
 
 
 def utc_now() -> datetime:
@@ -143,11 +208,15 @@ def _tls(files: IdentityFiles) -> SSLContext:
 def _link_timers(timers: Timers) -> LinkTimers:
     session = SessionTimers(
         welcome=timers.welcome.total_seconds(),
-        batch_reports=timers.batch_reports.total_seconds(),
+        between_reports=timers.between_reports.total_seconds(),
         recheck_refused=timers.recheck_refused.total_seconds(),
         storage_retry=timers.storage_retry.total_seconds(),
     )
     return LinkTimers(session, timers.removal_hold, timers.reconnect_cap, timers.refused_retry, timers.diagnose_every)
+
+
+def hardware_timers(timers: Timers) -> machine.HardwareTimers:
+    return machine.SECOND_LONG if timers.test_profile else machine.HardwareTimers()
 
 
 def supervisor_timers(timers: Timers) -> waits.Timers:

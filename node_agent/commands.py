@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import logging
 import os
+import pwd
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -18,18 +20,22 @@ from node_agent import app
 from node_agent.control_link.fork_check import check_spawning
 from node_agent.disk.database import Database
 from node_agent.disk.digests import DiskDigests
-from node_agent.domain.errors import AdapterUnknown, StorageUnavailable
+from node_agent.disk.starts import Starts
+from node_agent.domain.errors import AdapterUnknown, SpecInvalid, StorageUnavailable
 from node_agent.domain.inventory import Engine
 from node_agent.identity.enrolment import Joining
 from node_agent.identity.enrolment import join as enrol
 from node_agent.identity.files import IdentityFiles
 from node_agent.identity.join_token import JoinToken
-from node_agent.running_agent import end, locked, recorded, sole_agent
+from node_agent.running_agent import end, locked, recorded, settled_here, sole_agent
 from node_agent.runtimes import assembly
-from node_agent.runtimes.engines import LLAMA_CPP, candidate
+from node_agent.runtimes.adoption import rename_to
+from node_agent.runtimes.engines import LLAMA_CPP
+from node_agent.runtimes.kinds.adapter import Adapter
+from node_agent.runtimes.kinds.registry import Registered, registered
 from node_agent.runtimes.shutdown import stop_everything
 from node_agent.runtimes.trust import trust as trust_one
-from node_agent.runtimes.trust import trust_found
+from node_agent.runtimes.trust import usable_engines
 from node_agent.settings import Settings, StateDirectory
 from node_agent.status_report import as_json, as_text, status_report
 from wire import event_loop
@@ -37,44 +43,74 @@ from wire.atomic_file import write_atomically
 from wire.log_lines import LogLinesFactory
 
 _PR_SET_DUMPABLE = 4
-_OPEN_TO_OTHERS = 0o077
+_OPEN_TO_OTHERS = 0o067
+"""All but the search that the user of engines may do on its way to their directories."""
 
 
 def join(
-    settings: Settings, server: tuple[str, int], token: str, name: str, engines: Sequence[Path], *, force: bool
+    settings: Settings,
+    invitation: Callable[[], tuple[tuple[str, int], JoinToken]],
+    name: str,
+    engines: Sequence[Path],
+    *,
+    force: bool,
+    then_run: bool,
 ) -> int:
-    joining = Joining(server[0], server[1], JoinToken.parse(token), name, force)
+    """`invitation` gives ((host, port), token), and may block: it is asked when nothing else is left to prepare."""
     prepare(settings.state)
+    adapters = assembly.adapters()
     with locked(settings.state):
-        return asyncio.run(_join(settings.state, joining, tuple(engines)))
+        asyncio.run(_join(settings.state, adapters, tuple(engines), lambda: _joining(*invitation(), name, force=force)))
+    return _serve(settings, adapters) if then_run else 0
 
 
-async def _join(state: StateDirectory, joining: Joining, engines: tuple[Path, ...]) -> int:
-    for path in engines:
-        candidate(path)
-    identity = await enrol(joining, IdentityFiles(state.path), _say)
-    _say(f"Joined as {identity.node} at {identity.grpc_address}.")
+def _joining(server: tuple[str, int], token: JoinToken, name: str, *, force: bool) -> Joining:
+    return Joining(server[0], server[1], token, name, force)
+
+
+async def _join(
+    state: StateDirectory,
+    adapters: Mapping[str, Adapter],
+    named: tuple[Path, ...],
+    joining: Callable[[], Joining],
+) -> None:
     database = Database(state.database)
     try:
         trusted = assembly.trust_list(state.path, DiskDigests(database))
-        found = await trust_found(trusted, assembly.adapters()[LLAMA_CPP], engines)
+        engines = [
+            engine
+            for one in adapters.values()
+            for engine in await usable_engines(trusted, one, named if one.id == LLAMA_CPP else ())
+        ]
+        identity = await enrol(joining(), IdentityFiles(state.path), _say)
+        # What was wanted of an earlier identity, or of the one that this directory was copied from, is not wanted here.
+        app.desired_store(state, database).forget()
+        rename_to(identity.node, assembly.instances_directory(state.path))
+        _say(f"Joined as {identity.node} at {identity.grpc_address}.")
+        trusted.keep(engines)
     finally:
         database.close()
-    for engine in found:
+    for engine in engines:
         _say(_trusted(engine))
-    if not found:
+    if not engines:
         _say("No engine was found here. Install one, then run: arw-node-agent trust llama.cpp PATH")
-    return 0
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, leave_safe_mode: bool = False) -> int:
     """Serve. 1 when an unexpected error ended it; the log says which."""
+    prepare(settings.state)
+    if leave_safe_mode:
+        Starts(settings.state.starts).forget()
+    return _serve(settings, assembly.adapters())
+
+
+def _serve(settings: Settings, adapters: Mapping[str, Adapter]) -> int:
+    """`adapters` know already what they were asked about their engines."""
     _log_to_stderr()
     _keep_memory_private()
-    prepare(settings.state)
     with sole_agent(settings.state):
         check_spawning()
-        event_loop.run(app.serve(settings))
+        event_loop.run(app.serve(settings, adapters, Starts(settings.state.starts)))
     return 0
 
 
@@ -106,18 +142,96 @@ def status(settings: Settings, *, json_wanted: bool) -> int:
     return 0
 
 
-def trust(settings: Settings, adapter: str, path: Path) -> int:
+def check(settings: Settings, *, json_wanted: bool) -> int:
+    """1 when this machine cannot serve."""
+    from node_agent.check import finding  # noqa: PLC0415 - a serving agent has no use for it
+    from node_agent.check.report import check_report  # noqa: PLC0415 - as above
+
+    limits = app.limits_file(settings, assembly.adapters()).limits()
+    found = asyncio.run(check_report(settings.state, limits, app.utc_now()))
+    _say(finding.as_json(found) if json_wanted else finding.as_text(found))
+    return 0 if finding.can_serve(found) else 1
+
+
+def service(settings: Settings, action: str, manager: str, *, of_user: bool) -> int:
+    """`action`: install, uninstall or print."""
+    from node_agent.service.definition import Manager, Service, text_for  # noqa: PLC0415 - as above
+    from node_agent.service.installation import Installation, manager_here  # noqa: PLC0415 - as above
+
+    wanted = Service(_run_command(settings), settings.state.path.parent, "" if of_user else _account(settings.state))
+    here = Installation(Manager(manager) if manager else manager_here(), wanted)
+    if action == "print":
+        _say(text_for(here.manager, wanted))
+        return 0
+    changed = here.install() if action == "install" else here.uninstall()
+    done = ("Wrote" if action == "install" else "Removed") if changed else "Nothing to change:"
+    _say(f"{done} {here.file}. Models run on.")
+    for step in here.next_steps(installed=action == "install"):
+        _say(f"next: {step}")
+    return 0
+
+
+def _run_command(settings: Settings) -> tuple[str, ...]:
+    installed = Path(sys.executable).with_name("arw-node-agent")
+    program = (str(installed),) if installed.exists() else (sys.executable, "-m", "node_agent.main")
+    limits = ("--config", str(settings.limits)) if settings.limits is not None else ()
+    return (*program, "run", "--state-dir", str(settings.state.path.parent), *limits)
+
+
+def _account(state: StateDirectory) -> str:
+    """Whose the state directory is; whoever installs it where there is none yet."""
+    owner = state.path.stat().st_uid if state.path.exists() else os.geteuid()
+    return pwd.getpwuid(owner).pw_name
+
+
+def trust(settings: Settings, adapter: str, what: str, key_file: Path | None) -> int:
+    """`what`: a program's path, or the address of what runs already."""
     prepare(settings.state)
     known = assembly.adapters()
     if adapter not in known:
         raise AdapterUnknown(f"This agent has no adapter named {adapter}.", f"Use one of: {', '.join(sorted(known))}.")
+    if not known[adapter].traits.managed:
+        allowed = assembly.attachable(settings.state.path).allow(what, key_file)
+        _say(f"Instances of this node may attach to {allowed.url}.")
+        return 0
+    if key_file is not None:
+        raise SpecInvalid("--key-file is for what runs already.", "What is started here gets a key of its own.")
     database = Database(settings.state.database)
     try:
         trusted = assembly.trust_list(settings.state.path, DiskDigests(database))
-        _say(_trusted(asyncio.run(trust_one(trusted, known[adapter], candidate(path)))))
+        _say(_trusted(asyncio.run(trust_one(trusted, known[adapter], known[adapter].candidate(Path(what))))))
     finally:
         database.close()
     return 0
+
+
+def adapters(settings: Settings) -> int:
+    _say(json.dumps([_adapter(one, _trusted_engines(settings)) for one in registered()], indent=2))
+    return 0
+
+
+def _trusted_engines(settings: Settings) -> Sequence[Engine]:
+    """Nothing is made where there is no agent yet."""
+    if not settings.state.database.exists():
+        return ()
+    database = Database(settings.state.database)
+    try:
+        return assembly.trust_list(settings.state.path, DiskDigests(database)).engines()
+    finally:
+        database.close()
+
+
+def _adapter(one: Registered, trusted: Sequence[Engine]) -> dict[str, object]:
+    traits = one.adapter.traits
+    engines = [engine for engine in trusted if engine.adapter == one.adapter.id]
+    return {
+        "id": one.adapter.id,
+        "source": one.source,
+        "features": sorted(traits.features),
+        "managed": traits.managed,
+        "needs_model": traits.needs_model,
+        "engines": [{"path": engine.digests[0][0], "version": engine.version} for engine in engines],
+    }
 
 
 def accept_history(settings: Settings, history: str) -> int:
@@ -127,6 +241,13 @@ def accept_history(settings: Settings, history: str) -> int:
     if record:
         os.kill(record.pid, signal.SIGHUP)
     _say(f"Accepted history {history}. What it does not name is removed from this node.")
+    return 0
+
+
+def confirm_move(settings: Settings) -> int:
+    prepare(settings.state)
+    identity = settled_here(settings.state)
+    _say(f"Node {identity.node} belongs to {settings.state.path} from now on. Start it with: arw-node-agent run")
     return 0
 
 

@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 
 import wire  # noqa: F401 - sets GRPC_ENABLE_FORK_SUPPORT before anything imports grpc
 from node_agent.domain.errors import JoinFailed
+from node_agent.identity.join_token import JoinToken
 from node_agent.settings import Settings, StateDirectory, default_state_root, product_version
+from wire.loading import loading
 from wire.refusal import Refusal
 
 REFUSED = 2
 DEFAULT_ENROLLMENT_PORT = 7444
+STANDARD_INPUT = "-"
 
 _EXAMPLES = """\
 examples:
@@ -23,6 +26,9 @@ examples:
   arw-node-agent run
   arw-node-agent status --output json
   arw-node-agent trust llama.cpp /usr/local/bin/llama-server
+  arw-node-agent trust external http://10.0.0.9:8000 --key-file key.txt
+  arw-node-agent check
+  arw-node-agent service install --user
   arw-node-agent stop
 """
 
@@ -33,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     act: Callable[[argparse.Namespace, Settings], int] = given.act
     root = Path(given.state_dir).expanduser().absolute() if given.state_dir else default_state_root()
     try:
-        return act(given, Settings(StateDirectory(root / "node_agent")))
+        return act(given, Settings(StateDirectory(root / "node_agent"), limits=_limits(given)))
     except Refusal as refusal:
         print(refusal.spoken, file=sys.stderr)  # noqa: T201 - the command line speaks here
         return REFUSED
@@ -51,15 +57,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"arw-node-agent {product_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_join(commands)
-    _command(commands, "run", "Serve until SIGTERM. Engines run on when the agent ends.", _run)
+    run = _command(commands, "run", "Serve until SIGTERM. Engines run on when the agent ends.", _run)
+    run.add_argument("--leave-safe-mode", action="store_true", help="act again, though it died as it started before")
+    _takes_limits(run)
     _command(commands, "stop", "End the agent, then every instance of this node.", _stop)
     status = _command(commands, "status", "Show agent, connection, certificate and instances; works offline.", _status)
     status.add_argument("--output", choices=("text", "json"), default="text")
+    check = _command(commands, "check", "Explain what this machine can and will do; 1 when it cannot serve.", _check)
+    check.add_argument("--output", choices=("text", "json"), default="text")
+    _takes_limits(check)
+    _add_service(commands)
     trust = _command(commands, "trust", "Let instances run this engine, as it is now.", _trust)
     trust.add_argument("adapter", help='for example "llama.cpp"')
-    trust.add_argument("path", type=Path, help="the engine's program, or the wheel's Python file")
+    trust.add_argument(
+        "path", help="the engine's program, or the wheel's Python file; for external its http://HOST:PORT"
+    )
+    trust.add_argument("--key-file", type=Path, metavar="FILE", help="for external: holds the key that it asks for")
+    _command(commands, "adapters", "List adapters and the engines trusted for each, as JSON.", _adapters)
     accept = _command(commands, "accept-history", "Agree that the control plane's records start anew.", _accept)
     accept.add_argument("history", help="as `status` names it")
+    _command(commands, "confirm-move", "Agree that this state directory was moved here, not copied.", _confirm_move)
     return parser
 
 
@@ -75,29 +92,75 @@ def _command(
     return parser
 
 
+def _takes_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default="",
+        help="what this machine's owner lets run; default: node_agent.toml in the state directory, when it is there",
+    )
+
+
+def _limits(given: argparse.Namespace) -> Path | None:
+    named: str = getattr(given, "config", "")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def _add_service(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Let this machine's service manager run the agent; its restarts and upgrades never stop a model."
+    service = _command(commands, "service", text, _service)
+    service.add_argument("action", choices=("install", "uninstall", "print"))
+    service.add_argument("--user", action="store_true", help="for your own user, not for the machine")
+    service.add_argument(
+        "--manager", choices=("systemd", "launchd", "windows"), default="", help="default: this machine's"
+    )
+    _takes_limits(service)
+
+
 def _add_join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     join = _command(commands, "join", "Give this machine an identity at a control plane.", _join)
-    join.add_argument("--server", required=True, metavar="HOST[:PORT]", help="its enrolment port, 7444 unless given")
+    join.add_argument(
+        "--server",
+        required=True,
+        metavar="HOST[:PORT]",
+        help='its enrolment port, 7444 unless given; "-": the first line of standard input, the token follows',
+    )
     join.add_argument("--name", default="", help="wished node id; the control plane makes one when it is missing")
     join.add_argument("--token-file", default="-", metavar="FILE", help='"-": standard input (the default)')
     join.add_argument("--engine", action="append", type=Path, default=[], metavar="PATH", help="trust this engine too")
     join.add_argument("--run", action="store_true", help="then serve, as `run` does")
+    _takes_limits(join)
     join.add_argument("--force", action="store_true", help="give up the identity that this machine already has")
 
 
 def _join(given: argparse.Namespace, settings: Settings) -> int:
-    from node_agent import commands  # noqa: PLC0415 - grpc is slow to import and --help does not need it
+    with loading():
+        from node_agent import commands  # noqa: PLC0415 - grpc is slow to import and --help does not need it
 
-    host, port = _server(given.server)
-    text = _token_text(given.token_file)
-    status = commands.join(settings, (host, port), text, given.name, given.engine, force=given.force)
-    return commands.run(settings) if given.run and status == 0 else status
+    invitation = _invitation(given.server, given.token_file)
+    return commands.join(settings, invitation, given.name, given.engine, force=given.force, then_run=given.run)
 
 
-def _run(_given: argparse.Namespace, settings: Settings) -> int:
-    from node_agent import commands  # noqa: PLC0415 - as above
+def _invitation(server: str, token_file: str) -> Callable[[], tuple[tuple[str, int], JoinToken]]:
+    """Gives ((host, port), token). With both on standard input it may block: whoever starts us may not know yet."""
+    if server == STANDARD_INPUT:
+        return _awaited
+    known = _server(server), JoinToken.parse(_token_text(token_file))
+    return lambda: known
 
-    return commands.run(settings)
+
+def _awaited() -> tuple[tuple[str, int], JoinToken]:
+    server, _, token = sys.stdin.read().partition("\n")
+    if not token:
+        raise JoinFailed("Standard input ended before it named a server and a token.", "Join again.")
+    return _server(server), JoinToken.parse(token)
+
+
+def _run(given: argparse.Namespace, settings: Settings) -> int:
+    with loading():
+        from node_agent import commands  # noqa: PLC0415 - as above
+
+    return commands.run(settings, leave_safe_mode=given.leave_safe_mode)
 
 
 def _stop(_given: argparse.Namespace, settings: Settings) -> int:
@@ -112,16 +175,40 @@ def _status(given: argparse.Namespace, settings: Settings) -> int:
     return commands.status(settings, json_wanted=given.output == "json")
 
 
+def _check(given: argparse.Namespace, settings: Settings) -> int:
+    from node_agent import commands  # noqa: PLC0415 - as above
+
+    return commands.check(settings, json_wanted=given.output == "json")
+
+
+def _service(given: argparse.Namespace, settings: Settings) -> int:
+    from node_agent import commands  # noqa: PLC0415 - as above
+
+    return commands.service(settings, given.action, given.manager, of_user=given.user)
+
+
 def _trust(given: argparse.Namespace, settings: Settings) -> int:
     from node_agent import commands  # noqa: PLC0415 - as above
 
-    return commands.trust(settings, given.adapter, given.path)
+    return commands.trust(settings, given.adapter, given.path, given.key_file)
+
+
+def _adapters(_given: argparse.Namespace, settings: Settings) -> int:
+    from node_agent import commands  # noqa: PLC0415 - as above
+
+    return commands.adapters(settings)
 
 
 def _accept(given: argparse.Namespace, settings: Settings) -> int:
     from node_agent import commands  # noqa: PLC0415 - as above
 
     return commands.accept_history(settings, given.history)
+
+
+def _confirm_move(_given: argparse.Namespace, settings: Settings) -> int:
+    from node_agent import commands  # noqa: PLC0415 - as above
+
+    return commands.confirm_move(settings)
 
 
 def _server(text: str) -> tuple[str, int]:
@@ -137,7 +224,7 @@ def _server(text: str) -> tuple[str, int]:
 
 
 def _token_text(source: str) -> str:
-    if source == "-":
+    if source == STANDARD_INPUT:
         return sys.stdin.read()
     try:
         return Path(source).read_text()

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 from node_agent.domain.errors import AlreadyRunning
-from node_agent.identity.files import IdentityFiles
+from node_agent.identity.files import IdentityFiles, NodeIdentity
+from node_agent.identity.relocation import Elsewhere, confirm_move, stay
 from node_agent.identity.sole_use import sole_use
+from node_agent.runtimes.adoption import held_elsewhere
+from node_agent.runtimes.assembly import instances_directory
 from node_agent.runtimes.process import Process, boot_id, start_ticks
 from node_agent.settings import StateDirectory
 from wire.atomic_file import write_atomically
@@ -40,12 +44,25 @@ def own_record() -> RunRecord:
 
 
 def recorded(state: StateDirectory) -> RunRecord | None:
-    """The agent that the directory names, when it lives."""
+    """The agent that the directory names, when it lives and somebody holds the directory's lock."""
     try:
         record = RunRecord(**json.loads(state.run_record.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return record if record.alive and record.lock in ("", _lock_mark(state)) else None
+    named = record.alive and record.lock in ("", _lock_mark(state))
+    return record if named and _is_locked(state) else None
+
+
+def _is_locked(state: StateDirectory) -> bool:
+    """Ask only beside the record of a living process: asking takes the lock for a moment."""
+    try:
+        with state.lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _lock_mark(state: StateDirectory) -> str:
@@ -58,14 +75,31 @@ def _lock_mark(state: StateDirectory) -> str:
 
 @contextmanager
 def sole_agent(state: StateDirectory) -> Iterator[RunRecord]:
-    """Hold the lock, the identity and the run record; AlreadyRunning when another agent does."""
-    with locked(state), sole_use(IdentityFiles(state.path)):
+    """Hold the lock, the identity and the run record; AlreadyRunning when another agent does.
+
+    DirectoryCopied when the identity belongs to another directory.
+    """
+    files = IdentityFiles(state.path)
+    with locked(state), sole_use(files):
+        if files.joined:
+            stay(files, _engines_elsewhere(state))
         record = replace(own_record(), lock=_lock_mark(state))
         write_atomically(state.run_record, json.dumps(asdict(record)).encode() + b"\n")
         try:
             yield record
         finally:
             state.run_record.unlink(missing_ok=True)
+
+
+def settled_here(state: StateDirectory) -> NodeIdentity:
+    """The identity belongs to this directory from now on. NotJoined, AlreadyRunning, DirectoryCopied."""
+    files = IdentityFiles(state.path)
+    with locked(state), sole_use(files):
+        return confirm_move(files, _engines_elsewhere(state))
+
+
+def _engines_elsewhere(state: StateDirectory) -> Elsewhere:
+    return partial(held_elsewhere, instances_directory(state.path))
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class StateDirectory:
         return self.path / "run.json"
 
     @property
+    def starts(self) -> Path:
+        """How often the agent died as it started."""
+        return self.path / "starts.json"
+
+    @property
     def link_record(self) -> Path:
         """What the link last showed, for `status`."""
         return self.path / "link.json"
@@ -49,6 +54,11 @@ class StateDirectory:
     @property
     def accepted_history(self) -> Path:
         return self.path / "accepted_history"
+
+    @property
+    def limits(self) -> Path:
+        """What this machine's owner lets run, unless another file is named."""
+        return self.path.parent / "node_agent.toml"
 
     @property
     def database(self) -> Path:
@@ -62,7 +72,7 @@ class Timers:
     refused_retry: timedelta = timedelta(hours=1)
     diagnose_every: timedelta = timedelta(seconds=60)
     welcome: timedelta = timedelta(seconds=10)
-    batch_reports: timedelta = timedelta(milliseconds=200)
+    between_reports: timedelta = timedelta(milliseconds=50)
     recheck_refused: timedelta = timedelta(seconds=30)
     storage_retry: timedelta = timedelta(seconds=10)
     goodbye: timedelta = timedelta(seconds=2)
@@ -77,7 +87,6 @@ SECOND_LONG = Timers(
     refused_retry=timedelta(seconds=5),
     diagnose_every=timedelta(seconds=1),
     welcome=timedelta(seconds=3),
-    batch_reports=timedelta(milliseconds=50),
     recheck_refused=timedelta(seconds=1),
     storage_retry=timedelta(seconds=1),
     goodbye=timedelta(seconds=1),
@@ -95,3 +104,5 @@ def timers_from_environment() -> Timers:
 class Settings:
     state: StateDirectory
     timers: Timers = field(default_factory=timers_from_environment)
+    limits: Path | None = None
+    """The owner's limits, when another file than the state directory's holds them."""

@@ -12,6 +12,7 @@ from node_agent.control_link.link_record import LinkRecord, link_json, problem_j
 from node_agent.control_link.ports import LinkState, LinkStatus
 from node_agent.domain.status import Problem
 from node_agent.identity.files import IdentityFiles, NodeIdentity
+from node_agent.identity.relocation import copied
 from node_agent.identity.report import CertificateReport, certificate_report
 from node_agent.running_agent import recorded
 from node_agent.runtimes.assembly import instances_directory
@@ -33,6 +34,8 @@ class InstanceLine:
 @dataclass(frozen=True, slots=True)
 class StatusReport:
     identity: NodeIdentity
+    problem: Problem | None
+    """Why no agent would start in this directory."""
     agent_pid: int | None
     """None: no agent runs."""
     link: LinkStatus | None
@@ -48,7 +51,10 @@ def status_report(state: StateDirectory, now: datetime) -> StatusReport:
     agent = recorded(state)
     link = LinkRecord(state.link_record).read()
     lines = tuple(sorted(_instances(state), key=lambda line: line.name))
-    return StatusReport(identity, agent.pid if agent else None, link, certificate_report(files, now), lines, now)
+    refusal = copied(files, identity)
+    problem = Problem.of(refusal) if refusal else None
+    pid = agent.pid if agent else None
+    return StatusReport(identity, problem, pid, link, certificate_report(files, now), lines, now)
 
 
 def _instances(state: StateDirectory) -> Iterator[InstanceLine]:
@@ -74,6 +80,7 @@ def as_json(report: StatusReport) -> str:
         "node": report.identity.node,
         "trust_domain": report.identity.trust_domain,
         "control_plane": report.identity.grpc_address,
+        "problem": problem_json(report.problem),
         "agent": {"running": report.agent_pid is not None, "pid": report.agent_pid},
         "link": None if link is None else link_json(link),
         "certificate": {
@@ -93,7 +100,7 @@ def as_json(report: StatusReport) -> str:
 
 
 def as_text(report: StatusReport) -> str:
-    lines = [f"Node         {report.identity.node} of {report.identity.grpc_address}"]
+    lines = [f"Node         {report.identity.node} of {report.identity.grpc_address}", *_problem_lines(report.problem)]
     lines.append(f"Agent        {f'runs, pid {report.agent_pid}' if report.agent_pid else 'does not run'}")
     lines += _link_lines(report)
     lines += _certificate_lines(report)

@@ -83,6 +83,11 @@ class Source(End):
 
     _held = False
 
+    @property
+    def held(self) -> bool:
+        """It is not read, because whoever it flows to has enough."""
+        return self._held
+
     def hold(self) -> None:
         if not self._held and self.open:
             self._held = True

@@ -17,9 +17,24 @@ _REGISTRY = r"HKLM\SOFTWARE\Microsoft\Cryptography"
 
 def machine_id_hash(root: Path = Path("/")) -> str:
     """Lower-case hex SHA-256 of the machine's own id with a prefix of ours, so that nobody can match it elsewhere."""
-    source = _SOURCES.get(platform.system(), _linux)
-    found = source(root) or f"node {uuid.getnode():012x}"
+    return _hash(_own_id(root) or f"node {uuid.getnode():012x}")
+
+
+def lasting_machine_id_hash(root: Path = Path("/")) -> str:
+    """The same, where the machine has an id of its own; else empty, because a network address may be another tomorrow.
+
+    Many containers have none.
+    """
+    found = _own_id(root)
+    return _hash(found) if found else ""
+
+
+def _hash(found: str) -> str:
     return hashlib.sha256(_PREFIX + found.encode()).hexdigest()
+
+
+def _own_id(root: Path) -> str:
+    return _SOURCES.get(platform.system(), _linux)(root)
 
 
 def _linux(root: Path) -> str:

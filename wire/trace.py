@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 import grpc
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 HEADER = "traceparent"
 _propagator = TraceContextTextMapPropagator()
-_ids = RandomIdGenerator()
 _tracer = otel.get_tracer("arw")
 
 
 def start_tracing(service: str) -> None:
     """Make spans real in this process; exporters are added to the provider by whoever installs one."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - 40 ms that only spans with a reader are worth
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+
     otel.set_tracer_provider(TracerProvider(resource=Resource.create({"service.name": service})))
 
 
@@ -41,11 +41,11 @@ class TraceContext:
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
     def child(self) -> TraceContext:
-        return TraceContext(self.trace_id, f"{_ids.generate_span_id():016x}", self.flags)
+        return TraceContext(self.trace_id, token_hex(8), self.flags)
 
 
 def new() -> TraceContext:
-    return TraceContext(f"{_ids.generate_trace_id():032x}", f"{_ids.generate_span_id():016x}")
+    return TraceContext(token_hex(16), token_hex(8))
 
 
 def parse(traceparent: str | None) -> TraceContext | None:

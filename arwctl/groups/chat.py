@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 
 from arw_client import Prompt
-from arw_client.chat import Waiting
+from arw_client.asking import PATIENCE_S, Waiting
 from arwctl.command import Call, Output, alone, command
-from arwctl.output import Format, emit
+from arwctl.format import Format
+from arwctl.output import emit
 from arwctl.plain import one_line, plain
 from arwctl.screen import YELLOW
+from arwctl.targets import seconds
 
 app = alone("Ask a runtime and print its reply.")
+
+Patience = tuple[float, float]
+"""Seconds for one that does not serve yet, and for one whose node is offline."""
+USUAL: Patience = (PATIENCE_S, 0)
+WAIT = "How long for one that does not serve yet, or whose node is offline; else 30s, and not for an offline node."
 
 
 @command(app, "chat")
@@ -26,6 +33,7 @@ async def chat(
     system: Annotated[str, typer.Option(help="A system message.")] = "",
     max_tokens: Annotated[int | None, typer.Option(help="At most so many tokens.", min=1)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is repeatable.", min=0)] = None,
+    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help=WAIT, show_default=False)] = "",
     stream: Annotated[bool | None, typer.Option(help="As it is made; the default on a terminal.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -37,17 +45,18 @@ async def chat(
         [*told, {"role": "user", "content": text}],
         {key: value for key, value in options.items() if value is not None},
     )
+    patience = (seconds(wait), seconds(wait)) if wait else USUAL
     streamed = call.screen.is_terminal if stream is None else stream
     if output is Format.TABLE and streamed:
-        await print_stream(call, prompt)
+        await print_stream(call, prompt, patience)
     else:
-        await _print_whole(call, prompt, output)
+        await _print_whole(call, prompt, output, patience)
 
 
-async def print_stream(call: Call, prompt: Prompt) -> str:
+async def print_stream(call: Call, prompt: Prompt, patience: Patience = USUAL) -> str:
     """Print the pieces as they come; gives the whole text."""
     said = ""
-    async with call.client() as client, aclosing(client.chat().stream(prompt, waiting(call))) as pieces:
+    async with call.client() as client, aclosing(client.chat(*patience).stream(prompt, waiting(call))) as pieces:
         async for piece in pieces:
             said += piece.text
             call.screen.write(plain(piece.text))
@@ -55,9 +64,9 @@ async def print_stream(call: Call, prompt: Prompt) -> str:
     return said
 
 
-async def _print_whole(call: Call, prompt: Prompt, output: Format) -> None:
+async def _print_whole(call: Call, prompt: Prompt, output: Format, patience: Patience) -> None:
     async with call.client() as client:
-        answer = await client.chat().reply(prompt, waiting(call))
+        answer = await client.chat(*patience).reply(prompt, waiting(call))
     if output is Format.TABLE:
         call.screen.line(answer["choices"][0]["message"]["content"])
     else:

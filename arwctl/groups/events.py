@@ -9,7 +9,8 @@ import typer
 
 from arw_client import messages as m
 from arwctl.command import Call, Output, alone, command
-from arwctl.output import Format, document, emit
+from arwctl.format import Format
+from arwctl.output import document, emit
 from arwctl.plain import one_line
 from arwctl.screen import BY_SEVERITY, Screen
 

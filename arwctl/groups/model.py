@@ -11,7 +11,10 @@ import typer
 from arw_client import display_id
 from arw_client import messages as m
 from arwctl.command import Call, Output, command, group
-from arwctl.output import Columns, Format, listing, show
+from arwctl.format import Format
+from arwctl.manifest import BroughtModel
+from arwctl.model_file import NAMES
+from arwctl.output import Columns, listing, show
 from arwctl.registering import register
 from arwctl.targets import one_of
 
@@ -24,24 +27,31 @@ MODELS = Columns[m.Model](
 )
 
 
+Projector = Annotated[
+    Path | None, typer.Option("--projector", "--mmproj", metavar="FILE", help="What lets it take pictures.")
+]
+
+
 @command(app, "add")
 async def add(
     call: Call,
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file on this machine.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file on this machine.")],
+    projector: Projector = None,
     id_: Annotated[str, typer.Option("--id", help="Its id; otherwise from the file's name.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace the file of a known id.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Record where a model file lies, and its digest."""
     async with call.client(timeout_s=30) as client:
-        model = await register(client, call.screen, id_ or id_of(file), file, replace=replace)
+        model = await register(client, call, BroughtModel(id_ or id_of(file), file, projector), replace=replace)
     show(call.screen, model, output, lambda: call.screen.line(f"{model.id}: sha256 {model.sha256}"))
 
 
 def id_of(file: Path) -> str:
-    """A valid id made of a file's name."""
-    return re.sub(r"[^a-z0-9.-]+", "-", file.stem.lower()).strip("-.") or "model"
+    """A valid id made of a file's name, or of its folder's when it stands for that."""
+    name = file.absolute().parent.name if file.name in NAMES else file.stem
+    return re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "model"
 
 
 @command(app, "list")

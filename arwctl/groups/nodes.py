@@ -1,16 +1,19 @@
-"""Machines: list, show, admit, label, revoke."""
+"""Machines: list, show, admit, label, revoke; let held removals through."""
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from arw_client import display_id
+from arw_client import ArwError, display_id
 from arw_client import messages as m
+from arwctl import devices, owner_limits, sandbox
 from arwctl.command import Call, Output, command, group
-from arwctl.output import Columns, Format, document, emit, listing, pairs, show, when
+from arwctl.format import Format
+from arwctl.output import Columns, document, emit, listing, pairs, show, when
 from arwctl.targets import key_values, one_of, seconds
 
 app = group("See, admit, label and revoke machines.")
@@ -27,7 +30,7 @@ NODES = Columns[m.Node](
         display_id(node.name),
         node.state_label + ("" if node.schedulable else ", cordoned"),
         node.agent_version or "-",
-        accelerators(node),
+        devices.names(node),
         pairs(node.labels),
         when(node.last_contact_time),
     ),
@@ -47,11 +50,6 @@ TOKENS = Columns[m.JoinToken](
 )
 
 
-def accelerators(node: m.Node) -> str:
-    found = node.inventory.accelerators if node.inventory else []
-    return ", ".join(f"{each.display_name}{' (simulated)' if each.simulated else ''}" for each in found) or "-"
-
-
 @command(app, "list")
 async def list_nodes(call: Call, output: Output = Format.TABLE) -> None:
     """List machines."""
@@ -65,10 +63,13 @@ async def show_node(
     call: Call, node: NodeArgument = None, id_: NodeOption = None, output: Output = Format.TABLE
 ) -> None:
     """Show one machine."""
-    name = one_of("nodes", node, id_)
-    async with call.client() as client:
-        found = (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
+    found = await _get(call, one_of("nodes", node, id_))
     show(call.screen, found, output, lambda: _describe(call, found))
+
+
+async def _get(call: Call, name: str) -> m.Node:
+    async with call.client() as client:
+        return (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
 
 
 def _describe(call: Call, node: m.Node) -> None:
@@ -80,15 +81,23 @@ def _describe(call: Call, node: m.Node) -> None:
         ("Labels", pairs(node.labels)),
         ("System", f"{inventory.os} {inventory.os_release} {inventory.arch}"),
         ("Resources", f"{inventory.cpu_cores} cores, {inventory.memory_bytes / 2**30:.1f} GiB"),
-        ("Accelerators", accelerators(node)),
+        *devices.facts(node),
         ("Engines", ", ".join(f"{each.adapter} {each.version}" for each in inventory.engines) or "-"),
+        *sandbox.facts(inventory.sandbox),
+        *owner_limits.facts(inventory.limits),
         ("Agent", f"{node.agent_version or '-'}, pid {node.agent_pid or '-'}"),
         ("Last contact", when(node.last_contact_time)),
         ("Certificate ends", when(node.certificate_expire_time)),
         ("Machine id hash", node.machine_id_hash or "-"),
     ]
+    facts += [("Problem", f"{problem.text} {problem.remedy}") for problem in node.problems]
+    facts += [("Removal held back", runtime) for runtime in _held(node.held_removals)]
     for name, value in facts:
-        call.screen.line(f"{name + ':':20}{value}")
+        call.screen.line(f"{name + ':' if name else '':20}{value}")
+
+
+def _held(removals: list[m.HeldRemoval]) -> list[str]:
+    return [display_id(removal.instance.partition("/instances")[2]) for removal in removals]
 
 
 @command(app, "approve")
@@ -107,6 +116,36 @@ async def revoke(call: Call, node: NodeArgument = None, id_: NodeOption = None) 
     async with call.client() as client:
         answer = await client.nodes.revoke_node(m.RevokeNodeRequest(name=name))
     _done(call, answer.node, "revoked")
+
+
+@command(app, "allow-removals")
+async def allow_removals(
+    call: Call,
+    *,
+    node: NodeArgument = None,
+    id_: NodeOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let a machine stop at once what it was told to remove and holds back."""
+    name = one_of("nodes", node, id_)
+    found = await _get(call, name)
+    if not found.held_removals:
+        raise ArwError("NOTHING_HELD", f"{display_id(name)} holds back no removal.", "There is nothing to allow.")
+    call.screen.line(f"{display_id(name)} holds back these removals; the runtimes run on:")
+    for runtime in _held(found.held_removals):
+        call.screen.line(f"  {runtime}")
+    if not yes:
+        _ask()
+    async with call.client() as client:
+        answer = await client.nodes.allow_removals(m.AllowRemovalsRequest(name=name, removals=found.held_removals))
+    call.screen.line(f"{display_id(name)}: told to stop {', '.join(_held(answer.allowed))}")
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise ArwError("NOT_CONFIRMED", "Nobody is here to be asked.", "When all of these may stop, repeat with --yes.")
+    if not typer.confirm("Stop them all now?"):
+        raise ArwError("NOT_CONFIRMED", "Nothing was changed.", "To keep them, declare them again.")
 
 
 @command(app, "update")

@@ -13,14 +13,19 @@ from arw_client import ArwError, Client, UnreachableError, display_id
 from arw_client import messages as m
 from arwctl import applying, manifest, status_view
 from arwctl.command import Call, Output, command, group
-from arwctl.output import Columns, Format, document, emit, listing, show, slug
+from arwctl.format import Format
+from arwctl.groups import adapters
+from arwctl.log_archive import LIMIT_BYTES, LogArchive
+from arwctl.output import Columns, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
+from arwctl.progress import byte_bar
 from arwctl.readiness import SERVES, Waiting, standing
 from arwctl.screen import BOLD, GREEN, YELLOW
 from arwctl.status_view import Status
 from arwctl.targets import one_of, seconds
 
 app = group("Declare, watch, restore, stop and explain runtimes.")
+app.add_typer(adapters.app, name="adapters")
 
 IdArgument = Annotated[str | None, typer.Argument(metavar="ID", help="Runtime id.", show_default=False)]
 IdOption = Annotated[str | None, typer.Option("--id", "--runtime", metavar="ID", help="Runtime id.")]
@@ -55,12 +60,31 @@ async def apply(
     """Declare the runtimes of a manifest, and the models it brings."""
     declared, patience_s = manifest.read(file), seconds(patience)
     async with call.client(timeout_s=30) as client:
-        applied = await applying.apply(client, call.screen, declared, validate_only=validate_only)
+        applied = await applying.apply(client, call, declared, validate_only=validate_only)
         if output is Format.TABLE:
             applying.tell(call.screen, applied, validate_only=validate_only)
         else:
             emit(call.screen, [document(each) for each in applied], output)
         if wait and not validate_only:
+            await applying.wait(client, call.screen, applied, patience_s)
+
+
+@command(app, "attach")
+async def attach(
+    call: Call,
+    *,
+    url: Annotated[str, typer.Argument(envvar="ARW_LLAMA_URL", metavar="URL", help="Such as http://127.0.0.1:11434.")],
+    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Runtime id.")] = "external",
+    model: Annotated[str, typer.Option("--model", help="What it calls the model, when it has several.")] = "",
+    wait: Wait = False,
+    patience: Timeout = "1m",
+) -> None:
+    """Use a server that runs already; it is never started or stopped from here."""
+    patience_s = seconds(patience)
+    async with call.client(timeout_s=30) as client:
+        applied = await applying.apply(client, call, manifest.external(id_, url, model), validate_only=False)
+        applying.tell(call.screen, applied, validate_only=False)
+        if wait:
             await applying.wait(client, call.screen, applied, patience_s)
 
 
@@ -169,14 +193,38 @@ async def logs(
     id_: IdOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
     tail: Annotated[int, typer.Option(help="Lines from the end.", min=1, max=10000)] = 100,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="FILE.tar.gz", help="All kept logs of all launches.")
+    ] = None,
 ) -> None:
-    """Print the engine's own log."""
-    request = m.StreamLogsRequest(name=one_of("runtimes", runtime, id_), tail_lines=tail, follow=follow)
+    """Print the engine's own log, or save all of it."""
+    name = one_of("runtimes", runtime, id_)
+    if archive is not None:
+        await _save(call, name, archive)
+        return
+    request = m.StreamLogsRequest(name=name, tail_lines=tail, follow=follow)
     async with call.client() as client:
         async for part in client.runtimes.stream_logs(request):
             if part.dropped_bytes:
                 call.screen.note(f"{part.dropped_bytes} bytes were dropped: reading was too slow.", YELLOW)
             call.screen.write(plain(part.data.decode(errors="replace").replace("\r\n", "\n")))
+
+
+async def _save(call: Call, name: str, path: Path) -> None:
+    id_, dropped = display_id(name), 0
+    request = m.StreamLogsRequest(name=name, whole=True)
+    with LogArchive(path, id_.replace("/", "__")) as made, byte_bar(call.screen, f"logs of {id_}") as progress:
+        async with call.client() as client:
+            async for part in client.runtimes.stream_logs(request):
+                dropped += part.dropped_bytes
+                if made.full:
+                    raise ArwError("INTERNAL", f"The logs of {id_} are larger than {LIMIT_BYTES >> 20} MiB.")
+                if part.data:
+                    await asyncio.to_thread(made.add, part.incarnation, part.data)
+                progress(made.size_bytes, None)
+    if dropped:
+        call.screen.note(f"{dropped} bytes were dropped: reading was too slow.", YELLOW)
+    call.screen.line(f"{path}: {made.launches} launches, {made.size_bytes} bytes of log")
 
 
 @command(app, "explain")

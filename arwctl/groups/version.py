@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 from arw_client import ArwError
 from arwctl.command import Call, Output, alone, command
-from arwctl.output import Format, emit
+from arwctl.format import Format
+from arwctl.output import emit
 
 app = alone("Print the versions of this program and of the control plane.")
 

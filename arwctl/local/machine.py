@@ -29,35 +29,15 @@ class Part:
     def running(self) -> Running | None:
         return running(self.folder / "run.json")
 
-    async def start(self, state_dir: Path, *options: str, verb: str = "run", given: str = "") -> Running:
+    async def start(self, state_dir: Path, *options: str) -> Running:
         """Spawn it and wait until it serves; ArwError with the end of its log when it ends instead."""
+        return await self.begin(state_dir, "run", *options).serving()
+
+    def begin(self, state_dir: Path, verb: str, *options: str, given: str | None = "") -> Starting:
+        """Spawn it; `given` as `spawn` takes it."""
         before = self.log.stat().st_size if self.log.exists() else 0
-        process = spawn([program(self.program), verb, "--state-dir", str(state_dir), *options], self.log, given)
-        await until(lambda: process.poll() is not None or self._serves(process), START_S)
-        found = self.running
-        if found and found.pid == process.pid:
-            return found
-        raise self._failed(process, before)
-
-    def _serves(self, process: Child) -> bool:
-        found = self.running
-        return found is not None and found.pid == process.pid
-
-    def _failed(self, process: Child, before: int) -> ArwError:
-        lines = tail(self.log, before)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGTERM)
-            error: ArwError = TimedOutError(f"The {self.title} did not serve within {START_S:g} s.", self._remedy())
-        else:
-            reason, remedy = spoken(lines)
-            text = f"The {self.title} ended at once with status {process.poll()}{reason and ': ' + reason}"
-            error = ArwError("LOCAL_STEP_FAILED", text, remedy or self._remedy())
-        for line in lines:
-            error.add_note(line)
-        return error
-
-    def _remedy(self) -> str:
-        return f"Read {self.log}, mend what it names, then run `arwctl up` again."
+        command = [program(self.program), verb, "--state-dir", str(state_dir), *options]
+        return Starting(self, spawn(command, self.log, given), before)
 
     async def stop(self) -> int | None:
         """SIGTERM, then SIGKILL when it does not end; the pid that ended."""
@@ -71,12 +51,61 @@ class Part:
         return found.pid
 
 
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A part that was spawned and may not serve yet."""
+
+    part: Part
+    process: Child
+    before: int
+    """Length of its log when it was spawned."""
+
+    async def serving(self) -> Running:
+        """Once it serves; ArwError with the end of its log when it ends instead."""
+        await until(lambda: self.process.poll() is not None or self._serves(), START_S)
+        found = self.part.running
+        if found and found.pid == self.process.pid:
+            return found
+        raise self._failed()
+
+    async def abandon(self) -> None:
+        """End it, unless it came to serve."""
+        if not self._serves() and self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+            await until(lambda: self.process.poll() is not None, STOP_S)
+
+    def _serves(self) -> bool:
+        found = self.part.running
+        return found is not None and found.pid == self.process.pid
+
+    def _failed(self) -> ArwError:
+        title, lines = self.part.title, tail(self.part.log, self.before)
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+            error: ArwError = TimedOutError(f"The {title} did not serve within {START_S:g} s.", self._remedy())
+        else:
+            reason, remedy = spoken(lines)
+            text = f"The {title} ended at once with status {self.process.poll()}{reason and ': ' + reason}"
+            error = ArwError("LOCAL_STEP_FAILED", text, remedy or self._remedy())
+        for line in lines:
+            error.add_note(line)
+        return error
+
+    def _remedy(self) -> str:
+        return f"Read {self.part.log}, mend what it names, then run `arwctl up` again."
+
+
 def spoken(lines: list[str]) -> tuple[str, str]:
     """Reason and remedy in what a program said: the last that are marked so, else its last line that is no log line."""
     words = [line.strip() for line in lines if line.strip() and not line.startswith("{")]
     told = dict(line.split(":", 1) for line in words if line.startswith(("error:", "next:")))
     last = words[-1] if words else ""
     return told.get("error", last).strip(), told.get("next", "").strip()
+
+
+def invitation(server: str, token: str) -> str:
+    """What an agent that waits to join reads."""
+    return f"{server}\n{token}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +138,10 @@ class Machine:
     def joined(self) -> bool:
         return (self.agent.folder / "identity.json").exists()
 
-    async def start_control_plane(self, ports: Mapping[str, int | str]) -> Running:
+    def begin_control_plane(self, ports: Mapping[str, int | str]) -> Starting:
         """Make what it needs, once, and serve: one process, because each costs a second to start."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return await self.control_plane.start(self.state_dir, *self._made_with(ports))
+        return self.control_plane.begin(self.state_dir, "run", *self._made_with(ports))
 
     async def renew_context(self, ports: Mapping[str, int | str]) -> None:
         """Make the context file again beside a control plane that runs."""
@@ -122,10 +151,13 @@ class Machine:
         options = [word for name, value in ports.items() for word in (f"--{name}", str(value))]
         return ["--context-file", str(self.context_file), *options]
 
-    async def join(self, server: str, token: str, node: Newcomer) -> Running:
-        """Join and serve, in one process. The token goes by standard input: command lines can be read by others."""
-        options = ["--server", server, "--token-file", "-", "--run", *node.options()]
-        return await self.agent.start(self.state_dir, *options, verb="join", given=f"{token}\n")
+    def begin_joining(self, node: Newcomer) -> Starting:
+        """An agent that prepares itself and waits to be told, by `invitation`, where to join; then it serves.
+
+        The token goes by standard input: command lines can be read by others.
+        """
+        options = ["--server", "-", "--run", *node.options()]
+        return self.agent.begin(self.state_dir, "join", *options, given=None)
 
     async def stop_agent(self) -> None:
         """End the agent and every runtime of this state directory, whether or not the agent still runs."""

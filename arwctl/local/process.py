@@ -1,8 +1,10 @@
-"""Processes of this machine, known by pid, start time and boot: a pid alone is never trusted."""
+"""Processes of this machine, known by pid, start time, boot and the lock they hold: a pid alone is never trusted."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from arw_client import ArwError
 
-POLL_S = 0.05
+POLL_S = 0.01
 TAIL_LINES = 12
 
 
@@ -26,6 +28,8 @@ class Running:
     pid: int
     start_ticks: int
     boot_id: str
+    lock: str = ""
+    """Device and inode of the lock that it holds; empty in records of older processes."""
 
     @property
     def alive(self) -> bool:
@@ -33,18 +37,47 @@ class Running:
 
     def send(self, number: signal.Signals) -> None:
         """Signal it if it is still the process that was meant."""
-        if self.alive:
-            os.kill(self.pid, number)
+        try:
+            held = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive:
+                signal.pidfd_send_signal(held, number)
+        finally:
+            os.close(held)
 
 
 def running(run_file: Path) -> Running | None:
-    """The live process behind a run.json; None when there is none."""
+    """The live process behind a run.json; None when there is none, or when the folder's lock is not its own.
+
+    A folder that was copied brings the record of a process which serves another one.
+    """
     try:
         found = json.loads(run_file.read_text())
-        recorded = Running(int(found["pid"]), int(found["start_ticks"]), str(found["boot_id"]))
+        recorded = Running(
+            int(found["pid"]), int(found["start_ticks"]), str(found["boot_id"]), str(found.get("lock", ""))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return recorded if recorded.alive else None
+    return recorded if recorded.alive and _is_locked(run_file.with_name("lock"), recorded.lock) else None
+
+
+def _is_locked(lock: Path, mark: str) -> bool:
+    """Whether somebody holds this lock, and it is the one marked.
+
+    Ask only beside the record of a living process: asking takes a free lock for a moment.
+    """
+    try:
+        with lock.open() as handle:
+            seen = os.fstat(handle.fileno())
+            if mark in {"", f"{seen.st_dev}:{seen.st_ino}"}:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def boot_id() -> str:
@@ -74,9 +107,16 @@ def program(name: str) -> str:
 class Child:
     """A process that outlives us: nobody is told when it is not waited for."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, stdin: int = -1) -> None:
         self.pid = pid
+        self._stdin = stdin
         self._status: int | None = None
+
+    def tell(self, text: str) -> None:
+        """All of its standard input, when it was spawned without; short. One that has ended hears nothing."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._stdin, text.encode())
+        os.close(self._stdin)
 
     def poll(self) -> int | None:
         """Its exit code, or minus the signal that ended it; None while it runs."""
@@ -86,22 +126,30 @@ class Child:
         return self._status
 
 
-def spawn(command: Sequence[str], log: Path, given: str = "") -> Child:
-    """Start a process in a session of its own; its output goes to the end of `log`, `given` (short) to its input."""
+def spawn(command: Sequence[str], log: Path, given: str | None = "") -> Child:
+    """Start a process in a session of its own; its output goes to the end of `log`, `given` (short) to its input.
+
+    None: its input stays open, for `Child.tell`, and ends when we do.
+    """
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     appended = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     reader, writer = os.pipe()
     try:
-        os.write(writer, given.encode())
-        os.close(writer)
         actions = [
             (os.POSIX_SPAWN_DUP2, reader, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), appended, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        return Child(os.posix_spawn(command[0], list(command), os.environ, file_actions=actions, setsid=True))
+        pid = os.posix_spawn(command[0], list(command), os.environ, file_actions=actions, setsid=True)
+    except BaseException:
+        os.close(writer)
+        raise
     finally:
         os.close(reader)
+    child = Child(pid, writer)
+    if given is not None:
+        child.tell(given)
+    return child
 
 
 async def completed(command: Sequence[str], given: str = "", timeout_s: float = 60.0) -> tuple[int, str]:

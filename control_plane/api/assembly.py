@@ -16,6 +16,7 @@ from control_plane.api.rate_limit import FailedTries, TryRules
 from control_plane.api.runtime_service import RuntimeLog, RuntimeServicer, RuntimeUseCases
 from control_plane.api.servers import Servicers
 from control_plane.api.state_service import StateServicer, StateUseCases
+from control_plane.use_cases.allow_removals import AllowRemovals, Guards
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.approve_node import ApproveNode
 from control_plane.use_cases.create_join_token import CreateJoinToken
@@ -28,6 +29,7 @@ from control_plane.use_cases.enroll_node import EnrollNode
 from control_plane.use_cases.explain_runtime import ExplainRuntime
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
+from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, Store
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_events import ListEvents
@@ -49,6 +51,7 @@ class Parts:
     """What the servicers stand on."""
 
     store: Store
+    mirror: Mirror
     fleet: Fleet
     clock: Clock
     authority: CertificateAuthority
@@ -59,10 +62,13 @@ class Parts:
     streams: Streams
     log_sink: LogSink
     runtime_log: RuntimeLog
+    guards: Guards
     matrix: GetMatrix
     supervisor: GetSupervisor
     grpc_address: Callable[[], str]
     enrollment_address: Callable[[], str]
+    address_of_peer: Callable[[str], str]
+    """Where a call on the enrolment port comes from."""
     tries: TryRules = field(default_factory=TryRules)
 
 
@@ -86,7 +92,7 @@ def _agent(parts: Parts) -> AgentServicer:
 def _enrollment(parts: Parts) -> EnrollmentServicer:
     store, clock = parts.store, parts.clock
     tries = FailedTries(clock, parts.tries)
-    desk = Desk(parts.authority, parts.vouches_for, parts.grpc_address, tries, clock, store)
+    desk = Desk(parts.authority, parts.vouches_for, parts.grpc_address, tries, parts.address_of_peer, clock, store)
     enroll = EnrollNode(store, clock, SystemRandomness(), parts.authority)
     return EnrollmentServicer(enroll, DiagnoseCredential(store, clock), desk)
 
@@ -105,6 +111,7 @@ def _node(parts: Parts, tokens: PageTokens) -> NodeServicer:
         update=UpdateNode(store, fleet, clock),
         approve=ApproveNode(store, fleet, clock),
         revoke=RevokeNode(store, fleet, clock),
+        allow_removals=AllowRemovals(store, fleet, clock, parts.guards),
         create_token=CreateJoinToken(store, clock, SystemRandomness()),
         list_tokens=ListJoinTokens(store),
         delete_token=DeleteJoinToken(store),
@@ -118,7 +125,7 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
         apply=ApplyManifest(store, fleet, clock, SystemRandomness(), parts.reader),
         get=GetRuntime(store, fleet),
         list=ListRuntimes(store, fleet),
-        watch=WatchRuntimes(store, fleet),
+        watch=WatchRuntimes(store, parts.mirror, fleet),
         restore=RestoreRuntime(store, fleet, clock),
         shutdown=ShutdownRuntime(store, fleet, clock),
         delete=DeleteRuntime(store, clock),

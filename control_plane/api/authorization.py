@@ -45,7 +45,7 @@ METHODS: Mapping[str, Access] = {
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "DeleteRuntime", "ExplainRuntime", "StreamLogs"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "GetNode", "ListNodes", "UpdateNode", "ApproveNode"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "RevokeNode", "CreateJoinToken", "ListJoinTokens"),
-    **_methods("arw.v1.NodeService", Access.OPERATOR, "DeleteJoinToken"),
+    **_methods("arw.v1.NodeService", Access.OPERATOR, "DeleteJoinToken", "AllowRemovals"),
     **_methods("arw.v1.ModelService", Access.OPERATOR, "CreateModel", "GetModel", "ListModels", "DeleteModel"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "GetRuntimeMatrix", "GetSupervisor"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "ListEvents", "WatchEvents"),
@@ -81,8 +81,17 @@ class Gatekeeper:
             return
         who = self._identified(certificate)
         _check_role(access, who.role)
-        await self._check_standing(access, who)
+        if access is not Access.NODE_SESSION:
+            await self.check_standing(who)
         caller.set(who)
+
+    async def check_standing(self, who: Caller) -> None:
+        """Whether the certificate counts now. Certificate*, NodeQuarantined, StorageUnavailable."""
+        shown = who.presented
+        if who.role is Role.OPERATOR:
+            await self.authenticate_operator.by_certificate(OperatorId(shown.node), shown.serial, shown.expire_time)
+        else:
+            await self.authenticate_node(shown)
 
     def _identified(self, certificate: x509.Certificate | None) -> Caller:
         if certificate is None:
@@ -92,13 +101,6 @@ class Gatekeeper:
             raise CertificateUnknown("The certificate is not one of this control plane.", "Join or log in again.")
         presented = Presented(NodeId(identity.name), serial_hex(certificate), certificate.not_valid_after_utc)
         return Caller(identity.role, presented)
-
-    async def _check_standing(self, access: Access, who: Caller) -> None:
-        shown = who.presented
-        if who.role is Role.OPERATOR:
-            await self.authenticate_operator.by_certificate(OperatorId(shown.node), shown.serial, shown.expire_time)
-        elif who.role is Role.NODE and access is not Access.NODE_SESSION:
-            await self.authenticate_node(shown)
 
 
 class AuthorizationInterceptor(grpc.aio.ServerInterceptor):

@@ -17,6 +17,7 @@ from control_plane.domain.model import Model
 from control_plane.domain.placement import Verdict
 from control_plane.domain.rollup import RuntimeRollup
 from control_plane.domain.supervisor import Descriptor, Snapshot, Status
+from control_plane.messages.models import part_from_proto, part_to_proto
 from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.runtimes import runtime_to_proto
 from control_plane.messages.times import duration_to_proto, time_to_proto
@@ -78,12 +79,14 @@ def model_to_proto(model: Model) -> model_pb2.Model:
         size_bytes=model.size_bytes,
         format=model.format,
         create_time=time_to_proto(model.create_time),
+        projector=part_to_proto(model.projector),
     )
 
 
 def new_model_from_proto(request: model_service_pb2.CreateModelRequest) -> NewModel:
     wish = request.model
-    return NewModel(model_id(request.model_id), wish.path, wish.sha256, wish.size_bytes, wish.format)
+    projector = part_from_proto(wish.projector) if wish.HasField("projector") else None
+    return NewModel(model_id(request.model_id), wish.path, wish.sha256, wish.size_bytes, wish.format, projector)
 
 
 def event_to_proto(event: Event) -> event_pb2.Event:

@@ -37,6 +37,8 @@ class Desk:
     grpc_address: Callable[[], str]
     """What a joined agent dials."""
     tries: FailedTries
+    address_of_peer: Callable[[str], str]
+    """Whose call it is, by grpc's word for its peer."""
     clock: Clock
     store: Store
     open_approvals: int = 20
@@ -49,7 +51,7 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         self._desk = desk
 
     async def Enroll(self, request: pb.EnrollRequest, context: Any) -> pb.EnrollResponse:
-        self._desk.tries.check(context.peer())
+        address = self._address(context)
         try:
             await self._check_room(request)
             enrolment = await self._enroll(
@@ -61,22 +63,28 @@ class EnrollmentServicer(EnrollmentServiceServicer):
         except StorageUnavailable:
             raise
         except Refusal:
-            self._desk.tries.failed(context.peer())
+            self._desk.tries.failed(address)
             raise
         return self._answer(enrolment)
 
     async def DiagnoseCredential(
         self, request: pb.DiagnoseCredentialRequest, context: Any
     ) -> pb.DiagnoseCredentialResponse:
-        self._desk.tries.check(context.peer())
+        address = self._address(context)
         presented = self._presented(request.certificate)
         if presented is None:
-            self._desk.tries.failed(context.peer())
+            self._desk.tries.failed(address)
             problem: Problem | None = _unknown()
         else:
             problem = await self._diagnose(presented)
         now = time_to_proto(self._desk.clock.now())
         return pb.DiagnoseCredentialResponse(problem=problem_to_proto(problem), server_time=now)
+
+    def _address(self, context: Any) -> str:
+        """RateLimited when too many tries from there failed."""
+        address = self._desk.address_of_peer(context.peer())
+        self._desk.tries.check(address)
+        return address
 
     async def _check_room(self, request: pb.EnrollRequest) -> None:
         """Machines that wait for an operator are few, so that nobody fills the list."""

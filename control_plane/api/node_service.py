@@ -11,8 +11,9 @@ from control_plane.api.authorization import caller
 from control_plane.api.convert import node_id, token_id
 from control_plane.api.page_tokens import PageTokens
 from control_plane.domain.errors import InvalidArgument
-from control_plane.messages.nodes import join_token_to_proto, node_to_proto
+from control_plane.messages.nodes import held_from_proto, held_to_proto, join_token_to_proto, node_to_proto
 from control_plane.messages.times import duration_from_proto
+from control_plane.use_cases.allow_removals import AllowRemovals
 from control_plane.use_cases.approve_node import ApproveNode
 from control_plane.use_cases.create_join_token import CreateJoinToken
 from control_plane.use_cases.delete_join_token import DeleteJoinToken
@@ -32,6 +33,7 @@ class NodeUseCases:
     update: UpdateNode
     approve: ApproveNode
     revoke: RevokeNode
+    allow_removals: AllowRemovals
     create_token: CreateJoinToken
     list_tokens: ListJoinTokens
     delete_token: DeleteJoinToken
@@ -81,6 +83,13 @@ class NodeServicer(NodeServiceServicer):
     async def RevokeNode(self, request: pb.RevokeNodeRequest, context: Any) -> pb.RevokeNodeResponse:
         view = await self._do.revoke(node_id(request.name))
         return pb.RevokeNodeResponse(node=node_to_proto(view, self._clock.now()))
+
+    async def AllowRemovals(self, request: pb.AllowRemovalsRequest, context: Any) -> pb.AllowRemovalsResponse:
+        node, operator = node_id(request.name), caller.get().presented.node
+        named = held_from_proto(node, request.removals)
+        done = await self._do.allow_removals(node, named, operator, request.request_id)
+        allowed = held_to_proto(node, done.removals)
+        return pb.AllowRemovalsResponse(node=node_to_proto(done.view, self._clock.now()), allowed=allowed)
 
     async def CreateJoinToken(self, request: pb.CreateJoinTokenRequest, context: Any) -> pb.CreateJoinTokenResponse:
         grant = await self._do.create_token(

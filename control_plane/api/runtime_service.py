@@ -38,8 +38,8 @@ class LogPiece(Protocol):
 
 
 class RuntimeLog(Protocol):
-    def __call__(self, runtime: RuntimeId, tail: int, *, follow: bool) -> AsyncIterator[LogPiece]:
-        """The last lines of a runtime's log, then what follows."""
+    def __call__(self, runtime: RuntimeId, tail: int, *, follow: bool, whole: bool = False) -> AsyncIterator[LogPiece]:
+        """The last lines of a runtime's log, then what follows; or the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ class RuntimeServicer(RuntimeServiceServicer):
         return pb.ExplainRuntimeResponse(runtime=runtime, verdicts=verdicts)
 
     async def StreamLogs(self, request: pb.StreamLogsRequest, context: Any) -> AsyncIterator[pb.StreamLogsResponse]:
-        async for piece in self._do.log(runtime_id(request.name), request.tail_lines, follow=request.follow):
+        pieces = self._do.log(runtime_id(request.name), request.tail_lines, follow=request.follow, whole=request.whole)
+        async for piece in pieces:
             yield pb.StreamLogsResponse(
                 incarnation=piece.incarnation, data=piece.data, dropped_bytes=piece.dropped_bytes
             )

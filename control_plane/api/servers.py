@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 from grpc_channelz.v1 import channelz
@@ -20,16 +21,17 @@ from arw.v1 import (
 from control_plane.api.agent_service import AgentServicer
 from control_plane.api.authorization import AuthorizationInterceptor, Gatekeeper
 from control_plane.api.enrollment_service import EnrollmentServicer
+from control_plane.api.first_message import FirstMessageInterceptor
 from control_plane.api.health import Health
 from control_plane.api.model_service import ModelServicer
 from control_plane.api.node_service import NodeServicer
+from control_plane.api.open_streams import OpenStreams
 from control_plane.api.runtime_service import RuntimeServicer
 from control_plane.api.state_service import StateServicer
 from wire.call_log import CallLogInterceptor
 from wire.error_status import ErrorInterceptor
-from wire.server import make_server
+from wire.server import ShortVisits, make_server
 
-ENROLLMENT_CALLS_AT_ONCE = 64
 SERVICES = (
     "arw.v1.AgentService",
     "arw.v1.EnrollmentService",
@@ -50,9 +52,11 @@ class Servicers:
     state: StateServicer
 
 
-def main_server(servicers: Servicers, gatekeeper: Gatekeeper, health_servicer: Health) -> grpc.aio.Server:
+def main_server(
+    servicers: Servicers, gatekeeper: Gatekeeper, streams: OpenStreams, health_servicer: Health
+) -> grpc.aio.Server:
     """Everything that needs a certificate. No limit on calls: each agent holds one open."""
-    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper)])
+    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), streams])
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(servicers.agent, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)
@@ -62,8 +66,10 @@ def main_server(servicers: Servicers, gatekeeper: Gatekeeper, health_servicer: H
     return server
 
 
-def enrollment_server(servicers: Servicers, gatekeeper: Gatekeeper) -> grpc.aio.Server:
-    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper)], ENROLLMENT_CALLS_AT_ONCE)
+def enrollment_server(servicers: Servicers, gatekeeper: Gatekeeper, request_within: timedelta) -> grpc.aio.Server:
+    """For strangers, so nothing lasts here. How many there are is the door's to limit."""
+    interceptors = [*_outer(), FirstMessageInterceptor(request_within), AuthorizationInterceptor(gatekeeper)]
+    server = make_server(interceptors, ShortVisits())
     enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(servicers.enrollment, server)
     return server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +18,8 @@ from control_plane.data_path.routes import RouteTable
 from control_plane.data_path.traffic import TrafficMeter
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
-from control_plane.domain.operator import Operator
-from control_plane.domain.runtime import Runtime
-from control_plane.use_cases.ports import Fleet, Store, Transaction
+from control_plane.use_cases.mirror import Mirror
+from control_plane.use_cases.ports import Fleet, Store
 from gateway.ports import Callers
 from gateway.server import Bound, Gateway, Listen, Listeners, Ports
 from gateway.settings import GatewaySettings
@@ -58,21 +57,22 @@ class DataPath:
     def __init__(
         self,
         store: Store,
+        mirror: Mirror,
         fleet: Fleet,
         sessions: Sessions,
         traffic: TrafficMeter,
-        application: Callable[[Callers], ASGIApp],
         *,
+        application: Callable[[Callers], ASGIApp],
         where: Where,
         settings: GatewaySettings,
         grace: float,
     ) -> None:
         self._store = store
+        self._mirror = mirror
         self._fleet = fleet
         self._sessions = sessions
         self._bell = asyncio.Event()
-        self._revision = -1
-        self._routes = RouteTable(fleet)
+        self._routes = RouteTable(mirror, fleet)
         self._callers = OperatorTokens(self._bell.set)
         self._application = application(self._callers)
         self._where = where
@@ -126,26 +126,18 @@ class DataPath:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _refresh(self) -> None:
-        known = self._revision
-        self._revision, operators, runtimes = await self._store.read(lambda tx: _newer_than(tx, known))
-        self._callers.replace(operators)
-        if runtimes is not None:
-            self._routes.replace(runtimes)
-
-
-def _newer_than(tx: Transaction, revision: int) -> tuple[int, Sequence[Operator], Sequence[Runtime] | None]:
-    """Runtimes only when something was declared since."""
-    now = tx.revision()
-    return now, tx.operators.all(), tx.runtimes.all() if now != revision else None
+        await self._mirror.look()
+        self._callers.replace(await self._store.read(lambda tx: tx.operators.all()))
 
 
 def build_data_path(
     store: Store,
+    mirror: Mirror,
     fleet: Fleet,
     sessions: Sessions,
     traffic: TrafficMeter,
-    application: Callable[[Callers], ASGIApp],
     *,
+    application: Callable[[Callers], ASGIApp],
     http: tuple[str, int, ssl.SSLContext | None],
     relay: tuple[str, int, ssl.SSLContext],
     runtime_directory: Path,
@@ -158,5 +150,13 @@ def build_data_path(
     """
     where = Where(Listen(*http), Listen(*relay), runtime_directory / "relay.sock", runtime_directory / "http.sock")
     return DataPath(
-        store, fleet, sessions, traffic, application, where=where, settings=settings or GatewaySettings(), grace=grace
+        store,
+        mirror,
+        fleet,
+        sessions,
+        traffic,
+        application=application,
+        where=where,
+        settings=settings or GatewaySettings(),
+        grace=grace,
     )

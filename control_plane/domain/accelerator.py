@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+from control_plane.domain.problem import Problem
 
 
 class AcceleratorKind(StrEnum):
@@ -37,6 +40,19 @@ _LABELS = {
 }
 
 
+class DeviceHealth(StrEnum):
+    """Slugs of arw.v1.AcceleratorHealth."""
+
+    UNKNOWN = ""
+    OK = "ok"
+    DEGRADED = "degraded"
+    UNUSABLE = "unusable"
+
+    @property
+    def label(self) -> str:
+        return self.value.capitalize() or "Unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Accelerator:
     id: str
@@ -47,3 +63,49 @@ class Accelerator:
     """None: the probe could not learn it."""
     driver_version: str = ""
     simulated: bool = False
+    vendor: str = ""
+    pci_address: str = ""
+    health: DeviceHealth = DeviceHealth.UNKNOWN
+    problem: Problem | None = None
+    """Why it is degraded or unusable."""
+    unified_memory: bool = False
+    partition_of: str = ""
+    """Id of the device that it is a part of."""
+    source: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        return self.health is not DeviceHealth.UNUSABLE
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    pid: int
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorUsage:
+    """What one device does now; None is unknown, which is not zero."""
+
+    id: str
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    utilization_percent: float | None = None
+    temperature_celsius: float | None = None
+    power_milliwatts: int | None = None
+    power_limit_milliwatts: int | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    processes: tuple[DeviceProcess, ...] = ()
+    last_xid: int | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUsage:
+    accelerators: tuple[AcceleratorUsage, ...]
+    update_time: datetime
+    """When the control plane heard it."""
+    battery_percent: float | None = None
+    on_battery: bool | None = None

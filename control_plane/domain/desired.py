@@ -16,7 +16,8 @@ class Placed:
     """A runtime as one node must make it so, with the model file it needs."""
 
     runtime: Runtime
-    model: Model
+    model: Model | None
+    """None: it needs none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Refusal
 ├── BadRequest: InvalidArgument, InvalidId, ManifestInvalid, PageTokenInvalid, RequestIdReused
-├── NotFound, AlreadyExists, InUse, EtagMismatch
+├── NotFound, AlreadyExists, InUse, EtagMismatch, NothingHeld
 ├── Caller: Unauthenticated, PermissionDenied, CertificateExpired, CertificateRevoked, CertificateNotActive,
 │   CertificateUnknown, TokenInvalid, TokenUsed, TokenExpired, RateLimited
 ├── Session: SessionSuperseded, NodeMismatch, NodeQuarantined, ProtocolUnsupported, ProtocolViolation, Draining
@@ -48,6 +48,10 @@ class InUse(Refusal):
 
 class EtagMismatch(Refusal):
     reason = "ETAG_MISMATCH"
+
+
+class NothingHeld(Refusal):
+    reason = "NOTHING_HELD"
 
 
 class Unauthenticated(Refusal):

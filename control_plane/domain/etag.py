@@ -14,7 +14,9 @@ def of_runtime(runtime: Runtime) -> str:
 
 
 def of_model(model: Model) -> str:
-    return _digest(model.uid, model.path, model.sha256, model.size_bytes, model.format)
+    parts = (model.uid, model.path, model.sha256, model.size_bytes, model.format)
+    projector = (model.projector.path, model.projector.sha256) if model.projector is not None else ()
+    return _digest(*parts, *projector)
 
 
 def of_node(node: Node) -> str:

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.footprint import Footprint
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
+from control_plane.domain.sandbox import SandboxLayer
 
 
 class Severity(StrEnum):
@@ -102,3 +104,8 @@ class Instance:
     update_time: datetime | None = None
     ready_time: datetime | None = None
     engine: str = ""
+    footprint: Footprint | None = None
+    sandbox: tuple[SandboxLayer, ...] = ()
+    """What holds the running engine, or held the last one."""
+    refused: bool = False
+    """The node has no such instance: it would not take the spec, and this is shown instead."""

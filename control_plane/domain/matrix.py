@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from control_plane.domain.accelerator import Accelerator
 from control_plane.domain.ids import NodeId
 from control_plane.domain.instance import InstanceState, Severity
 from control_plane.domain.node import NodeState
@@ -30,6 +31,13 @@ class Code(StrEnum):
     @property
     def rank(self) -> int:
         return list(Code).index(self)
+
+
+_OF_PROBLEM = {
+    "ACCELERATOR_DRIVER_MISSING": (Code.OK, Severity.INFO),
+    "ACCELERATOR_NO_PERMISSION": (Code.OK, Severity.INFO),
+    "ACCELERATOR_RESERVED": (Code.OK, Severity.INFO),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +90,6 @@ def ttl_seconds(heartbeat: timedelta) -> int:
     return int(max(MIN_TTL, 3 * heartbeat).total_seconds())
 
 
-def matrix(
-    nodes: Iterable[NodeView],
-    placed: Mapping[NodeId, Sequence[RuntimeView]],
-    http: Mapping[NodeId, HttpFigures],
-    now: datetime,
-    heartbeat: timedelta,
-) -> Matrix:
-    """An entry for every node that may come back; a revoked one is no longer part of the fleet."""
-    present = [view for view in nodes if view.state is not NodeState.REVOKED]
-    items = {view.node.id: entry(view, placed.get(view.node.id, ()), http.get(view.node.id), now) for view in present}
-    return Matrix(ttl_seconds(heartbeat), now, items)
-
-
 def entry(view: NodeView, placed: Sequence[RuntimeView], http: HttpFigures | None, now: datetime) -> MatrixEntry:
     rollup = rolled_up(placed, now)
     findings = [*_of_node(view, now), *_of_runtimes(placed, rollup), *_of_http(http)]
@@ -117,7 +112,20 @@ def _of_node(view: NodeView, now: datetime) -> Iterator[Finding]:
     elif view.state is not NodeState.ONLINE:
         yield Finding(Code.OFFLINE, view.severity(now), view.summary)
     else:
-        yield from (Finding(Code.DEGRADED, Severity.WARN, problem.text) for problem in view.liveness.problems)
+        told = (line for problem in view.liveness.problems for line in (problem.text, problem.remedy))
+        yield from (Finding(Code.DEGRADED, Severity.WARN, line) for line in told)
+        yield from _of_devices(view.node.inventory.accelerators)
+
+
+def _of_devices(devices: Iterable[Accelerator]) -> Iterator[Finding]:
+    """A device without a driver was never there for runtimes, so it only gets a line; one that fails is a warning."""
+    for device in devices:
+        if device.simulated:
+            text = f"{device.display_name}: a simulated accelerator, nothing computes on it"
+            yield Finding(Code.OK, Severity.INFO, text)
+        elif device.problem is not None:
+            code, severity = _OF_PROBLEM.get(device.problem.reason, (Code.DEGRADED, Severity.WARN))
+            yield Finding(code, severity, f"{device.display_name}: {device.problem.text}")
 
 
 def _of_runtimes(placed: Sequence[RuntimeView], rollup: RuntimeRollup) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from control_plane.domain.accelerator import Accelerator
-from control_plane.domain.ids import NodeId
+from control_plane.domain.accelerator import Accelerator, NodeUsage
+from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
+from control_plane.domain.sandbox import SandboxLayer
 
 
 class NodeState(StrEnum):
@@ -40,6 +41,21 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalLimits:
+    """What the owner of the machine lets it run, as the node said; None: no limit."""
+
+    file: str = ""
+    denied_adapters: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    """None at all: an agent that does not tell."""
+    max_runtimes: int | None = None
+    memory_bytes: int | None = None
+    memory_per_runtime_bytes: int | None = None
+    closed: Problem | None = None
+    """Why the node takes nothing new now."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeInventory:
     os: str = ""
     arch: str = ""
@@ -48,6 +64,9 @@ class NodeInventory:
     memory_bytes: int = 0
     accelerators: tuple[Accelerator, ...] = ()
     engines: tuple[Engine, ...] = ()
+    limits: LocalLimits = LocalLimits()
+    sandbox: tuple[SandboxLayer, ...] = ()
+    """What the next engine that is started there gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +99,27 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRemoval:
+    """An instance whose removal the node's guard holds back: it runs on as this revision of its spec."""
+
+    runtime: RuntimeId
+    spec_revision: int
+    """0: the node lost the spec."""
+
+
+@dataclass(frozen=True, slots=True)
 class Liveness:
     """What is known in memory of a node's connection."""
 
     online: bool
     last_contact: datetime | None = None
     offline_since: datetime | None = None
+    """None also while a node that was not heard since this process started may still come back in time."""
     applied_revision: int = 0
     session_epoch: int = 0
     problems: tuple[Problem, ...] = ()
     """What the node said last is wrong with it as a whole."""
+    held: tuple[HeldRemoval, ...] = ()
+    """The removals that it said last it holds back."""
+    usage: NodeUsage | None = None
+    """As of the last heartbeats; None while it is offline, or does not know."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from control_plane.domain.footprint import Footprints
 from control_plane.domain.instance import Severity
 from control_plane.domain.node import Liveness, Node, NodeState, Standing
+from control_plane.domain.problem import Problem
 
 PATIENCE = timedelta(seconds=60)
 """How long a silent node is a warning before it is an error."""
@@ -30,6 +32,8 @@ _SUMMARY = {
 class NodeView:
     node: Node
     liveness: Liveness
+    footprints: Footprints = field(default_factory=dict)
+    """Of the whole fleet."""
 
     @property
     def state(self) -> NodeState:
@@ -41,12 +45,18 @@ class NodeView:
 
     @property
     def summary(self) -> str:
-        if self.state is NodeState.ONLINE and self.liveness.problems:
-            return self.liveness.problems[0].text
+        if self.state is NodeState.ONLINE and self.problems:
+            return self.problems[0].text
         if self.state is not NodeState.OFFLINE:
             return _SUMMARY[self.state]
         contact = self.last_contact
         return f"No contact since {contact:%Y-%m-%dT%H:%M:%SZ}" if contact else "Not connected"
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What the node says is wrong with it as a whole, or keeps it from taking anything new."""
+        closed = self.node.inventory.limits.closed
+        return (*self.liveness.problems, *((closed,) if closed is not None else ()))
 
     @property
     def last_contact(self) -> datetime | None:
@@ -55,7 +65,7 @@ class NodeView:
     def severity(self, now: datetime, patience: timedelta = PATIENCE) -> Severity:
         match self.state:
             case NodeState.ONLINE:
-                return Severity.WARN if self.liveness.problems else Severity.INFO
+                return Severity.WARN if any(map(_troubles, self.problems)) else Severity.INFO
             case NodeState.QUARANTINED:
                 return Severity.ERROR
             case NodeState.OFFLINE:
@@ -63,3 +73,8 @@ class NodeView:
                 return Severity.ERROR if since and now - since > patience else Severity.WARN
             case NodeState.WAITING_FOR_APPROVAL | NodeState.ENROLLED | NodeState.REVOKED:
                 return Severity.WARN
+
+
+def _troubles(problem: Problem) -> bool:
+    """That a node is outside the hours that its owner set is in order."""
+    return problem.metadata.get("rule") != "hours"

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.footprint import FootprintKey, measured, options_of
 from control_plane.domain.ids import resource_name
 from control_plane.domain.labels import unmatched
 from control_plane.domain.model import Model
 from control_plane.domain.node import Standing
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.owner_objections import of_owner
 from control_plane.domain.problem import Problem
-from control_plane.domain.runtime import MissingAccelerator, Runtime
+from control_plane.domain.runtime import EXTERNAL, NO_MODEL, MissingAccelerator, Runtime
 
 SIZE_FACTOR = 1.1
-"""Weights in memory over weights on disk: buffers and a small context, an estimate until footprints are measured."""
+"""Weights in memory over weights on disk: buffers and a small context, an estimate while nobody measured it."""
 
 _NO_DEVICE = (AcceleratorKind.UNSPECIFIED, AcceleratorKind.CPU)
 
@@ -27,7 +29,9 @@ def keeps(runtime: Runtime, view: NodeView) -> bool:
 
 def has_accelerator(runtime: Runtime, view: NodeView) -> bool:
     wanted = runtime.spec.accelerator
-    return wanted not in _NO_DEVICE and any(device.kind is wanted for device in view.node.inventory.accelerators)
+    return wanted not in _NO_DEVICE and any(
+        device.kind is wanted and device.usable for device in view.node.inventory.accelerators
+    )
 
 
 def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
@@ -38,6 +42,7 @@ def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterato
         yield from _of_engine(runtime, view)
         yield from _of_accelerator(runtime, view)
         yield from _of_memory(runtime, model, view)
+        yield from of_owner(runtime, _needed(model), model, view)
 
 
 def _of_node(view: NodeView) -> Iterator[Problem]:
@@ -65,7 +70,7 @@ def _of_labels(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
 
 def _of_engine(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
     adapter = runtime.spec.adapter
-    if all(engine.adapter != adapter for engine in view.node.inventory.engines):
+    if adapter != EXTERNAL and all(engine.adapter != adapter for engine in view.node.inventory.engines):
         yield Problem(
             "ENGINE_NOT_FOUND",
             f"Node {view.node.id} trusts no {adapter} engine.",
@@ -78,27 +83,60 @@ def _of_accelerator(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
     spec = runtime.spec
     needed = spec.accelerator not in _NO_DEVICE and spec.on_missing_accelerator is MissingAccelerator.FAIL
     if needed and not has_accelerator(runtime, view):
+        text, remedy = _lack(spec.accelerator, view)
         yield Problem(
             "ACCELERATOR_MISSING",
-            f"Node {view.node.id} has no {spec.accelerator.label}.",
-            'Use another node, or set on_missing_accelerator = "degrade" to run on the CPU.',
+            text,
+            remedy,
             {"node": resource_name("nodes", view.node.id), "accelerator": spec.accelerator.value},
         )
 
 
+def _lack(kind: AcceleratorKind, view: NodeView) -> tuple[str, str]:
+    """What is missing, and what to do: of a device that is there and does not work, its own problem."""
+    problems = (device.problem for device in view.node.inventory.accelerators if device.kind is kind)
+    found = next((problem for problem in problems if problem), None)
+    if found is not None:
+        return f"Node {view.node.id} has no {kind.label} that works: {found.text}", found.remedy
+    remedy = 'Use another node, or set on_missing_accelerator = "degrade" to run on the CPU.'
+    return f"Node {view.node.id} has no {kind.label}.", remedy
+
+
 def _of_memory(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
+    if runtime.spec.model == NO_MODEL:
+        return
     if model is None:
         text = f"Model {runtime.spec.model} is not registered."
         yield Problem("NOT_FOUND", text, "Register it: `arwctl model add`.", {"model": runtime.spec.model})
         return
-    needed, memory = int(model.size_bytes * SIZE_FACTOR), view.node.inventory.memory_bytes
+    known, memory = _measured(runtime, model, view), view.node.inventory.memory_bytes
+    needed, how = (known, "took") if known else (_needed(model), "needs about")
     if memory and needed > memory:
         yield Problem(
             "MEMORY_INSUFFICIENT",
-            f"Model {model.id} needs about {_mib(needed)} MiB, node {view.node.id} has {_mib(memory)} MiB.",
+            f"Model {model.id} {how} {_mib(needed)} MiB, node {view.node.id} has {_mib(memory)} MiB.",
             "Use a smaller model or quantisation, or a node with more memory.",
             {"node": resource_name("nodes", view.node.id), "needed_bytes": str(needed), "memory_bytes": str(memory)},
         )
+
+
+def _needed(model: Model | None) -> int:
+    return int(model.whole_size_bytes * SIZE_FACTOR) if model is not None else 0
+
+
+def _measured(runtime: Runtime, model: Model, view: NodeView) -> int | None:
+    """Of the same file, engine, options and device; None while nobody ran that."""
+    spec, inventory = runtime.spec, view.node.inventory
+    if has_accelerator(runtime, view):
+        kinds = {spec.accelerator}
+    elif spec.accelerator is AcceleratorKind.UNSPECIFIED:
+        kinds = {device.kind for device in inventory.accelerators if device.usable} | {AcceleratorKind.CPU}
+    else:
+        kinds = {AcceleratorKind.CPU}
+    engines = [engine.sha256 for engine in inventory.engines if engine.adapter == spec.adapter]
+    options = options_of(spec.settings)
+    keys = (FootprintKey(model.sha256, engine, options, kind) for engine in engines for kind in kinds)
+    return measured(view.footprints, keys, view.node.id)
 
 
 def _mib(size: int) -> int:

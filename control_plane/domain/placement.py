@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from control_plane.domain.candidates import Candidates
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.model import Model
-from control_plane.domain.node import Standing
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.objections import has_accelerator, keeps, objections
 from control_plane.domain.problem import Problem
@@ -38,16 +39,22 @@ class Verdict:
     score_reasons: tuple[str, ...] = ()
 
 
-def place(runtimes: Iterable[Runtime], models: Mapping[ModelId, Model], nodes: Iterable[NodeView]) -> list[Assignment]:
-    """An assignment for every runtime, in id order. The order of the arguments does not matter.
+def place(
+    runtimes: Iterable[Runtime],
+    models: Mapping[ModelId, Model],
+    nodes: Mapping[NodeId, NodeView],
+    others: Mapping[NodeId, int] = MappingProxyType({}),
+) -> list[Assignment]:
+    """An assignment for each of these runtimes, in id order. The order of the arguments does not matter.
 
     What has a place keeps it for as long as its node is admitted and its selector matches, online or not;
-    the rest goes where it fits best.
+    the rest goes where it fits best. `others`: how many runtimes beside these are placed on each node.
     """
     ordered = sorted(runtimes, key=lambda runtime: runtime.id)
-    present = {view.node.id: view for view in _present(nodes)}
-    settled = {runtime.id: runtime.node for runtime in ordered if runtime.node and _stays(runtime, present)}
-    load = Counter(settled.values())
+    candidates = Candidates(nodes)
+    settled = {runtime.id: runtime.node for runtime in ordered if runtime.node and _stays(runtime, candidates)}
+    load = Counter(others)
+    load.update(settled.values())
     seats: dict[Hashable, Seats] = {}
     found = []
     for runtime in ordered:
@@ -55,7 +62,7 @@ def place(runtimes: Iterable[Runtime], models: Mapping[ModelId, Model], nodes: I
         if kept is None:
             asked = _asked(runtime)
             if asked not in seats:
-                seats[asked] = _seats(runtime, models.get(runtime.spec.model), present.values(), load)
+                seats[asked] = _seats(runtime, models.get(runtime.spec.model), candidates, load)
             found.append(_seated(runtime, seats[asked], load))
         else:
             found.append(Assignment(runtime.id, kept))
@@ -66,18 +73,15 @@ def verdicts(
     runtime: Runtime, model: Model | None, nodes: Iterable[NodeView], load: Mapping[NodeId, int]
 ) -> list[Verdict]:
     """What placement thinks of each node, in id order. `load`: runtimes placed on each node, this one left out."""
-    ordered = sorted(_present(nodes), key=lambda view: view.node.id)
+    present = Candidates({view.node.id: view for view in nodes}).matching({})
+    ordered = sorted(present, key=lambda view: view.node.id)
     judged = [_verdict(runtime, model, view, load.get(view.node.id, 0)) for view in ordered]
     chosen = runtime.node or _best(judged)
     return [Verdict(v.node, v.node == chosen, v.problems, v.score, v.score_reasons) for v in judged]
 
 
-def _present(nodes: Iterable[NodeView]) -> Iterable[NodeView]:
-    return (view for view in nodes if view.node.standing is not Standing.REVOKED)
-
-
-def _stays(runtime: Runtime, nodes: Mapping[NodeId, NodeView]) -> bool:
-    view = nodes.get(runtime.node) if runtime.node else None
+def _stays(runtime: Runtime, candidates: Candidates) -> bool:
+    view = candidates.get(runtime.node) if runtime.node else None
     return view is not None and keeps(runtime, view)
 
 
@@ -85,15 +89,16 @@ def _asked(runtime: Runtime) -> Hashable:
     """What nodes are judged by: runtimes that ask the same share the judgement."""
     spec = runtime.spec
     selector = tuple(sorted(spec.node_selector.items()))
-    return spec.model, spec.adapter, spec.accelerator, spec.on_missing_accelerator, selector
+    return spec.model, spec.adapter, spec.settings, spec.accelerator, spec.on_missing_accelerator, selector
 
 
-def _seats(runtime: Runtime, model: Model | None, nodes: Iterable[NodeView], load: Mapping[NodeId, int]) -> Seats:
-    fit = [view for view in nodes if next(objections(runtime, model, view), None) is None]
+def _seats(runtime: Runtime, model: Model | None, candidates: Candidates, load: Mapping[NodeId, int]) -> Seats:
+    matching = candidates.matching(runtime.spec.node_selector)
+    fit = [view for view in matching if next(objections(runtime, model, view), None) is None]
     if fit:
         return Seats.of((view.node.id, _bonus(runtime, view)) for view in fit)
-    judged = sorted((_verdict(runtime, model, view, load.get(view.node.id, 0)) for view in nodes), key=_node_of)
-    return Seats([], _nowhere(judged))
+    judged = sorted((_verdict(runtime, model, view, load.get(view.node.id, 0)) for view in matching), key=_node_of)
+    return Seats([], _nowhere(runtime, judged))
 
 
 def _seated(runtime: Runtime, seats: Seats, load: Counter[NodeId]) -> Assignment:
@@ -130,8 +135,12 @@ def _verdict(runtime: Runtime, model: Model | None, view: NodeView, load: int) -
     return Verdict(node, chosen=False, score=score, score_reasons=tuple(f"{p:+d} {text}" for p, text in reasons))
 
 
-def _nowhere(judged: Sequence[Verdict]) -> Problem:
-    """The one reason that every node has, or a list of each node's first."""
+def _nowhere(runtime: Runtime, judged: Sequence[Verdict]) -> Problem:
+    """The one reason that every node with the right labels has, or a list of each node's first."""
+    if not judged and (selector := runtime.spec.node_selector):
+        pairs = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
+        remedy = "Label a node, or change the runtime's node_selector."
+        return Problem("LABELS_UNMATCHED", f"No node has the labels {pairs}.", remedy, {"labels": pairs})
     if not judged:
         return Problem("NO_NODE", "No machine has joined yet.", "Join one: `arwctl up`, or `arw-node-agent join`.")
     first = [(verdict.node, verdict.problems[0]) for verdict in judged]

@@ -13,6 +13,12 @@ from control_plane.domain.problem import Problem
 SYSTEM_CLAIM = "system"
 """The one hold that every instance has until projects claim them."""
 
+NO_MODEL = ModelId("")
+"""Of a runtime whose adapter needs no model file."""
+
+EXTERNAL = "external"
+"""The adapter of what runs already: a node needs no engine for it."""
+
 DEFAULT_MAX_RESTARTS = 3
 DEFAULT_RESTART_WINDOW = timedelta(seconds=600)
 
@@ -55,9 +61,43 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a program says that it is well."""
+
+    path: str = ""
+    """Of a GET; empty: it is well when it takes connections."""
+    expect_status: int = 200
+    expect_body: str = ""
+    """Must be part of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """A program that is no known engine; the node's owner must trust it."""
+
+    command: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    port: int = 0
+    """0: a free one, put in for {port}."""
+    health: HealthCheck = HealthCheck()
+    openai: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSettings:
+    """Something that runs already, as its node sees it."""
+
+    url: str
+    health_path: str = ""
+    model: str = ""
+    """What it calls the model."""
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     adapter: str
-    model: ModelId
+    model: ModelId = NO_MODEL
     display_name: str = ""
     profile: str = ""
     modalities: tuple[Modality, ...] = (Modality.TEXT,)
@@ -69,6 +109,8 @@ class RuntimeSpec:
     settings: EngineSettings = EngineSettings()
     restart: RestartPolicy = RestartPolicy()
     node_selector: dict[str, str] = field(default_factory=dict)
+    process: ProcessSettings | None = None
+    external: ExternalSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from control_plane.http import shapes
 from control_plane.http.event_stream import EventStream
-from control_plane.http.problems import broken, failed, problem, refused, trace_id
+from control_plane.http.problems import UNAUTHORIZED, broken, failed, problem, refused, trace_id
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.watch_events import WatchEvents
@@ -50,7 +50,8 @@ def _application(views: Views, callers: Callers) -> Starlette:
         return _json(shapes.runtimes(await views.supervisor()))
 
     async def events(request: Request) -> ASGIApp:
-        return EventStream(views.events, request)
+        authorization = request.headers.get("authorization")
+        return EventStream(views.events, request, lambda: callers.authenticate(authorization) is not None)
 
     return Starlette(
         routes=[
@@ -83,7 +84,7 @@ class _Bearer:
 def _unauthorized(request: Request) -> Response:
     return problem(
         401,
-        "Send the token of your context file as 'Authorization: Bearer ID.SECRET'.",
+        UNAUTHORIZED,
         code="UNAUTHENTICATED",
         trace_id=trace_id(request),
         headers={"www-authenticate": 'Bearer realm="arw"'},

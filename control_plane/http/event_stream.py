@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,12 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.event import Event
-from control_plane.http.problems import trace_id
+from control_plane.http.problems import UNAUTHORIZED, problem_shape, trace_id
 from control_plane.http.shapes import event as event_shape
 from control_plane.use_cases.paging import MAX_SIZE
 from control_plane.use_cases.watch_events import WatchEvents
 
 HEARTBEAT_SECONDS = 15.0
+STANDING_SECONDS = 1.0
+"""How often the stream asks whether its caller may still listen."""
 _PREFIXES = 32
 
 
@@ -48,10 +50,20 @@ class Subscription:
 
 
 class EventStream:
-    """An ASGI response that ends with its client. Rows are read as fast as the client takes them, never faster."""
+    """An ASGI response that ends with its client, or once `known` says no more who asks.
 
-    def __init__(self, watch: WatchEvents, request: Request, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+    Rows are read as fast as the client takes them, never faster.
+    """
+
+    def __init__(
+        self,
+        watch: WatchEvents,
+        request: Request,
+        known: Callable[[], bool],
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
         self._watch = watch
+        self._known = known
         self._subscription = Subscription.of(request)
         self._request_id = trace_id(request)
         self._heartbeat = heartbeat
@@ -63,9 +75,14 @@ class EventStream:
         await _write(send, _frame("service.connected", self._greeting()))
         async with asyncio.TaskGroup() as tasks:
             speaking = [tasks.create_task(self._events(send)), tasks.create_task(self._beats(send))]
-            await _disconnected(receive)
-            for task in speaking:
+            endings = [tasks.create_task(_disconnected(receive)), tasks.create_task(self._unknown())]
+            await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*speaking, *endings):
                 task.cancel()
+        if not self._known():
+            refusal = problem_shape(401, UNAUTHORIZED, code="UNAUTHENTICATED", trace_id=self._request_id)
+            await _write(send, _frame("service.refused", refusal))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _greeting(self) -> dict[str, Any]:
         wanted = self._subscription
@@ -82,6 +99,12 @@ class EventStream:
         async with aclosing(cast(AsyncGenerator[Event, None], rows)):
             async for row in rows:
                 await _write(send, _frame(row.kind, event_shape(row), row.id))
+
+    async def _unknown(self) -> None:
+        while True:
+            await asyncio.sleep(STANDING_SECONDS)
+            if not self._known():
+                return
 
     async def _beats(self, send: Send) -> None:
         """Comments, so that everybody between notices a dead connection."""

@@ -26,20 +26,20 @@ _STATUS = {
     "UNAVAILABLE": 503,
 }
 _UNEXPECTED = 500
+UNAUTHORIZED = "Send the token of your context file as 'Authorization: Bearer ID.SECRET'."
 
 
-def problem(
-    status: int,
-    detail: str = "",
-    *,
-    remedy: str = "",
-    code: str = "",
-    trace_id: str = "",
-    headers: dict[str, str] | None = None,
-) -> Response:
+def problem_shape(
+    status: int, detail: str = "", *, remedy: str = "", code: str = "", trace_id: str = ""
+) -> dict[str, Any]:
+    """The members of a problem; empty ones are left out."""
     optional = {"detail": detail, "remedy": remedy, "code": code, "trace_id": trace_id}
     members: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    members |= {name: value for name, value in optional.items() if value}
+    return members | {name: value for name, value in optional.items() if value}
+
+
+def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = None, **optional: str) -> Response:
+    members = problem_shape(status, detail, **optional)
     return Response(msgspec.json.encode(members), status, headers, media_type="application/problem+json")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_plane.domain.manifest import Fault, ManifestForm, manifest_invalid
-from control_plane.manifests.positions import Lines, json_lines, toml_lines
+from wire.positions import Lines, json_lines, toml_lines
 
 MAX_BYTES = 1024 * 1024
 _AT_LINE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)")

@@ -21,11 +21,19 @@ from control_plane.domain.manifest import (
     ManifestRuntime,
     manifest_invalid,
 )
-from control_plane.domain.runtime import EngineSettings, RestartPolicy, RuntimeSpec
+from control_plane.domain.runtime import (
+    EngineSettings,
+    ExternalSettings,
+    HealthCheck,
+    ProcessSettings,
+    RestartPolicy,
+    RuntimeSpec,
+)
+from control_plane.manifests.adapters import check_adapter
 from control_plane.manifests.parse import parse
-from control_plane.manifests.positions import Lines, line_of
-from control_plane.manifests.shapes import Document, ModelEntry, RuntimeEntry, Settings
-from control_plane.manifests.strict import Check, Path, shown
+from control_plane.manifests.shapes import Document, External, ModelEntry, Process, RuntimeEntry, Settings
+from wire.positions import Lines, line_of
+from wire.strict import Check, Path, shown
 
 T = TypeVar("T")
 
@@ -81,7 +89,9 @@ def _check_entries(list_name: str, what: str, entries: Sequence[RuntimeEntry | M
 
 
 def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
-    _check_id(_model_id(entry), "model", (*path, "model"), check)
+    if entry.model:
+        _check_id(_model_id(entry), "model", (*path, "model"), check)
+    check_adapter(entry, path, check)
     if entry.accelerator and entry.accelerator not in ACCELERATORS:
         known = ", ".join(sorted(ACCELERATORS))
         check.note((*path, "accelerator"), f"does not know {entry.accelerator[:64]!r}; known are {known}")
@@ -126,7 +136,24 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         settings=_settings(entry.settings),
         restart=RestartPolicy(entry.restart.max_restarts, timedelta(seconds=entry.restart.window_seconds)),
         node_selector=dict(entry.node_selector),
+        process=_process(entry.process) if entry.process is not None else None,
+        external=_external(entry.external) if entry.external is not None else None,
     )
+
+
+def _process(given: Process) -> ProcessSettings:
+    return ProcessSettings(
+        command=given.command,
+        env=dict(given.env),
+        working_directory=given.working_directory,
+        port=given.port,
+        health=HealthCheck(given.health.path, given.health.expect_status, given.health.expect_body),
+        openai=given.openai,
+    )
+
+
+def _external(given: External) -> ExternalSettings:
+    return ExternalSettings(given.url, given.health_path, given.model)
 
 
 def _settings(given: Settings) -> EngineSettings:

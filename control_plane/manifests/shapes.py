@@ -12,6 +12,10 @@ Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 CountOrNone = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
 Line = Annotated[str, Meta(max_length=256)]
+Argument = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*$")]
+Variable = Annotated[str, Meta(max_length=128, pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+UrlPath = Annotated[str, Meta(max_length=1024, pattern="^(/[!-~]*)?$")]
 Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=128)], Line], Meta(max_length=64)]
 
 
@@ -31,10 +35,31 @@ class Restart(Struct, frozen=True):
     window_seconds: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = int(DEFAULT_RESTART_WINDOW.total_seconds())
 
 
+class Health(Struct, frozen=True):
+    path: UrlPath = ""
+    expect_status: Annotated[int, Meta(ge=100, le=599)] = 200
+    expect_body: Line = ""
+
+
+class Process(Struct, frozen=True):
+    command: Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=256)]
+    env: Annotated[dict[Variable, Argument], Meta(max_length=64)] = {}
+    working_directory: Annotated[str, Meta(max_length=4096)] = ""
+    port: Port = 0
+    health: Health = Health()
+    openai: bool = False
+
+
+class External(Struct, frozen=True):
+    url: Annotated[str, Meta(max_length=256, pattern=r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$")]
+    health_path: UrlPath = ""
+    model: Line = ""
+
+
 class RuntimeEntry(Struct, frozen=True):
     id: str
     adapter: Word
-    model: str
+    model: str = ""
     name: Line = ""
     profile: Line = ""
     modalities: Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=8)] = (Modality.TEXT,)
@@ -46,11 +71,14 @@ class RuntimeEntry(Struct, frozen=True):
     settings: Settings = Settings()
     restart: Restart = Restart()
     node_selector: Tags = {}
+    process: Process | None = None
+    external: External | None = None
 
 
 class ModelEntry(Struct, frozen=True):
     id: str
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    projector: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class Document(Struct, frozen=True):

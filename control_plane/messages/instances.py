@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from arw.v1 import instance_pb2 as pb
 from control_plane.domain.errors import InvalidId
+from control_plane.domain.footprint import Footprint, FootprintKey
 from control_plane.domain.ids import NodeId, RuntimeId, instance_name, parsed
 from control_plane.domain.instance import (
     ExitRecord,
@@ -16,6 +17,7 @@ from control_plane.domain.instance import (
 )
 from control_plane.messages.accelerators import kind_from_proto, kind_to_proto
 from control_plane.messages.problems import problem_from_proto, problem_to_proto
+from control_plane.messages.sandbox import layers_from_proto, layers_to_proto
 from control_plane.messages.texts import clipped, clipped_lines
 from control_plane.messages.times import duration_from_proto, duration_to_proto, time_from_proto, time_to_proto
 
@@ -64,6 +66,8 @@ def instance_to_proto(instance: Instance | None, now: datetime) -> pb.Instance |
         update_time=time_to_proto(instance.update_time),
         ready_time=time_to_proto(instance.ready_time),
         engine=instance.engine,
+        sandbox=layers_to_proto(instance.sandbox),
+        footprint=_footprint_to_proto(instance.footprint),
     )
 
 
@@ -89,6 +93,39 @@ def instance_from_proto(message: pb.Instance, now: datetime) -> Instance:
         update_time=time_from_proto(message.update_time) if message.HasField("update_time") else now,
         ready_time=time_from_proto(message.ready_time) if message.HasField("ready_time") else None,
         engine=clipped(message.engine),
+        sandbox=layers_from_proto(message.sandbox),
+        footprint=_footprint_from_proto(message.footprint) if message.HasField("footprint") else None,
+    )
+
+
+def _footprint_to_proto(footprint: Footprint | None) -> pb.Footprint | None:
+    if footprint is None:
+        return None
+    return pb.Footprint(
+        model_sha256=footprint.key.model_sha256,
+        engine_sha256=footprint.key.engine_sha256,
+        options_digest=footprint.key.options,
+        accelerator=kind_to_proto(footprint.key.accelerator),
+        memory_bytes=footprint.memory_bytes,
+        device_memory_bytes=footprint.device_memory_bytes,
+        load_time=duration_to_proto(footprint.load_time),
+        launches=footprint.launches,
+    )
+
+
+def _footprint_from_proto(message: pb.Footprint) -> Footprint:
+    key = FootprintKey(
+        clipped(message.model_sha256),
+        clipped(message.engine_sha256),
+        clipped(message.options_digest),
+        kind_from_proto(message.accelerator),
+    )
+    return Footprint(
+        key,
+        message.memory_bytes,
+        duration_from_proto(message.load_time) if message.HasField("load_time") else None,
+        message.device_memory_bytes if message.HasField("device_memory_bytes") else None,
+        message.launches,
     )
 
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
 
 from arw.v1 import node_pb2 as pb
-from control_plane.domain.ids import resource_name
+from control_plane.domain.errors import InvalidArgument
+from control_plane.domain.ids import NodeId, instance_name, resource_name
 from control_plane.domain.join_token import JoinToken
-from control_plane.domain.node import Engine, NodeInventory
+from control_plane.domain.node import Engine, HeldRemoval, LocalLimits, NodeInventory
 from control_plane.domain.node_view import NodeView
 from control_plane.messages.accelerators import accelerator_from_proto, accelerator_to_proto
-from control_plane.messages.instances import severity_to_proto
+from control_plane.messages.instances import instance_ids, severity_to_proto
+from control_plane.messages.problems import problem_from_proto, problem_to_proto
+from control_plane.messages.sandbox import layers_from_proto, layers_to_proto
 from control_plane.messages.texts import clipped
 from control_plane.messages.times import time_to_proto
+from control_plane.messages.usage import node_usage_to_proto
 
 MAX_DEVICES = 256
 MAX_PATH = 4096
@@ -40,7 +45,25 @@ def node_to_proto(view: NodeView, now: datetime) -> pb.Node:
         last_contact_time=time_to_proto(view.liveness.last_contact or node.last_contact_time),
         certificate_expire_time=time_to_proto(node.certificate_expire_time),
         machine_id_hash=node.machine_id_hash,
+        problems=[message for problem in view.problems if (message := problem_to_proto(problem))],
+        held_removals=held_to_proto(node.id, view.liveness.held),
+        usage=node_usage_to_proto(view.liveness.usage),
     )
+
+
+def held_to_proto(node: NodeId, removals: Iterable[HeldRemoval]) -> list[pb.HeldRemoval]:
+    return [
+        pb.HeldRemoval(instance=instance_name(node, removal.runtime), spec_revision=removal.spec_revision)
+        for removal in removals
+    ]
+
+
+def held_from_proto(node: NodeId, messages: Iterable[pb.HeldRemoval]) -> frozenset[HeldRemoval]:
+    """InvalidId; InvalidArgument when one is of another node."""
+    named = [(instance_ids(message.instance), message.spec_revision) for message in messages]
+    if any(of != node for (of, _), _ in named):
+        raise InvalidArgument(f"Not every instance named is one of node {node}.", "Name instances of one node.")
+    return frozenset(HeldRemoval(runtime, revision) for (_, runtime), revision in named)
 
 
 def inventory_to_proto(inventory: NodeInventory) -> pb.NodeInventory:
@@ -55,6 +78,8 @@ def inventory_to_proto(inventory: NodeInventory) -> pb.NodeInventory:
             pb.Engine(adapter=engine.adapter, path=engine.path, sha256=engine.sha256, version=engine.version)
             for engine in inventory.engines
         ],
+        limits=_limits_to_proto(inventory.limits),
+        sandbox=layers_to_proto(inventory.sandbox),
     )
 
 
@@ -70,6 +95,34 @@ def inventory_from_proto(message: pb.NodeInventory) -> NodeInventory:
         engines=tuple(
             _engine_from_proto(item) for item in islice(message.engines, MAX_DEVICES) if len(item.path) <= MAX_PATH
         ),
+        limits=_limits_from_proto(message.limits),
+        sandbox=layers_from_proto(message.sandbox),
+    )
+
+
+def _limits_to_proto(limits: LocalLimits) -> pb.LocalLimits:
+    return pb.LocalLimits(
+        file=limits.file,
+        denied_adapters=limits.denied_adapters,
+        modes=limits.modes,
+        max_runtimes=limits.max_runtimes,
+        memory_bytes=limits.memory_bytes,
+        memory_per_runtime_bytes=limits.memory_per_runtime_bytes,
+        closed=problem_to_proto(limits.closed),
+    )
+
+
+def _limits_from_proto(message: pb.LocalLimits) -> LocalLimits:
+    return LocalLimits(
+        file=clipped(message.file),
+        denied_adapters=tuple(clipped(name) for name in islice(message.denied_adapters, MAX_DEVICES)),
+        modes=tuple(clipped(mode) for mode in islice(message.modes, MAX_DEVICES)),
+        max_runtimes=message.max_runtimes if message.HasField("max_runtimes") else None,
+        memory_bytes=message.memory_bytes if message.HasField("memory_bytes") else None,
+        memory_per_runtime_bytes=(
+            message.memory_per_runtime_bytes if message.HasField("memory_per_runtime_bytes") else None
+        ),
+        closed=problem_from_proto(message.closed) if message.HasField("closed") else None,
     )
 
 

@@ -4,7 +4,15 @@ from datetime import datetime
 
 from arw.v1 import runtime_pb2 as pb
 from control_plane.domain.ids import resource_name
-from control_plane.domain.runtime import EngineSettings, RestartPolicy, Runtime, RuntimeSpec
+from control_plane.domain.runtime import (
+    NO_MODEL,
+    EngineSettings,
+    ExternalSettings,
+    ProcessSettings,
+    RestartPolicy,
+    Runtime,
+    RuntimeSpec,
+)
 from control_plane.domain.view import RuntimeView
 from control_plane.messages.accelerators import kind_to_proto
 from control_plane.messages.instances import instance_to_proto
@@ -40,7 +48,7 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
     return pb.RuntimeSpec(
         adapter=spec.adapter,
         display_name=spec.display_name,
-        model=resource_name("models", spec.model),
+        model=resource_name("models", spec.model) if spec.model != NO_MODEL else "",
         profile=spec.profile,
         modalities=[pb.Modality.Value(f"MODALITY_{modality.name}") for modality in spec.modalities],
         accelerator=kind_to_proto(spec.accelerator),
@@ -51,7 +59,25 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         settings=_settings_to_proto(spec.settings),
         restart=_restart_to_proto(spec.restart),
         node_selector=spec.node_selector,
+        process=_process_to_proto(spec.process) if spec.process is not None else None,
+        external=_external_to_proto(spec.external) if spec.external is not None else None,
     )
+
+
+def _process_to_proto(process: ProcessSettings) -> pb.ProcessSettings:
+    health = process.health
+    return pb.ProcessSettings(
+        command=process.command,
+        env=process.env,
+        working_directory=process.working_directory,
+        port=process.port,
+        health=pb.HealthCheck(path=health.path, expect_status=health.expect_status, expect_body=health.expect_body),
+        openai=process.openai,
+    )
+
+
+def _external_to_proto(external: ExternalSettings) -> pb.ExternalSettings:
+    return pb.ExternalSettings(url=external.url, health_path=external.health_path, model=external.model)
 
 
 def _settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:

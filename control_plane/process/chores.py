@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -14,7 +15,10 @@ _log = structlog.get_logger()
 
 
 class Chore:
-    """Does one thing whenever its bell rang, and every `period` in any case; never twice within `pause`."""
+    """Does one thing whenever its bell rang, and every `period` in any case.
+
+    Between two times lies at least `pause`, and at least what the first one took, so that it never fills the loop.
+    """
 
     def __init__(
         self, name: str, act: Callable[[], Awaitable[object]], period: timedelta, pause: timedelta = timedelta()
@@ -31,11 +35,12 @@ class Chore:
     async def run(self) -> None:
         while True:
             self._bell.clear()
+            started = time.monotonic()
             try:
                 await self._act()
             except StorageUnavailable as refusal:
                 _log.warning("chore_postponed", chore=self._name, text=refusal.text)
-            await asyncio.sleep(self._pause.total_seconds())
+            await asyncio.sleep(max(self._pause.total_seconds(), time.monotonic() - started))
             await self._rung()
 
     async def _rung(self) -> None:

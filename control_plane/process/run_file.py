@@ -31,9 +31,16 @@ def locked(path: Path, run_file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def announced(run_file: Path, ports: Mapping[str, int]) -> Iterator[None]:
-    """While inside, the file says who serves and on which ports."""
-    identity = {"pid": os.getpid(), "start_ticks": _start_ticks(), "boot_id": boot_id(), "ports": dict(ports)}
+def announced(run_file: Path, lock: Path, ports: Mapping[str, int]) -> Iterator[None]:
+    """While inside, the file says who serves, on which ports, and under which lock: a copied file names another's."""
+    seen = lock.stat()
+    identity = {
+        "pid": os.getpid(),
+        "start_ticks": _start_ticks(),
+        "boot_id": boot_id(),
+        "ports": dict(ports),
+        "lock": f"{seen.st_dev}:{seen.st_ino}",
+    }
     write_atomically(run_file, json.dumps(identity, indent=2).encode())
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,18 +12,32 @@ from typing import Any, Protocol
 import structlog
 
 from arw.v1 import session_pb2 as pb
+from control_plane.domain.accelerator import NodeUsage
 from control_plane.domain.admission import Presented, refusal
 from control_plane.domain.errors import CertificateExpired
-from control_plane.domain.ids import NodeId
+from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
-from control_plane.domain.node import Node
-from control_plane.domain.problem import Problem
+from control_plane.domain.node import HeldRemoval, Node, NodeInventory
 from control_plane.messages.nodes import inventory_from_proto
 from control_plane.sessions.desired_feed import DesiredPage, Wanted
 from control_plane.sessions.outbox import Outbox
 from control_plane.sessions.rejections import rejected
-from control_plane.sessions.session import MAX_REVISION, ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
+from control_plane.sessions.session import ServerSession, Terms, refusal_message
+from control_plane.sessions.steps import (
+    Admit,
+    Advertise,
+    Close,
+    Contact,
+    Load,
+    Measure,
+    Note,
+    Observe,
+    Reject,
+    Say,
+    Step,
+    Trouble,
+    Withdraw,
+)
 from control_plane.use_cases.admit_session import Admission, Greeting
 from control_plane.use_cases.observe_instances import Observation
 from wire.refusal import Refusal
@@ -47,8 +61,16 @@ class Host(Protocol):
     async def observe(self, connection: AgentConnection, seen: Observation) -> None:
         """Record a report, unless another stream has the seat."""
 
-    async def trouble(self, connection: AgentConnection, problems: Sequence[Problem]) -> None:
+    async def trouble(self, connection: AgentConnection, trouble: Trouble) -> None:
         """Show what is wrong with the node as a whole, unless another stream has the seat."""
+
+    def withdraw(self, connection: AgentConnection, runtimes: Iterable[RuntimeId]) -> None:
+        """Forget what stands for refused specs, without a word: the node never had it."""
+
+    async def advertise(self, connection: AgentConnection, inventory: NodeInventory) -> None:
+        """Store what the machine is now, unless another stream has the seat."""
+
+    def measure(self, connection: AgentConnection, usage: NodeUsage) -> None: ...
 
     def known(self, connection: AgentConnection, reject: Reject) -> Instance | None: ...
 
@@ -86,7 +108,7 @@ class AgentConnection:
     @property
     def held_revision(self) -> int:
         """What the node said it has stored."""
-        return min(self._session.hello.desired_revision, MAX_REVISION)
+        return self._session.peer.revision
 
     @property
     def _is_out(self) -> bool:
@@ -103,7 +125,7 @@ class AgentConnection:
 
     @property
     def process_id(self) -> str:
-        return self._session.hello.process_id
+        return self._session.peer.process_id
 
     async def messages(self, requests: AsyncIterator[pb.AgentMessage]) -> AsyncIterator[pb.ControlMessage]:
         """What to write, until the session ends; then its refusal, if any, is raised."""
@@ -166,6 +188,9 @@ class AgentConnection:
         """The session is open in the store; from now on everything carries its epoch."""
         self._session.epoch = self._outbox.epoch = epoch
 
+    def allow(self, removals: Iterable[HeldRemoval]) -> None:
+        self._do(self._session.allow(removals, self._host.now()))
+
     def drain(self, within: timedelta) -> None:
         self._do(self._session.drain(within))
 
@@ -190,8 +215,10 @@ class AgentConnection:
             case Reject():
                 seen = rejected(self.node, step, self._host.known(self, step), self._host.now())
                 await self._host.observe(self, Observation(self.node, self.epoch, (seen,)))
-            case Trouble(problems):
-                await self._host.trouble(self, problems)
+            case Trouble():
+                await self._host.trouble(self, step)
+            case Advertise(inventory):
+                await self._host.advertise(self, inventory)
             case _:
                 self._do((step,))
 
@@ -202,13 +229,17 @@ class AgentConnection:
                     self.say(message)
                 case Load():
                     self._host.load(self)
+                case Withdraw(runtimes):
+                    self._host.withdraw(self, runtimes)
                 case Contact(applied_revision):
                     self._host.contact(self, applied_revision)
+                case Measure(usage):
+                    self._host.measure(self, usage)
                 case Note(event, fields):
                     _log.warning(event, node=self.node, session_epoch=self.epoch, **fields)
                 case Close():
                     self._close(step)
-                case Admit() | Observe() | Reject() | Trouble():
+                case Admit() | Observe() | Reject() | Trouble() | Advertise():
                     raise TypeError(f"{type(step).__name__} has to be awaited")
 
     def _close(self, close: Close) -> None:

@@ -8,6 +8,7 @@ from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import resource_name
 from control_plane.domain.model import Model
 from control_plane.domain.runtime import SYSTEM_CLAIM
+from control_plane.messages.models import part_to_proto
 from control_plane.messages.runtimes import spec_to_proto
 
 
@@ -26,7 +27,7 @@ def instance_spec_to_proto(content: Placed) -> pb.InstanceSpec:
     return pb.InstanceSpec(
         runtime_id=runtime.id,
         runtime=spec_to_proto(runtime.spec),
-        model=_model_to_proto(content.model),
+        model=_model_to_proto(content.model) if content.model is not None else None,
         desired_state=runtime_pb2.DesiredState.Value(f"DESIRED_STATE_{runtime.desired_state.name}"),
         holds=[pb.Hold(claim=SYSTEM_CLAIM, fence=runtime.fence)],
         restore=pb.RestoreOrder(
@@ -37,5 +38,9 @@ def instance_spec_to_proto(content: Placed) -> pb.InstanceSpec:
 
 def _model_to_proto(model: Model) -> pb.ModelFile:
     return pb.ModelFile(
-        name=resource_name("models", model.id), path=model.path, sha256=model.sha256, size_bytes=model.size_bytes
+        name=resource_name("models", model.id),
+        path=model.path,
+        sha256=model.sha256,
+        size_bytes=model.size_bytes,
+        projector=part_to_proto(model.projector),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from arw.v1 import session_pb2 as pb
+from arw.v1.node_pb2 import HeldRemoval
 from control_plane.domain.desired import DesiredRow, digest
 from control_plane.domain.errors import ProtocolViolation, Unavailable
 from control_plane.sessions.convert import removal_to_proto, resource_to_proto
@@ -69,12 +69,14 @@ class DesiredFeed:
         self._whole = True
         self._snapshot = False
         self._announce = False
-        self._chunks: deque[pb.DesiredBatch] = deque()
+        self._chunks: list[pb.DesiredBatch] = []
         self._nonce = 0
         self._unacked: dict[int, _Sent] = {}
         self._quiet_since: datetime | None = None
         self._refused: dict[str, datetime] = {}
         """Resources that the node would not take, and when it first said so."""
+        self._allowed: list[HeldRemoval] = []
+        """To go with the next batch."""
 
     def wanted(self) -> Wanted:
         return Wanted(self._cursor, self._whole)
@@ -85,8 +87,13 @@ class DesiredFeed:
         return known[0] if known else None
 
     def refuses(self, name: str, generation: int) -> bool:
-        """Whether the node would still not take this generation."""
-        return name in self._refused and self.generation(name) == generation
+        """Whether the node would still not take this generation, as far as is known."""
+        return name in self._refused and (self._whole or self.generation(name) == generation)
+
+    def presume(self, refused: Iterable[str], now: datetime) -> None:
+        """The node refused these on an earlier stream; so it stands until it says otherwise."""
+        for name in refused:
+            self._refused.setdefault(name, now)
 
     def page(self, page: DesiredPage) -> None:
         """Take in a read. Unavailable when the node is ahead of the store."""
@@ -102,6 +109,11 @@ class DesiredFeed:
         """Send a bookmark when there is nothing else to say."""
         self._announce = True
 
+    def allow(self, removals: Iterable[HeldRemoval]) -> None:
+        """Let the node stop at once what it holds back so; said once, with the next batch."""
+        self._allowed += removals
+        self._announce = True
+
     def bookmark_due(self, now: datetime) -> bool:
         quiet = self._quiet_since
         return quiet is not None and self._idle and now - quiet >= self._rules.bookmark_every
@@ -112,7 +124,7 @@ class DesiredFeed:
     def take(self, now: datetime) -> Iterator[pb.DesiredBatch]:
         """The batches that may be sent now."""
         while len(self._unacked) < self._rules.max_unacked_batches and (self._chunks or self._cut(now)):
-            batch = self._chunks.popleft()
+            batch = self._chunks.pop(0)
             self._nonce += 1
             batch.nonce = self._nonce
             self._unacked[self._nonce] = _Sent(now, batch.digest_after, tuple(item.name for item in batch.resources))
@@ -127,10 +139,11 @@ class DesiredFeed:
         if not 0 < ack.nonce <= self._nonce:
             raise ProtocolViolation("The node acknowledged a batch that was never sent.", "Update the node agent.")
         sent = self._unacked.pop(ack.nonce, None)
-        self._note_refused(ack.problems, sent, now)
-        if sent is None or not sent.digest or self._refused:
-            return True
-        return ack.desired_digest == sent.digest
+        same = sent is not None and bool(sent.digest) and ack.desired_digest == sent.digest
+        # A repeated answer lists everything that is still refused, and so does one with our own digest;
+        # any other speaks of its own batch.
+        self._note_refused(ack.problems, self._refused if sent is None or same else sent.names, now)
+        return same or sent is None or not sent.digest or bool(self._refused)
 
     @property
     def _idle(self) -> bool:
@@ -161,13 +174,14 @@ class DesiredFeed:
 
     def _cut(self, now: datetime) -> bool:
         """Turn everything pending into the chunks of one set; False when there is nothing to say yet."""
-        if self._whole or not (self._pending or self._announce) or self._held_back(now):
+        if not (self._pending or self._announce) or self._whole or self._held_back(now):
             return False
         rows = sorted(self._pending.values(), key=lambda row: (row.revision, row.name))
         self._chunks.extend(self._chunked(rows))
+        self._chunks[-1].allowed_removals.extend(self._allowed)
         self._chunks[-1].last_chunk = True
         self._chunks[-1].digest_after = self._digest()
-        self._told, self._pending = self._cursor, {}
+        self._told, self._pending, self._allowed = self._cursor, {}, []
         self._announce = self._snapshot = False
         return True
 
@@ -199,9 +213,7 @@ class DesiredFeed:
             name in self._refused and now - self._refused[name] < self._rules.refused_hold for name in self._pending
         )
 
-    def _note_refused(self, problems: Iterable[pb.ResourceProblem], sent: _Sent | None, now: datetime) -> None:
-        # A repeated answer lists everything that is still refused; a first one speaks of its own batch.
-        settled = self._refused if sent is None else sent.names
+    def _note_refused(self, problems: Iterable[pb.ResourceProblem], settled: Collection[str], now: datetime) -> None:
         still = {problem.name for problem in problems}
         self._refused = {name: at for name, at in self._refused.items() if name in still or name not in settled}
         for name in still.intersection(self._known):

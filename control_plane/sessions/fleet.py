@@ -6,12 +6,18 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Generic, TypeVarTuple, Unpack
 
+from control_plane.domain.accelerator import NodeUsage
+from control_plane.domain.footprint import Footprints
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState, Severity
-from control_plane.domain.node import Liveness
+from control_plane.domain.node import HeldRemoval, Liveness
 from control_plane.domain.problem import Problem
+from control_plane.sessions.footprints import LearntFootprints
 from control_plane.use_cases.ports import Clock
+
+Told = TypeVarTuple("Told")
 
 JITTER = 0.1
 UNANSWERED_PERIODS = 2
@@ -51,19 +57,21 @@ class _Contact:
     offline_since: datetime | None = None
     applied_revision: int = 0
     problems: tuple[Problem, ...] = ()
+    held: tuple[HeldRemoval, ...] = ()
+    usage: NodeUsage | None = None
 
 
 @dataclass(slots=True)
-class _Listeners:
-    calls: list[Callable[[NodeId, RuntimeId], None]] = field(default_factory=list)
+class _Listeners(Generic[*Told]):
+    calls: list[Callable[[Unpack[Told]], None]] = field(default_factory=list)
 
-    def add(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
+    def add(self, listener: Callable[[Unpack[Told]], None]) -> Callable[[], None]:
         self.calls.append(listener)
         return lambda: self.calls.remove(listener)
 
-    def tell(self, node: NodeId, runtime: RuntimeId) -> None:
+    def tell(self, *what: *Told) -> None:
         for call in tuple(self.calls):
-            call(node, runtime)
+            call(*what)
 
 
 class FleetState:
@@ -78,7 +86,9 @@ class FleetState:
         self._chance = chance
         self._contacts: dict[NodeId, _Contact] = {}
         self._instances: dict[NodeId, dict[RuntimeId, Instance]] = {}
-        self._listeners = _Listeners()
+        self._footprints = LearntFootprints()
+        self._of_instances: _Listeners[NodeId, RuntimeId] = _Listeners()
+        self._of_nodes: _Listeners[NodeId] = _Listeners()
         self._turns: list[Turn] = []
         self._amnesty_until = clock.now() + rules.amnesty
         self._swept_at: datetime | None = None
@@ -88,7 +98,8 @@ class FleetState:
     def liveness(self, node: NodeId) -> Liveness:
         contact = self._contacts.get(node)
         if contact is None:
-            return Liveness(online=False)
+            over = self._clock.now() >= self._amnesty_until
+            return Liveness(online=False, offline_since=self._amnesty_until if over else None)
         return Liveness(
             contact.online,
             contact.heard_at,
@@ -96,6 +107,8 @@ class FleetState:
             contact.applied_revision,
             contact.epoch,
             contact.problems,
+            contact.held,
+            contact.usage if contact.online and self._is_fresh(contact.usage) else None,
         )
 
     def online(self) -> Iterable[NodeId]:
@@ -109,25 +122,34 @@ class FleetState:
         groups = self._instances.values() if node is None else (self._instances.get(node, {}),)
         return [self._seen(instance) for reported in groups for instance in reported.values()]
 
+    def footprints(self) -> Footprints:
+        return self._footprints.told
+
     def record(self, instance: Instance) -> Instance | None:
         of_node = self._instances.setdefault(instance.node, {})
         before = of_node.get(instance.runtime)
         of_node[instance.runtime] = instance
+        if instance.footprint is not None:
+            self._footprints.learn(instance.node, instance.footprint)
         if instance != before:
-            self._listeners.tell(instance.node, instance.runtime)
+            self._of_instances.tell(instance.node, instance.runtime)
         return before
 
     def forget(self, node: NodeId, runtime: RuntimeId) -> None:
         if self._instances.get(node, {}).pop(runtime, None) is not None:
-            self._listeners.tell(node, runtime)
+            self._of_instances.tell(node, runtime)
 
-    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
+    def trouble(self, node: NodeId, problems: Sequence[Problem], held: Sequence[HeldRemoval] = ()) -> None:
         contact = self._contacts.get(node)
         if contact is not None:
-            contact.problems = tuple(problems)
+            contact.problems, contact.held = tuple(problems), tuple(held)
+            self._of_nodes.tell(node)
+
+    def on_node(self, listener: Callable[[NodeId], None]) -> Callable[[], None]:
+        return self._of_nodes.add(listener)
 
     def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
-        return self._listeners.add(listener)
+        return self._of_instances.add(listener)
 
     # What the sessions tell.
 
@@ -136,8 +158,9 @@ class FleetState:
         if before is not None and before.epoch > epoch:
             return
         now = self._clock.now()
-        problems = before.problems if before else ()
-        self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision, problems=problems)
+        contact = self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision)
+        if before is not None:
+            contact.problems, contact.held = before.problems, before.held
         if before is None or not before.online:
             self._turn(node, online=True, why="connected")
 
@@ -151,6 +174,11 @@ class FleetState:
         if not contact.online:
             contact.online, contact.offline_since = True, None
             self._turn(node, online=True, why="heard again")
+
+    def measured(self, node: NodeId, epoch: int, usage: NodeUsage) -> None:
+        contact = self._contacts.get(node)
+        if contact is not None and contact.epoch == epoch:
+            contact.usage = usage
 
     def disconnected(self, node: NodeId, epoch: int, *, for_good: bool) -> None:
         """The stream ended. `for_good`: nobody need wait for it to resume."""
@@ -173,13 +201,18 @@ class FleetState:
         now = self._clock.now()
         self._excuse(now)
         if now >= self._amnesty_until:
+            silence = self._silence
             for node, contact in self._contacts.items():
-                self._judge(node, contact, now)
+                self._judge(node, contact, now, silence)
 
     def turns(self) -> tuple[Turn, ...]:
         """Who came or went since the last call."""
         turns, self._turns = tuple(self._turns), []
         return turns
+
+    def _is_fresh(self, usage: NodeUsage | None) -> bool:
+        """A node that goes on without saying what its devices do no longer knows."""
+        return usage is not None and self._clock.now() - usage.update_time <= self._silence
 
     def _excuse(self, now: datetime) -> None:
         """Time that this process slept through, or a clock that was set, is nobody else's silence."""
@@ -195,12 +228,12 @@ class FleetState:
             contact.heard_at = min(contact.heard_at + slip, now)
             contact.broke_at = contact.broke_at and min(contact.broke_at + slip, now)
 
-    def _judge(self, node: NodeId, contact: _Contact, now: datetime) -> None:
+    def _judge(self, node: NodeId, contact: _Contact, now: datetime, silence: timedelta) -> None:
         if not contact.online:
             return
         if contact.broke_at is not None and now - contact.broke_at >= self._rules.resume_within:
             self._offline(node, contact, "its stream broke and did not resume")
-        elif now - contact.heard_at >= self._silence:
+        elif now - contact.heard_at >= silence:
             self._offline(node, contact, "no heartbeat")
 
     @property
@@ -215,8 +248,9 @@ class FleetState:
 
     def _turn(self, node: NodeId, *, online: bool, why: str) -> None:
         self._turns.append(Turn(node, self._contacts[node].epoch, online, self._clock.now(), why))
+        self._of_nodes.tell(node)
         for runtime in tuple(self._instances.get(node, ())):
-            self._listeners.tell(node, runtime)
+            self._of_instances.tell(node, runtime)
 
     def _seen(self, instance: Instance) -> Instance:
         """On an offline node nothing is known to run."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from arw.v1 import session_pb2 as pb
+from control_plane.domain.accelerator import NodeUsage
 from control_plane.domain.admission import Presented, quarantined
 from control_plane.domain.errors import Draining, StorageUnavailable
-from control_plane.domain.ids import NodeId
+from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
-from control_plane.domain.problem import Problem
+from control_plane.domain.node import HeldRemoval, NodeInventory
 from control_plane.sessions.connection import Abort, AgentConnection
 from control_plane.sessions.fleet import FleetState, Turn
 from control_plane.sessions.follower import DesiredFollower, Reader
 from control_plane.sessions.logs import LogBroker
 from control_plane.sessions.registry import FlapRules, Registry
+from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms
-from control_plane.sessions.steps import Reject
+from control_plane.sessions.steps import Reject, Trouble
 from control_plane.use_cases.admit_session import Admission, AdmitSession, Greeting
 from control_plane.use_cases.observe_instances import Observation, ObserveInstances
 from control_plane.use_cases.ports import Clock, Store
@@ -30,10 +32,13 @@ from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.report_liveness import LivenessChange, ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
 from control_plane.use_cases.rows import superseded
+from control_plane.use_cases.update_inventory import UpdateInventory
 from wire.refusal import Refusal
 
 DRAIN_FLOOR = timedelta(seconds=5)
 DRAIN_PER_SECOND = 100
+TICKED_AT_ONCE = 100
+"""Streams looked at before the loop gets its turn."""
 
 _log = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class SessionUseCases:
     quarantine: QuarantineNode
     report: ReportLiveness
     trouble: ReportTroubles
+    inventory: UpdateInventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Sessions:
         self._follower = DesiredFollower(store, self)
         self._cuts = _Cuts()
         self._unreported: list[Turn] = []
+        self._rejections: dict[NodeId, Rejections] = {}
         self._draining = False
         self._left = asyncio.Event()
 
@@ -101,7 +108,8 @@ class Sessions:
         """One stream from its Hello to its end. Raises what ended it."""
         if self._draining:
             raise _draining()
-        session = ServerSession(presented.node, self._rules, self.now(), self._fleet.period)
+        rejections = self._rejections.setdefault(presented.node, Rejections(presented.node))
+        session = ServerSession(rejections, self._rules, self.now(), self._fleet.period)
         connection = AgentConnection(presented, session, self, abort)
         self._registry.opened(connection)
         async for message in connection.messages(requests):
@@ -115,6 +123,13 @@ class Sessions:
     def park(self, node: NodeId, idle: int) -> bool:
         """Ask the node for this many parked and idle connections."""
         return self.say(node, pb.ControlMessage(park_connections=pb.ParkConnections(idle_connections=idle)))
+
+    def let_through(self, node: NodeId, removals: Sequence[HeldRemoval]) -> bool:
+        """Let the node stop at once what it holds back so; False without a session."""
+        connection = self._registry.at(node)
+        if connection is not None:
+            connection.allow(removals)
+        return connection is not None
 
     def admits(self, node: NodeId, epoch: int, serial: str | None) -> bool:
         """Whether a relay connection belongs to the node's session; no serial on a local socket."""
@@ -183,12 +198,26 @@ class Sessions:
             raise superseded(connection.node)
         await self._use_cases.observe(seen)
 
-    async def trouble(self, connection: AgentConnection, problems: Sequence[Problem]) -> None:
+    async def trouble(self, connection: AgentConnection, trouble: Trouble) -> None:
         if not self._registry.is_seated(connection):
             raise superseded(connection.node)
-        if await self._use_cases.trouble(connection.node, connection.epoch, problems):
-            reasons = [problem.reason for problem in problems]
+        if await self._use_cases.trouble(connection.node, connection.epoch, trouble.problems, trouble.held):
+            reasons = [problem.reason for problem in trouble.problems]
             _log.warning("node_troubled" if reasons else "node_well_again", node=connection.node, reasons=reasons)
+
+    def withdraw(self, connection: AgentConnection, runtimes: Iterable[RuntimeId]) -> None:
+        for runtime in runtimes:
+            known = self._fleet.instance(connection.node, runtime)
+            if known is not None and known.refused and self._registry.is_seated(connection):
+                self._fleet.forget(connection.node, runtime)
+
+    async def advertise(self, connection: AgentConnection, inventory: NodeInventory) -> None:
+        if not self._registry.is_seated(connection):
+            raise superseded(connection.node)
+        await self._use_cases.inventory(connection.node, connection.epoch, inventory)
+
+    def measure(self, connection: AgentConnection, usage: NodeUsage) -> None:
+        self._fleet.measured(connection.node, connection.epoch, usage)
 
     def known(self, connection: AgentConnection, reject: Reject) -> Instance | None:
         return self._fleet.instance(connection.node, reject.runtime)
@@ -225,10 +254,11 @@ class Sessions:
         """Everything that is due by time, for all nodes at once."""
         while True:
             await asyncio.sleep(self._tick.total_seconds())
-            now = self.now()
-            for connection in self._registry:
-                if connection.tick(now):
+            for number, connection in enumerate(self._registry, start=1):
+                if connection.tick(self.now()):
                     self._cut_off(connection)
+                if number % TICKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             self._fleet.sweep()
             await self._report()
 

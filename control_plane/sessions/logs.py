@@ -68,12 +68,17 @@ class LogBroker:
         self._answer_within = answer_within
         self._subscriptions: dict[str, _Subscription] = {}
 
-    async def read(self, node: NodeId, runtime: RuntimeId, tail: int, *, follow: bool) -> AsyncIterator[LogChunk]:
-        """The log's last lines, then what follows. NodeOffline, RateLimited, Unavailable when the node stays mute."""
+    async def read(
+        self, node: NodeId, runtime: RuntimeId, tail: int, *, follow: bool, whole: bool = False
+    ) -> AsyncIterator[LogChunk]:
+        """The log's last lines, then what follows; or the whole of it.
+
+        NodeOffline, RateLimited, Unavailable when the node stays mute.
+        """
         key, subscription = self._subscribe(node)
         try:
             request = session_pb2.LogRequest(
-                subscription=key, instance=instance_name(node, runtime), tail_lines=tail, follow=follow
+                subscription=key, instance=instance_name(node, runtime), tail_lines=tail, follow=follow, whole=whole
             )
             if not self._ask(node, session_pb2.ControlMessage(log_request=request)):
                 raise _offline(node)
@@ -126,14 +131,17 @@ class ReadRuntimeLog:
     get_runtime: GetRuntime
     broker: LogBroker
 
-    async def __call__(self, runtime: RuntimeId, tail: int, *, follow: bool) -> AsyncIterator[LogChunk]:
+    async def __call__(
+        self, runtime: RuntimeId, tail: int, *, follow: bool, whole: bool = False
+    ) -> AsyncIterator[LogChunk]:
         view = await self.get_runtime(runtime)
         node = view.runtime.node
         if node is None:
             raise NotReady(
                 f"{runtime} is placed on no node, so it has no log.", f"Run: arwctl runtime explain {runtime}"
             )
-        async for chunk in self.broker.read(node, runtime, min(tail or DEFAULT_TAIL, MAX_TAIL), follow=follow):
+        lines = MAX_TAIL if whole else min(tail or DEFAULT_TAIL, MAX_TAIL)
+        async for chunk in self.broker.read(node, runtime, lines, follow=follow and not whole, whole=whole):
             yield chunk
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from arw.v1 import session_pb2 as pb
 
 MAX_LOG_REQUESTS = 16
@@ -19,8 +17,9 @@ class Outbox:
         self.finished = False
         self._seq = 0
         self._slots: dict[str, pb.ControlMessage] = {}
-        self._batches: deque[pb.ControlMessage] = deque()
-        self._log_requests: deque[pb.ControlMessage] = deque()
+        # Lists: an empty deque holds 600 bytes, and there are two for each stream.
+        self._batches: list[pb.ControlMessage] = []
+        self._log_requests: list[pb.ControlMessage] = []
 
     def put(self, message: pb.ControlMessage) -> bool:
         """False when there is no room: only requests for logs can meet that."""
@@ -60,5 +59,5 @@ class Outbox:
                 return self._slots.pop(kind)
         for queue in (self._batches, self._log_requests):
             if queue:
-                return queue.popleft()
+                return queue.pop(0)
         return None

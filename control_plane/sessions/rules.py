@@ -11,8 +11,11 @@ CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1")
 DELTA = "desired.delta/1"
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_REVISION = 2**63 - 1
 MAX_REPORTED = 2000
 """Instances and names in one message of a node."""
+MAX_WORD = 200
+"""Characters of an id that a node says of itself."""
 
 
 @dataclass(frozen=True, slots=True)

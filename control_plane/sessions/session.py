@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from arw.v1 import session_pb2 as pb
-from control_plane.domain.errors import NodeMismatch, ProtocolUnsupported, ProtocolViolation, Unavailable
-from control_plane.domain.ids import NodeId, RuntimeId, resource_name
-from control_plane.domain.problem import Problem
+from control_plane.domain.errors import NodeMismatch, Unavailable
+from control_plane.domain.ids import RuntimeId
+from control_plane.domain.node import HeldRemoval
 from control_plane.messages.instances import instance_from_proto, instance_ids
+from control_plane.messages.nodes import held_to_proto, inventory_from_proto
 from control_plane.messages.problems import problem_from_proto, refusal_to_proto
 from control_plane.messages.times import duration_to_proto
+from control_plane.messages.usage import node_usage_from_proto
 from control_plane.sessions.desired_feed import DesiredFeed, DesiredPage, Held, Wanted
 from control_plane.sessions.full_report import FullReport
+from control_plane.sessions.hello import UPDATE, Peer, checked_hello, peer_of, violation
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import (
-    CAPABILITIES,
     DELTA,
     MAX_MESSAGE_BYTES,
     MAX_REPORTED,
-    PROTOCOL_MAX,
-    PROTOCOL_MIN,
+    MAX_REVISION,
+    MAX_WORD,
     SessionRules,
 )
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
-from control_plane.sessions.troubles import OF_THE_NODE, troubles
+from control_plane.sessions.steps import (
+    Admit,
+    Advertise,
+    Close,
+    Contact,
+    Load,
+    Measure,
+    Note,
+    Observe,
+    Reject,
+    Say,
+    Step,
+    Trouble,
+    Withdraw,
+)
+from control_plane.sessions.troubles import OF_THE_NODE, held_removals, troubles
 from wire.refusal import Refusal
 
-MAX_REVISION = 2**63 - 1
-MAX_WORD = 200
-_UPDATE = "Update the node agent; if it is current, report this as a defect."
 # After these the node tries again by itself; after any other refusal a person has to act.
 _RETRIED = frozenset(
     {"SESSION_SUPERSEDED", "DRAINING", "UNAVAILABLE", "STORAGE_UNAVAILABLE", "RATE_LIMITED", "PROTOCOL_VIOLATION"}
@@ -58,11 +71,13 @@ class Stage(Enum):
 class ServerSession:
     """`pace` tells the time until the node's next heartbeat."""
 
-    def __init__(self, node: NodeId, rules: SessionRules, opened_at: datetime, pace: Callable[[], timedelta]) -> None:
-        self.node = node
+    def __init__(
+        self, rejections: Rejections, rules: SessionRules, opened_at: datetime, pace: Callable[[], timedelta]
+    ) -> None:
+        self.node = rejections.node
         self.epoch = 0
         self.stage = Stage.WAITING_FOR_HELLO
-        self.hello = pb.Hello()
+        self.peer = Peer()
         self._rules = rules
         self._opened_at = opened_at
         self._pace = pace
@@ -70,8 +85,8 @@ class ServerSession:
         self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
         self._loading = self._changed = False
         self._full = FullReport(rules.full_report_every)
-        self._rejections = Rejections(node, lambda *named: self._feed.refuses(*named))  # noqa: PLW0108 - Hello brings a new feed
-        self._trouble: tuple[Problem, ...] | None = None
+        self._rejections = rejections
+        self._trouble: Trouble | None = None
         """As the node said it last; None before the first word."""
 
     def received(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
@@ -82,6 +97,7 @@ class ServerSession:
         """The session is open: welcome the node and start reading its desired state."""
         self.epoch, self.stage = epoch, Stage.OPEN
         self._full.expected(now)
+        self._feed.presume(self._rejections.begin(), now)
         return [Say(pb.ControlMessage(welcome=self._welcome(terms))), *self.changed()]
 
     @property
@@ -101,6 +117,13 @@ class ServerSession:
         self._loading = True
         return [Load()]
 
+    def allow(self, removals: Iterable[HeldRemoval], now: datetime) -> list[Step]:
+        """An operator lets the node stop at once what it holds back so."""
+        if self.stage is not Stage.OPEN:
+            return []
+        self._feed.allow(held_to_proto(self.node, removals))
+        return self._batches(now)
+
     def loaded(self, page: DesiredPage, now: datetime) -> list[Step]:
         if self.stage is not Stage.OPEN:
             return []
@@ -112,7 +135,7 @@ class ServerSession:
         if self.stage is Stage.OPEN:
             return self._tick_open(now)
         if self.stage is Stage.WAITING_FOR_HELLO and now - self._opened_at >= self._rules.hello_within:
-            return self.refuse(ProtocolViolation("The stream was opened without a Hello.", _UPDATE))
+            return self.refuse(violation("The stream was opened without a Hello."))
         return []
 
     def drain(self, within: timedelta) -> list[Step]:
@@ -139,11 +162,11 @@ class ServerSession:
     def _take(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
         self._received += 1
         if message.seq != self._received:
-            raise _violation(f"Message {message.seq} arrived where {self._received} was due.")
+            raise violation(f"Message {message.seq} arrived where {self._received} was due.")
         if self.stage is Stage.WAITING_FOR_HELLO:
             return self._greeted(message)
         if self.stage is not Stage.OPEN or message.session_epoch != self.epoch:
-            raise _violation(f"A message of session {message.session_epoch} arrived in session {self.epoch}.")
+            raise violation(f"A message of session {message.session_epoch} arrived in session {self.epoch}.")
         return self._handle(message, now)
 
     def _handle(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
@@ -154,36 +177,30 @@ class ServerSession:
                 return self._acked(message.desired_ack, now)
             case "observed_report":
                 return self._observed(message.observed_report, now)
+            case "inventory_report":
+                return [Advertise(inventory_from_proto(message.inventory_report.inventory))]
             case "goodbye":
                 self.stage = Stage.CLOSED
                 return [Close(None, for_good=message.goodbye.kind == pb.GOODBYE_KIND_SHUTDOWN)]
             case "hello":
-                raise _violation("The node said Hello twice.")
+                raise violation("The node said Hello twice.")
             case _:
                 # A body of a newer agent.
                 return []
 
     def _greeted(self, message: pb.AgentMessage) -> list[Step]:
-        hello = message.hello
-        if message.WhichOneof("body") != "hello" or message.session_epoch:
-            raise _violation("The first message of the stream is no Hello.")
-        if hello.node != resource_name("nodes", self.node):
-            raise NodeMismatch("The Hello names another node than the certificate.", "Join this machine again.")
-        if not (hello.process_id and hello.installation_id) or any(len(word) > MAX_WORD for word in _words(hello)):
-            raise _violation("The Hello lacks an id, or an id in it is too long.")
-        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
-            raise _unsupported(hello)
-        self.hello, self.stage = hello, Stage.ADMITTING
-        held = Held(hello.history_id, min(hello.desired_revision, MAX_REVISION), hello.desired_digest)
-        self._feed = DesiredFeed(self._rules, held, delta=DELTA in hello.capabilities)
+        hello = checked_hello(message, self.node)
+        self.peer, self.stage = peer_of(hello), Stage.ADMITTING
+        held = Held(hello.history_id, self.peer.revision, hello.desired_digest)
+        self._feed = DesiredFeed(self._rules, held, delta=DELTA in self.peer.capabilities)
         return [Admit(hello)]
 
     def _welcome(self, terms: Terms) -> pb.Welcome:
         return pb.Welcome(
             session_epoch=self.epoch,
             history_id=terms.history_id,
-            protocol=min(self.hello.protocol_max, PROTOCOL_MAX),
-            capabilities=[name for name in CAPABILITIES if name in self.hello.capabilities],
+            protocol=self.peer.protocol,
+            capabilities=self.peer.capabilities,
             heartbeat_period=duration_to_proto(self._pace()),
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_unacked_batches=self._rules.max_unacked_batches,
@@ -193,7 +210,7 @@ class ServerSession:
 
     def _fed(self, page: DesiredPage, now: datetime) -> list[Step]:
         self._feed.page(page)
-        steps = self._batches(now)
+        steps = [*self._settled(), *self._batches(now)]
         again = self._changed or self._feed.wanted().whole
         self._changed = False
         return [*steps, *(self.changed() if again else ())]
@@ -208,25 +225,31 @@ class ServerSession:
             Contact(min(heartbeat.desired_revision, MAX_REVISION)),
             Say(pb.ControlMessage(heartbeat_ack=ack)),
             *self._ask_full(now),
+            *([Measure(node_usage_from_proto(heartbeat.usage, now))] if heartbeat.HasField("usage") else ()),
         ]
 
     def _acked(self, ack: pb.DesiredAck, now: datetime) -> list[Step]:
         if len(ack.problems) > MAX_REPORTED:
-            raise _violation("A message names too many resources.")
+            raise violation("A message names too many resources.")
         steps: list[Step] = [Contact(min(ack.desired_revision, MAX_REVISION))]
         if not self._feed.acked(ack, now):
             steps.append(Note("desired_digest_mismatch", {"revision": str(ack.desired_revision)}))
-        self._rejections.settle()
+        steps += self._settled()
         for problem in ack.problems:
             if problem.problem.reason not in OF_THE_NODE:
                 steps += self._refused(problem)
-        return [*steps, *self._troubled(troubles(ack.problems)), *self._batches(now)]
+        return [*steps, *self._troubled(ack), *self._batches(now)]
 
-    def _troubled(self, problems: tuple[Problem, ...]) -> list[Step]:
-        if problems == self._trouble:
+    def _troubled(self, ack: pb.DesiredAck) -> list[Step]:
+        trouble = Trouble(troubles(self.node, ack.problems), held_removals(ack.problems))
+        if trouble == self._trouble:
             return []
-        self._trouble = problems
-        return [Trouble(problems)]
+        self._trouble = trouble
+        return [trouble]
+
+    def _settled(self) -> list[Step]:
+        over = self._rejections.settle(self._feed)
+        return [Withdraw(over)] if over else []
 
     def _refused(self, report: pb.ResourceProblem) -> list[Step]:
         problem = problem_from_proto(report.problem)
@@ -239,15 +262,16 @@ class ServerSession:
 
     def _observed(self, report: pb.ObservedReport, now: datetime) -> list[Step]:
         if len(report.instances) + len(report.gone) > MAX_REPORTED:
-            raise _violation("A message names too many resources.")
+            raise violation("A message names too many resources.")
         if not self._full.accepts(report.observed_seq, full=report.full):
             return self._ask_full(now)
         instances = tuple(instance_from_proto(instance, now) for instance in report.instances)
         gone = tuple(instance_ids(name) for name in report.gone)
         if any(node != self.node for node in (*(item.node for item in instances), *(node for node, _ in gone))):
-            raise NodeMismatch("The node reports instances of another node.", _UPDATE)
+            raise NodeMismatch("The node reports instances of another node.", UPDATE)
         left = tuple(RuntimeId(runtime) for _, runtime in gone)
-        return [Observe(tuple(self._rejections.shown(instances, left, now, full=report.full)), left, report.full)]
+        shown = tuple(self._rejections.shown(instances, left, now, full=report.full))
+        return [Observe(shown, left, report.full)]
 
     def _ask_full(self, now: datetime) -> list[Step]:
         reason = self._full.due(now)
@@ -270,30 +294,3 @@ def refusal_message(close: Close) -> pb.ControlMessage | None:
         return None
     problem = refusal_to_proto(close.refusal)
     return pb.ControlMessage(refusal=pb.Refusal(problem=problem, retry_after=duration_to_proto(close.retry_after)))
-
-
-def _violation(text: str) -> ProtocolViolation:
-    return ProtocolViolation(text, _UPDATE)
-
-
-def _unsupported(hello: pb.Hello) -> ProtocolUnsupported:
-    older = hello.protocol_max < PROTOCOL_MIN
-    return ProtocolUnsupported(
-        f"The agent speaks protocol {hello.protocol_min} to {hello.protocol_max}, "
-        f"the control plane {PROTOCOL_MIN} to {PROTOCOL_MAX}.",
-        "Update the node agent." if older else "Update the control plane.",
-        agent=f"{hello.protocol_min}-{hello.protocol_max}",
-        control_plane=f"{PROTOCOL_MIN}-{PROTOCOL_MAX}",
-    )
-
-
-def _words(hello: pb.Hello) -> tuple[str, ...]:
-    return (
-        hello.process_id,
-        hello.installation_id,
-        hello.boot_id,
-        hello.machine_id_hash,
-        hello.agent_version,
-        hello.history_id,
-        *hello.capabilities[:MAX_WORD],
-    )

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from arw.v1 import session_pb2 as pb
+from control_plane.domain.accelerator import NodeUsage
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.instance import Instance
+from control_plane.domain.node import HeldRemoval, NodeInventory
 from control_plane.domain.problem import Problem
 from wire.refusal import Refusal
 
@@ -50,10 +52,31 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The node refuses these no more; what stood for them is no news of the node."""
+
+    runtimes: tuple[RuntimeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Contact:
     """The node is alive and has stored desired state up to this revision."""
 
     applied_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the node's devices do now."""
+
+    usage: NodeUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """The node's machine is no longer what its Hello said."""
+
+    inventory: NodeInventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +103,8 @@ class Trouble:
     """All that is wrong with the node as a whole; nothing: it is well."""
 
     problems: tuple[Problem, ...]
+    held: tuple[HeldRemoval, ...] = ()
+    """The removals that it holds back."""
 
 
-Step = Admit | Say | Load | Observe | Reject | Trouble | Contact | Note | Close
+Step = Admit | Say | Load | Observe | Reject | Withdraw | Trouble | Advertise | Measure | Contact | Note | Close

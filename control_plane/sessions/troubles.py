@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from arw.v1 import problem_pb2
 from arw.v1 import session_pb2 as pb
+from control_plane.domain.ids import NodeId
+from control_plane.domain.node import HeldRemoval
 from control_plane.domain.problem import Problem
 from control_plane.messages.instances import instance_ids
 from control_plane.messages.problems import problem_from_proto
@@ -18,29 +20,39 @@ OF_THE_NODE = frozenset(
         problem_pb2.REASON_REMOVAL_GUARD,
     }
 )
-NAMED = 3
+NAMED = 8
 """Of the removals that are held back."""
 
 
-def troubles(reports: Iterable[pb.ResourceProblem]) -> tuple[Problem, ...]:
+def troubles(node: NodeId, reports: Iterable[pb.ResourceProblem]) -> tuple[Problem, ...]:
     """One problem a reason, in the order of first mention."""
     found: dict[problem_pb2.Reason.ValueType, list[pb.ResourceProblem]] = {}
     for report in reports:
         if report.problem.reason in OF_THE_NODE:
             found.setdefault(report.problem.reason, []).append(report)
     return tuple(
-        _held_back(group) if _is_guard(group) else problem_from_proto(group[0].problem) for group in found.values()
+        _held_back(node, held_removals(group)) if is_guard(group[0]) else problem_from_proto(group[0].problem)
+        for group in found.values()
     )
 
 
-def _is_guard(group: list[pb.ResourceProblem]) -> bool:
-    return group[0].problem.reason == problem_pb2.REASON_REMOVAL_GUARD
+def held_removals(reports: Iterable[pb.ResourceProblem]) -> tuple[HeldRemoval, ...]:
+    """By runtime."""
+    held = (HeldRemoval(instance_ids(each.name)[1], each.spec_revision) for each in reports if is_guard(each))
+    return tuple(sorted(held, key=lambda removal: removal.runtime))
 
 
-def _held_back(group: list[pb.ResourceProblem]) -> Problem:
-    names = sorted(instance_ids(report.name)[1] for report in group)
+def is_guard(report: pb.ResourceProblem) -> bool:
+    return report.problem.reason == problem_pb2.REASON_REMOVAL_GUARD
+
+
+def _held_back(node: NodeId, held: Sequence[HeldRemoval]) -> Problem:
+    names = [removal.runtime for removal in held]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     what = "removal" if len(names) == 1 else "removals"
-    text = f"Holds back {len(names)} {what}: {', '.join(names[:NAMED])}{more}."
-    first = problem_from_proto(group[0].problem)
-    return Problem(first.reason, text, first.remedy, {"removals": str(len(names))})
+    return Problem(
+        "REMOVAL_GUARD",
+        f"Holds back {len(names)} {what}: {', '.join(names[:NAMED])}{more}.",
+        f"To stop them now: arwctl nodes allow-removals {node}. To keep them, declare them again.",
+        {"removals": str(len(names))},
+    )

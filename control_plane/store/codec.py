@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from msgspec import inspect
 
-from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.desired import Placed
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
@@ -30,6 +30,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _CAUTIOUS: Mapping[type[Enum], Enum] = {
     AcceleratorKind: AcceleratorKind.OTHER,
     DesiredState: DesiredState.STOPPED,
+    DeviceHealth: DeviceHealth.UNUSABLE,
     MissingAccelerator: MissingAccelerator.FAIL,
     Modality: Modality.TEXT,
     Standing: Standing.QUARANTINED,

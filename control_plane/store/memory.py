@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
@@ -86,9 +87,9 @@ class MemoryTransaction:
         self._has_revision = False
         self._journal = self.journal = MemoryJournal(state, clock)
         self._requests = self.requests = MemoryRequestLog(state, clock)
-        self.nodes = MemoryNodes(state)
-        self.runtimes = MemoryTable(state, "runtimes", codec.RUNTIME)
-        self.models = MemoryTable(state, "models", codec.MODEL)
+        self.nodes = MemoryNodes(state, partial(self.revise, "nodes"))
+        self.runtimes = MemoryTable(state, "runtimes", codec.RUNTIME, partial(self.revise, "runtimes"))
+        self.models = MemoryTable(state, "models", codec.MODEL, partial(self.revise, "models"))
         self.join_tokens = MemoryTable(state, "join_tokens", codec.JOIN_TOKEN)
         self.operators = MemoryTable(state, "operators", codec.OPERATOR)
         self.desired = MemoryDesiredTable(state, self._take_revision)

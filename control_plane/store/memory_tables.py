@@ -59,8 +59,13 @@ class Answer:
 
 
 class MemoryTable(Generic[Key_contra, Row]):
-    def __init__(self, state: State, collection: str, rows: Codec[Row]) -> None:
+    """`revise` is told the id of every row that is put or deleted."""
+
+    def __init__(
+        self, state: State, collection: str, rows: Codec[Row], revise: Callable[[str], object] | None = None
+    ) -> None:
         self._state = state
+        self._revise = revise
         self._codec = rows
         self._collection = collection
 
@@ -70,15 +75,21 @@ class MemoryTable(Generic[Key_contra, Row]):
 
     def put(self, row: Row) -> None:
         self._state.changing().rows.setdefault(self._collection, {})[row.id] = self._codec.encode(row)
+        self._touched(row.id)
 
     def delete(self, key: Key_contra) -> None:
-        self._state.changing().rows.get(self._collection, {}).pop(key, None)
+        if self._state.changing().rows.get(self._collection, {}).pop(key, None) is not None:
+            self._touched(key)
 
     def page(self, after: str, limit: int) -> Sequence[Row]:
         return [self._codec.decode(self._documents()[key]) for key in islice(self._keys_after(after), limit)]
 
     def all(self) -> Sequence[Row]:
         return [self._codec.decode(document) for _, document in sorted(self._documents().items())]
+
+    def _touched(self, key: str) -> None:
+        if self._revise is not None:
+            self._revise(key)
 
     def _documents(self) -> dict[str, str]:
         return self._state.rows.get(self._collection, {})
@@ -90,8 +101,8 @@ class MemoryTable(Generic[Key_contra, Row]):
 class MemoryNodes(MemoryTable[NodeId, Node]):
     """A node's session epoch never goes back, whatever row is put."""
 
-    def __init__(self, state: State) -> None:
-        super().__init__(state, "nodes", codec.NODE)
+    def __init__(self, state: State, revise: Callable[[str], object]) -> None:
+        super().__init__(state, "nodes", codec.NODE, revise)
 
     def put(self, row: Node) -> None:
         stored = self.get(row.id)

@@ -40,9 +40,12 @@ class Kind(Generic[Row]):
 
 
 class SqlTable(Generic[Key_contra, Row]):
-    def __init__(self, session: Session, kind: Kind[Row]) -> None:
+    """`revise` is told the id of every row that is put or deleted."""
+
+    def __init__(self, session: Session, kind: Kind[Row], revise: Callable[[str], object] | None = None) -> None:
         self._session = session
         self._kind = kind
+        self._revise = revise
         self._statements = kind.statements(session.statements)
 
     def get(self, key: Key_contra) -> Row | None:
@@ -52,15 +55,21 @@ class SqlTable(Generic[Key_contra, Row]):
     def put(self, row: Row) -> None:
         document = self._kind.codec.encode(row)
         self._session.run(self._statements.put, id=row.id, document=document, **self._kind.columns(row))
+        self._touched(row.id)
 
     def delete(self, key: Key_contra) -> None:
-        self._session.run(self._statements.delete, id=key)
+        if self._session.run(self._statements.delete, id=key):
+            self._touched(key)
 
     def page(self, after: str, limit: int) -> Sequence[Row]:
         return [self._row(record) for record in self._session.rows(self._statements.page, after=after, limit=limit)]
 
     def all(self) -> Sequence[Row]:
         return [self._row(record) for record in self._session.rows(self._statements.all)]
+
+    def _touched(self, key: str) -> None:
+        if self._revise is not None:
+            self._revise(key)
 
     def _row(self, record: Record) -> Row:
         return self._kind.restore(self._kind.codec.decode(record[-1]), record[1:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
 from control_plane.domain.join_token import JoinToken
@@ -34,11 +35,12 @@ class SqlTransaction:
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session = session
         self._revision: int | None = None
+        self._logged: set[tuple[str, str]] = set()
         self._journal = self.journal = SqlJournal(session, clock)
         self._requests = self.requests = SqlRequestLog(session, clock)
-        self.nodes = SqlTable(session, rows.NODES)
-        self.runtimes = SqlTable(session, rows.RUNTIMES)
-        self.models = SqlTable(session, rows.MODELS)
+        self.nodes = SqlTable(session, rows.NODES, partial(self.revise, "nodes"))
+        self.runtimes = SqlTable(session, rows.RUNTIMES, partial(self.revise, "runtimes"))
+        self.models = SqlTable(session, rows.MODELS, partial(self.revise, "models"))
         self.join_tokens = SqlTable(session, rows.JOIN_TOKENS)
         self.operators = SqlTable(session, rows.OPERATORS)
         self.desired = SqlDesiredTable(session, self._take_revision)
@@ -46,6 +48,7 @@ class SqlTransaction:
     def restart(self) -> None:
         """Forget what the transaction before took."""
         self._revision = None
+        self._logged.clear()
         self._journal.appended = False
 
     @property
@@ -55,7 +58,9 @@ class SqlTransaction:
 
     def revise(self, kind: str, name: str) -> int:
         revision = self._take_revision()
-        self._session.run(self._session.statements.log_change, revision=revision, kind=kind, name=name)
+        if (kind, name) not in self._logged:
+            self._logged.add((kind, name))
+            self._session.run(self._session.statements.log_change, revision=revision, kind=kind, name=name)
         return revision
 
     def revision(self) -> int:
@@ -74,6 +79,7 @@ class SqlTransaction:
         record = self._session.one(self._session.statements.open_session, node=node)
         if record is None:
             raise node_not_found(node)
+        self.revise("nodes", node)
         return int(record[0])
 
     def redeem(self, token: TokenId, now: datetime, node: NodeId, key_sha256: str) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.accelerator import Accelerator, AcceleratorKind
 from control_plane.domain.event import Event
 from control_plane.domain.ids import resource_name
 from control_plane.domain.instance import Instance, RestartBudget, Severity
 from control_plane.domain.matrix import MatrixEntry
 from control_plane.domain.model import Model
-from control_plane.domain.node import Node
+from control_plane.domain.node import HeldRemoval, Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
@@ -124,6 +125,11 @@ def node_changed(view: NodeView, now: datetime, **more: Any) -> Event:
     return Event("cluster.node.changed", resource_name("nodes", view.node.id), payload, time=now)
 
 
+def removals_allowed(node: Node, removals: Sequence[HeldRemoval], operator: str, now: datetime) -> Event:
+    payload = {"id": node.id, "operator": operator, "removals": [removal.runtime for removal in removals]}
+    return Event("cluster.node.removals.allowed", resource_name("nodes", node.id), payload, time=now)
+
+
 def node_advertised(node: Node, now: datetime) -> Event:
     found = node.inventory
     payload = {
@@ -134,7 +140,7 @@ def node_advertised(node: Node, now: datetime) -> Event:
         "arch": found.arch,
         "cpu_cores": found.cpu_cores,
         "memory_bytes": found.memory_bytes,
-        "accelerators": [_device(d.kind.value, d.kind.label, d.display_name, d.simulated) for d in found.accelerators],
+        "accelerators": [_device(device) for device in found.accelerators],
         "engines": [{"adapter": engine.adapter, "version": engine.version} for engine in found.engines],
     }
     return Event("cluster.node.advertise", resource_name("nodes", node.id), payload, time=now)
@@ -170,8 +176,16 @@ def _severity(severity: Severity) -> dict[str, str]:
     return {"severity": severity.value, "severity_label": severity.label}
 
 
-def _device(kind: str, label: str, name: str, simulated: bool) -> dict[str, Any]:
-    return {"kind": kind, "label": label, "name": name, "simulated": simulated}
+def _device(device: Accelerator) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "kind": device.kind.value,
+        "label": device.kind.label,
+        "name": device.display_name,
+        "simulated": device.simulated,
+        "health": device.health.value,
+        "problem": problem_json(device.problem) if device.problem else None,
+    }
 
 
 def _budget(budget: RestartBudget | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from control_plane.domain.declaration import Outcome, declared
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.manifest import Fault, Manifest, ManifestForm, ManifestRuntime, manifest_invalid
-from control_plane.domain.runtime import DesiredState, Runtime
+from control_plane.domain.runtime import NO_MODEL, DesiredState, Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import announcements
 from control_plane.use_cases.once import Request, remember, repeated, request
@@ -90,7 +90,8 @@ class ApplyManifest:
 
 
 def _check_models(tx: Transaction, manifest: Manifest) -> None:
-    unknown = [entry for entry in manifest.runtimes if tx.models.get(entry.spec.model) is None]
+    needing = [entry for entry in manifest.runtimes if entry.spec.model != NO_MODEL]
+    unknown = [entry for entry in needing if tx.models.get(entry.spec.model) is None]
     if unknown:
         faults = [Fault(f"model {e.spec.model} is not registered", f"runtime {e.id}", e.line) for e in unknown]
         raise manifest_invalid(manifest.source, faults, "Register it first: `arwctl model add FILE`.")

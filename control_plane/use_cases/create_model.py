@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from control_plane.domain import etag
 from control_plane.domain.errors import AlreadyExists, InvalidArgument
 from control_plane.domain.ids import ModelId, checked
-from control_plane.domain.model import Model
+from control_plane.domain.model import Model, ModelPart
 from control_plane.use_cases import announcements
 from control_plane.use_cases.once import Request, remember, repeated, request
 from control_plane.use_cases.ports import Clock, Randomness, Store, Transaction
 from control_plane.use_cases.rows import model_of, publish
 
 MAX_PATH = 4096
+FORMATS = ("gguf", "ggml", "onnx", "folder")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,6 +26,7 @@ class NewModel:
     sha256: str
     size_bytes: int
     format: str = "gguf"
+    projector: ModelPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +64,30 @@ class CreateModel:
 
 def _check(new: NewModel) -> None:
     checked(new.id, "model")
-    if not PurePosixPath(new.path).is_absolute() or len(new.path) > MAX_PATH or "\0" in new.path:
-        raise InvalidArgument(f"{new.path[:200]!r} is no absolute path.", "Give the file's absolute path on the nodes.")
-    if not _SHA256.fullmatch(new.sha256):
+    _check_file(ModelPart(new.path, new.sha256, new.size_bytes))
+    if new.projector is not None:
+        _check_file(new.projector)
+    if new.format not in FORMATS:
+        raise InvalidArgument(f"Format {new.format[:40]!r} is not known.", f"Use one of: {', '.join(FORMATS)}.")
+
+
+def _check_file(file: ModelPart) -> None:
+    if not PurePosixPath(file.path).is_absolute() or len(file.path) > MAX_PATH or "\0" in file.path:
+        raise InvalidArgument(
+            f"{file.path[:200]!r} is no absolute path.", "Give the file's absolute path on the nodes."
+        )
+    if not _SHA256.fullmatch(file.sha256):
         raise InvalidArgument("The digest is no SHA-256.", "Give 64 lower-case hexadecimal digits.")
-    if new.size_bytes <= 0:
+    if file.size_bytes <= 0:
         raise InvalidArgument("The model's size is missing.", "Give the file's size in bytes.")
-    if new.format != "gguf":
-        raise InvalidArgument(f"Format {new.format[:40]!r} is not known.", 'Use "gguf".')
 
 
 def _described(new: NewModel, uid: str, create_time: datetime | None) -> Model:
-    model = Model(new.id, uid, "", new.path, new.sha256, new.size_bytes, new.format, create_time)
+    model = Model(new.id, uid, "", new.path, new.sha256, new.size_bytes, new.format, create_time, new.projector)
     return replace(model, etag=etag.of_model(model))
 
 
 def _saved(tx: Transaction, model: Model, now: datetime, change: str) -> Model:
-    tx.revise("models", model.id)
     tx.models.put(model)
     tx.journal.append(announcements.model_changed(model, now, change))
     return model

@@ -26,6 +26,5 @@ class DeleteModel:
         if users:
             named = ", ".join(users[:5])
             raise InUse(f"Model {model} is used by {named}.", "Delete or change these runtimes first.", model=model)
-        tx.revise("models", model)
         tx.models.delete(model)
         tx.journal.append(announcements.model_changed(row, self.clock.now(), "deleted"))

@@ -25,7 +25,6 @@ class DeleteRuntime:
             return
         row = runtime_of(tx, runtime)
         match_etag(row.etag, etag)
-        tx.revise("runtimes", runtime)
         if row.node is not None:
             tx.desired.bury(row.node, instance_name(row.node, runtime))
         tx.runtimes.delete(runtime)

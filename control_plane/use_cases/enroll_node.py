@@ -93,7 +93,6 @@ def _redeemed(tx: Transaction, token: JoinToken, applicant: Applicant, now: date
     node = enrolled(tx.nodes.get(name), token, applicant, name, now)
     if not tx.redeem(token.id, now, name, applicant.key_sha256):
         raise _used(token)
-    tx.revise("nodes", name)
     node = replace(node, etag=etag.of_node(node))
     tx.nodes.put(node)
     tx.journal.append(announcements.node_changed(NodeView(node, Liveness(online=False)), now, cause="enrolled"))

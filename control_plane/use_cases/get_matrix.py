@@ -1,42 +1,49 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from control_plane.domain.ids import NodeId
-from control_plane.domain.matrix import Matrix, matrix
-from control_plane.domain.node import Node
-from control_plane.domain.runtime import Runtime
-from control_plane.domain.view import RuntimeView
-from control_plane.use_cases.ports import Clock, Fleet, Store, Traffic
+from control_plane.domain.matrix import Matrix, MatrixEntry, entry, ttl_seconds
+from control_plane.domain.node import Standing
+from control_plane.use_cases.mirror import Mirror
+from control_plane.use_cases.ports import Clock, Fleet, Traffic
 from control_plane.use_cases.views import node_view, runtime_view
+
+AT_ONCE = 50
+"""Entries made before the loop gets its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetMatrix:
-    """The health of every node, in slugs and in words."""
+    """The health of every node that may come back, in slugs and in words; a revoked one is no longer in the fleet."""
 
-    store: Store
+    mirror: Mirror
     fleet: Fleet
     clock: Clock
     traffic: Traffic
     heartbeat: timedelta
 
     async def __call__(self) -> Matrix:
-        nodes, runtimes = await self.store.read(lambda tx: (tx.nodes.all(), tx.runtimes.all()))
-        return self._joined(nodes, runtimes)
+        await self.mirror.look()
+        items = await self.entries(sorted(self.mirror.nodes))
+        return Matrix(ttl_seconds(self.heartbeat), self.clock.now(), items)
 
-    def _joined(self, nodes: Sequence[Node], runtimes: Iterable[Runtime]) -> Matrix:
-        placed = _by_node(runtime_view(runtime, self.fleet) for runtime in runtimes)
-        figures = {node.id: figure for node in nodes if (figure := self.traffic.window(node.id))}
-        views = [node_view(node, self.fleet) for node in nodes]
-        return matrix(views, placed, figures, self.clock.now(), self.heartbeat)
+    async def entries(self, nodes: Iterable[NodeId]) -> dict[NodeId, MatrixEntry]:
+        """Of these nodes, as far as they are in the fleet, as of the mirror's last look."""
+        left = iter(nodes)
+        found: dict[NodeId, MatrixEntry] = {}
+        while some := tuple(islice(left, AT_ONCE)):
+            found.update({made.target: made for node in some if (made := self._entry(node))})
+            await asyncio.sleep(0)
+        return found
 
-
-def _by_node(views: Iterable[RuntimeView]) -> dict[NodeId, list[RuntimeView]]:
-    found: dict[NodeId, list[RuntimeView]] = {}
-    for view in views:
-        if view.runtime.node is not None:
-            found.setdefault(view.runtime.node, []).append(view)
-    return found
+    def _entry(self, name: NodeId) -> MatrixEntry | None:
+        node = self.mirror.nodes.get(name)
+        if node is None or node.standing is Standing.REVOKED:
+            return None
+        placed = [runtime_view(runtime, self.fleet) for runtime in self.mirror.placed(name)]
+        return entry(node_view(node, self.fleet), placed, self.traffic.window(name), self.clock.now())

@@ -1,52 +1,74 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
-from control_plane.domain.ids import instance_name
-from control_plane.domain.model import Model
-from control_plane.domain.node import Node, Standing
+from control_plane.domain.errors import StorageUnavailable
+from control_plane.domain.ids import NodeId, RuntimeId, instance_name
+from control_plane.domain.node import Standing
 from control_plane.domain.placement import Assignment, place
 from control_plane.domain.runtime import Runtime
 from control_plane.use_cases import announcements
+from control_plane.use_cases.mirror import Changed, Mirror
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import save_runtime
-from control_plane.use_cases.views import node_view
+from control_plane.use_cases.views import NodeViews
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    runtimes: Sequence[Runtime]
-    models: Sequence[Model]
-    nodes: Sequence[Node]
-
-
-@dataclass(frozen=True, slots=True)
 class PlaceRuntimes:
     """Give every runtime its place, as one change; returns how many places or reasons changed.
 
-    Call after each change of intent and of liveness. What changes meanwhile is left to the next call.
+    Call after each change of intent and of liveness, from one loop. What changes meanwhile is left to the next call.
+    Only runtimes that changed are judged again, unless nodes or models changed, came or went.
     """
 
-    store: Store
-    fleet: Fleet
-    clock: Clock
+    def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._fleet = fleet
+        self._clock = clock
+        self._everyone = True
+        self._changed: set[RuntimeId] = set()
+        mirror.on_change(self._heard)
+        fleet.on_node(self._heard_of)
 
     async def __call__(self) -> int:
-        facts = await self.store.read(_facts)
-        nodes = [node_view(node, self.fleet) for node in facts.nodes]
-        found = place(facts.runtimes, {model.id: model for model in facts.models}, nodes)
-        before = {runtime.id: runtime for runtime in facts.runtimes}
-        moves = [(before[a.runtime], a) for a in found if _differs(before[a.runtime], a)]
+        await self._mirror.look()
+        moves = self._moves(self._unsettled())
         if not moves:
             return 0
-        now = self.clock.now()
-        return await self.store.write(lambda tx: sum(_moved(tx, seen, to, now) for seen, to in moves))
+        now = self._clock.now()
+        try:
+            return await self._store.write(lambda tx: sum(_moved(tx, seen, to, now) for seen, to in moves))
+        except StorageUnavailable:
+            self._changed.update(seen.id for seen, _ in moves)
+            raise
 
+    def _heard(self, changed: Changed) -> None:
+        self._everyone = self._everyone or bool(changed.nodes or changed.models)
+        self._changed |= changed.runtimes
 
-def _facts(tx: Transaction) -> _Facts:
-    return _Facts(tx.runtimes.all(), tx.models.all(), tx.nodes.all())
+    def _heard_of(self, _node: NodeId) -> None:
+        self._everyone = True
+
+    def _unsettled(self) -> Collection[Runtime]:
+        """The runtimes to judge now."""
+        everyone, self._everyone = self._everyone, False
+        changed, self._changed = self._changed, set()
+        known = self._mirror.runtimes
+        return known.values() if everyone else [known[runtime] for runtime in changed if runtime in known]
+
+    def _moves(self, runtimes: Collection[Runtime]) -> list[tuple[Runtime, Assignment]]:
+        if not runtimes:
+            return []
+        load = self._mirror.load()
+        for runtime in runtimes:
+            if runtime.node is not None:
+                load[runtime.node] -= 1
+        found = place(runtimes, self._mirror.models, NodeViews(self._mirror.nodes, self._fleet), load)
+        seen = self._mirror.runtimes
+        return [(seen[a.runtime], a) for a in found if _differs(seen[a.runtime], a)]
 
 
 def _differs(runtime: Runtime, assignment: Assignment) -> bool:
@@ -60,7 +82,6 @@ def _moved(tx: Transaction, seen: Runtime, to: Assignment, now: datetime) -> boo
         return False
     moved = replace(runtime, node=to.node, placement_problem=to.problem)
     if runtime.node is not None and runtime.node != to.node:
-        tx.revise("runtimes", runtime.id)
         tx.desired.bury(runtime.node, instance_name(runtime.node, runtime.id))
         moved = replace(moved, fence=runtime.fence + 1)
     saved = save_runtime(tx, moved, now)

@@ -9,13 +9,14 @@ from typing import Protocol, TypeVar
 
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.event import Event
+from control_plane.domain.footprint import Footprints
 from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
 from control_plane.domain.instance import Instance
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.manifest import Manifest, ManifestForm
 from control_plane.domain.matrix import HttpFigures
 from control_plane.domain.model import Model
-from control_plane.domain.node import Liveness, Node
+from control_plane.domain.node import HeldRemoval, Liveness, Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
@@ -93,7 +94,7 @@ class RequestLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: this kind and name changed at this revision."""
+    """A row of the change log: the node, runtime or model of this id was put or deleted at this revision."""
 
     revision: int
     kind: str
@@ -101,7 +102,10 @@ class Change:
 
 
 class Transaction(Protocol):
-    """One atomic change. Everything in it becomes durable together, or nothing does."""
+    """One atomic change. Everything in it becomes durable together, or nothing does.
+
+    What it puts into or deletes from `nodes`, `runtimes` and `models` is in the change log at its revision.
+    """
 
     nodes: Table[NodeId, Node]
     runtimes: Table[RuntimeId, Runtime]
@@ -113,7 +117,10 @@ class Transaction(Protocol):
     requests: RequestLog
 
     def revise(self, kind: str, name: str) -> int:
-        """Take this transaction's revision (one a transaction) and log that `kind` `name` changed in it."""
+        """This transaction's revision (one a transaction), and `kind` `name` logged as changed in it.
+
+        Only a row that carries the revision itself needs the call: every put and delete makes it.
+        """
 
     def revision(self) -> int:
         """The newest revision, this transaction's own included."""
@@ -124,10 +131,10 @@ class Transaction(Protocol):
     def history_id(self) -> str: ...
 
     def changes(self, after: int) -> Sequence[Change]:
-        """What `revise` logged at revisions > after, in revision order; complete when after >= compacted_revision."""
+        """What was logged at revisions > after, in revision order; complete when after >= compacted_revision."""
 
     def open_session(self, node: NodeId) -> int:
-        """The node's next session epoch, stored on its row."""
+        """The node's next session epoch, stored on its row, as a change of it."""
 
     def redeem(self, token: TokenId, now: datetime, node: NodeId, key_sha256: str) -> bool:
         """Mark an unused, unexpired token used, in one statement; False when another was first or it is over."""
@@ -175,13 +182,22 @@ class Fleet(Protocol):
     def instances(self, node: NodeId | None = None) -> Sequence[Instance]:
         """Everything reported, or what one node reported; states as `instance` gives them."""
 
+    def footprints(self) -> Footprints:
+        """What launches took on any node, as told since this control plane started; bounded."""
+
     def record(self, instance: Instance) -> Instance | None:
         """Keep a report and return the one it replaces."""
 
     def forget(self, node: NodeId, runtime: RuntimeId) -> None: ...
 
-    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
-        """What is wrong with the node as a whole from now on."""
+    def trouble(self, node: NodeId, problems: Sequence[Problem], held: Sequence[HeldRemoval] = ()) -> None:
+        """What is wrong with the node as a whole from now on, and the removals that it holds back."""
+
+    def on_node(self, listener: Callable[[NodeId], None]) -> Callable[[], None]:
+        """Call `listener(node)` on the loop whenever a node came, went, or said anew what is wrong with it.
+
+        Returns how to stop.
+        """
 
     def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
         """Call `listener(node, runtime)` on the loop whenever what is known of an instance changed.

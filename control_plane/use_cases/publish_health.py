@@ -1,40 +1,74 @@
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import islice
 
+from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId
-from control_plane.domain.matrix import Matrix, MatrixEntry, MatrixStatus
+from control_plane.domain.matrix import MatrixEntry, MatrixStatus
 from control_plane.use_cases import announcements
-from control_plane.use_cases.get_matrix import GetMatrix
-from control_plane.use_cases.ports import Store, Transaction
+from control_plane.use_cases.get_matrix import AT_ONCE, GetMatrix
+from control_plane.use_cases.mirror import Changed
+from control_plane.use_cases.ports import Clock, Store, Transaction
 
 
 class PublishHealth:
     """Append `runtime.health` for each node whose status changed since the last call; returns for how many.
 
-    For one loop. What was published is kept in memory: after a start every node is published once.
+    For one loop. Nodes that changed are looked at in each call, all of them every `sweep_every`: time alone changes a
+    status too. What was published is kept in memory: after a start every node is published once.
     """
 
-    def __init__(self, get_matrix: GetMatrix, store: Store) -> None:
+    def __init__(self, get_matrix: GetMatrix, store: Store, clock: Clock, sweep_every: timedelta) -> None:
         self._get_matrix = get_matrix
         self._store = store
+        self._clock = clock
+        self._sweep_every = sweep_every
+        self._swept_at: datetime | None = None
+        self._touched: set[NodeId] = set()
         self._published: dict[NodeId, tuple[MatrixStatus, dict[str, int]]] = {}
+        get_matrix.mirror.on_change(self._changed)
+        get_matrix.fleet.on_node(self._touched_in_memory)
+        get_matrix.fleet.on_instance(lambda node, _: self._touched_in_memory(node))
 
     async def __call__(self) -> int:
-        matrix = await self._get_matrix()
-        fresh = [entry for entry in matrix.items.values() if self._published.get(entry.target) != _said(entry)]
-        if fresh:
-            await self._store.write(lambda tx: _append(tx, fresh, matrix.update_time))
-        self._published = _all_said(matrix)
+        mirror = self._get_matrix.mirror
+        await mirror.look()
+        now = self._clock.now()
+        if self._swept_at is None or now - self._swept_at >= self._sweep_every:
+            self._swept_at = now
+            self._touched |= {*mirror.nodes, *self._published}
+        left, told = iter(sorted(self._touched)), 0
+        while some := tuple(islice(left, AT_ONCE)):
+            told += await self._publish(some, now)
+        return told
+
+    async def _publish(self, nodes: Sequence[NodeId], now: datetime) -> int:
+        """A few at a time, so that no other change waits long for its turn on the disk."""
+        self._touched.difference_update(nodes)
+        entries = await self._get_matrix.entries(nodes)
+        fresh = [entry for entry in entries.values() if self._published.get(entry.target) != _said(entry)]
+        try:
+            if fresh:
+                await self._store.write(lambda tx: _append(tx, fresh, now))
+        except StorageUnavailable:
+            self._touched.update(nodes)
+            raise
+        for node in nodes:
+            self._published.pop(node, None)
+        self._published.update({node: _said(entry) for node, entry in entries.items()})
         return len(fresh)
+
+    def _changed(self, changed: Changed) -> None:
+        self._touched |= changed.nodes | changed.hosts
+
+    def _touched_in_memory(self, node: NodeId) -> None:
+        self._touched.add(node)
 
 
 def _said(entry: MatrixEntry) -> tuple[MatrixStatus, dict[str, int]]:
     return entry.status, entry.runtime.states
-
-
-def _all_said(matrix: Matrix) -> dict[NodeId, tuple[MatrixStatus, dict[str, int]]]:
-    return {node: _said(entry) for node, entry in matrix.items.items()}
 
 
 def _append(tx: Transaction, fresh: list[MatrixEntry], now: datetime) -> None:

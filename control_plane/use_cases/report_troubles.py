@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from control_plane.domain.ids import NodeId
-from control_plane.domain.node import Liveness
+from control_plane.domain.node import HeldRemoval, Liveness
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.problem import Problem
 from control_plane.use_cases import announcements
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import fenced
+
+TOLD = 100
+"""Held removals that one event names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +24,17 @@ class ReportTroubles:
     fleet: Fleet
     clock: Clock
 
-    async def __call__(self, node: NodeId, epoch: int, problems: Sequence[Problem]) -> bool:
+    async def __call__(
+        self, node: NodeId, epoch: int, problems: Sequence[Problem], held: Sequence[HeldRemoval] = ()
+    ) -> bool:
         """False when that was known; then nothing is written."""
         known = self.fleet.liveness(node)
-        if known.problems == tuple(problems):
+        liveness = replace(known, problems=tuple(problems), held=tuple(held))
+        if liveness == known:
             return False
-        liveness = replace(known, problems=tuple(problems))
         now = self.clock.now()
         await self.store.write(lambda tx: _told(tx, node, epoch, liveness, now))
-        self.fleet.trouble(node, liveness.problems)
+        self.fleet.trouble(node, liveness.problems, liveness.held)
         return True
 
 
@@ -40,6 +45,12 @@ def _told(tx: Transaction, node: NodeId, epoch: int, liveness: Liveness, now: da
     cause = "trouble" if problems else "trouble over"
     tx.journal.append(
         announcements.node_changed(
-            view, now, cause=cause, reason=first["reason"], text=first["text"], problems=problems
+            view,
+            now,
+            cause=cause,
+            reason=first["reason"],
+            text=first["text"],
+            problems=problems,
+            held_removals=[held.runtime for held in liveness.held[:TOLD]],
         )
     )

@@ -12,15 +12,19 @@ from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, instan
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.runtime import Runtime
+from control_plane.domain.runtime import NO_MODEL, Runtime
 from control_plane.use_cases.ports import Transaction
 
 
 def runtime_of(tx: Transaction, runtime: RuntimeId) -> Runtime:
     row = tx.runtimes.get(runtime)
     if row is None:
-        raise NotFound(f"There is no runtime {runtime}.", "List the runtimes to see which there are.", runtime=runtime)
+        raise no_runtime(runtime)
     return row
+
+
+def no_runtime(runtime: RuntimeId) -> NotFound:
+    return NotFound(f"There is no runtime {runtime}.", "List the runtimes to see which there are.", runtime=runtime)
 
 
 def model_of(tx: Transaction, model: ModelId) -> Model:
@@ -77,13 +81,13 @@ def save_runtime(tx: Transaction, runtime: Runtime, now: datetime) -> Runtime:
 
 def publish(tx: Transaction, runtime: Runtime) -> None:
     if runtime.node is not None:
-        content = Placed(runtime, model_of(tx, runtime.spec.model))
+        model = model_of(tx, runtime.spec.model) if runtime.spec.model != NO_MODEL else None
+        content = Placed(runtime, model)
         tx.desired.put(runtime.node, instance_name(runtime.node, runtime.id), runtime.generation, content)
 
 
 def save_node(tx: Transaction, node: Node) -> Node:
     """Write a node after a change of intent."""
-    tx.revise("nodes", node.id)
     node = replace(node, etag=etag.of_node(node))
     tx.nodes.put(node)
     return node

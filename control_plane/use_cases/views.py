@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from control_plane.domain.ids import NodeId
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import Runtime
@@ -17,4 +20,21 @@ def runtime_view(runtime: Runtime, fleet: Fleet) -> RuntimeView:
 
 
 def node_view(node: Node, fleet: Fleet) -> NodeView:
-    return NodeView(node, fleet.liveness(node.id))
+    return NodeView(node, fleet.liveness(node.id), fleet.footprints())
+
+
+class NodeViews(Mapping[NodeId, NodeView]):
+    """Views of these nodes, each made when it is asked for."""
+
+    def __init__(self, nodes: Mapping[NodeId, Node], fleet: Fleet) -> None:
+        self._nodes = nodes
+        self._fleet = fleet
+
+    def __getitem__(self, node: NodeId) -> NodeView:
+        return node_view(self._nodes[node], self._fleet)
+
+    def __iter__(self) -> Iterator[NodeId]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)

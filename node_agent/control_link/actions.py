@@ -39,8 +39,8 @@ class Desire:
     """Give the supervisor this whole set."""
 
     specs: tuple[InstanceSpec, ...]
-    spared: tuple[InstanceName, ...] = ()
-    """Runs though nobody knows its spec, and is left alone for now."""
+    held: tuple[InstanceName, ...] = ()
+    """Removed, and run on for now; one without a spec here was found running, and nobody knows its spec."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.control_link.session import AgentSession, SessionTimers
 from node_agent.control_link.stream import Broken, Ending, Stream
 from node_agent.domain.errors import StorageUnavailable
+from node_agent.domain.inventory import Inventory
 from node_agent.domain.offer import Offer
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
@@ -107,12 +108,15 @@ class Link:
         self._stream: Stream | None = None
         self._offer: Offer | None = None
         self._next_diagnosis = 0.0
+        self._newer_inventory: Inventory | None = None
         node.supervisor.on_status(self._status_changed)
         node.supervisor.on_gone(self._instance_gone)
+        node.inventory.on_change(self._inventory_changed)
 
     async def run(self) -> None:
         """Until cancelled. What is stored already is wanted, whether or not the control plane answers."""
-        # A store that never heard of a control plane says nothing about what runs here, so nothing is stopped for it.
+        # A store that never heard of a control plane, or is older than what was acted on, says nothing about what runs
+        # here: nothing is stopped for it.
         if self._held.keeper.complete:
             self.desire(self._held.guard.desire(self._held.keeper.specs))
         async with asyncio.TaskGroup() as tasks:
@@ -142,7 +146,7 @@ class Link:
     # What the stream asks of its host.
 
     def desire(self, wanted: Desire) -> None:
-        self._node.supervisor.desire(wanted.specs, wanted.spared)
+        self._node.supervisor.desire(wanted.specs, wanted.held)
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         return await self._node.supervisor.admit(spec)
@@ -176,6 +180,7 @@ class Link:
     # One attempt, and what follows it.
 
     async def _attempt(self) -> Ending:
+        self._newer_inventory = None
         inventory = await self._node.inventory.inventory()
         async with self._disk:  # a write of the last stream may still be under way
             self._offer = self._node.credentials.offer()
@@ -194,10 +199,12 @@ class Link:
                 guard=held.guard,
                 outbox=held.outbox,
                 left_running=self._node.supervisor.left_running,
+                usage=self._node.inventory.usage,
                 timers=self._timers.session,
                 chance=self._chance,
                 now=self.now(),
             )
+            self._tell_newer(session)
             self._stream = Stream(stub, session, self)
             try:
                 return await self._stream.run()
@@ -296,3 +303,13 @@ class Link:
             self._stream.nudge()
         else:
             self._held.outbox.gone(name)
+
+    def _inventory_changed(self, inventory: Inventory) -> None:
+        self._newer_inventory = inventory
+        if self._stream:
+            self._tell_newer(self._stream.session)
+            self._stream.nudge()
+
+    def _tell_newer(self, session: AgentSession) -> None:
+        if self._newer_inventory is not None:
+            session.inventory_changed(self._newer_inventory)

@@ -9,14 +9,22 @@ from google.protobuf.duration_pb2 import Duration
 
 from arw.v1 import accelerator_pb2, problem_pb2, runtime_pb2, session_pb2
 from node_agent.control_link import messages as m
-from node_agent.control_link.convert_facts import inventory_to_proto, problem_to_proto, status_to_proto
+from node_agent.control_link.convert_facts import (
+    inventory_to_proto,
+    problem_to_proto,
+    status_to_proto,
+    usage_to_proto,
+)
 from node_agent.domain.spec import (
     DesiredState,
     EngineSettings,
+    ExternalSettings,
+    HealthCheck,
     Hold,
     InstanceName,
     InstanceSpec,
     ModelFile,
+    ProcessSettings,
     RestartPolicy,
     RestoreOrder,
 )
@@ -34,6 +42,8 @@ def agent_to_proto(envelope: m.AgentEnvelope) -> session_pb2.AgentMessage:
             message.observed_report.CopyFrom(_report_to_proto(body))
         case m.Heartbeat() as body:
             message.heartbeat.CopyFrom(_heartbeat_to_proto(body))
+        case m.InventoryReport(inventory):
+            message.inventory_report.inventory.CopyFrom(inventory_to_proto(inventory))
         case m.Goodbye() as body:
             kind = session_pb2.GoodbyeKind.Value(f"GOODBYE_KIND_{body.kind.name}")
             message.goodbye.CopyFrom(session_pb2.Goodbye(kind=kind))
@@ -126,7 +136,8 @@ def _heartbeat_ack_from_proto(ack: session_pb2.HeartbeatAck) -> m.HeartbeatAck:
 
 
 def _log_request_from_proto(request: session_pb2.LogRequest) -> m.LogRequest:
-    return m.LogRequest(request.subscription, InstanceName(request.instance), request.tail_lines, request.follow)
+    instance = InstanceName(request.instance)
+    return m.LogRequest(request.subscription, instance, request.tail_lines, request.follow, request.whole)
 
 
 def batch_from_proto(batch: session_pb2.DesiredBatch) -> m.DesiredBatch:
@@ -139,7 +150,9 @@ def batch_from_proto(batch: session_pb2.DesiredBatch) -> m.DesiredBatch:
         resources=tuple(_wanted_from_proto(resource) for resource in batch.resources),
         removals=tuple(m.Removal(InstanceName(gone.name), gone.revision) for gone in batch.removals),
         digest_after=batch.digest_after,
-        removal_override=batch.removal_override,
+        allowed_removals=tuple(
+            m.AllowedRemoval(InstanceName(held.instance), held.spec_revision) for held in batch.allowed_removals
+        ),
     )
 
 
@@ -177,7 +190,32 @@ def _spec_from_proto(resource: session_pb2.DesiredResource) -> InstanceSpec | Pr
         restart=_restart_from_proto(runtime.restart),
         holds=frozenset(Hold(hold.claim, hold.fence) for hold in wanted.holds),
         restore=RestoreOrder(wanted.restore.serial, wanted.restore.restart, wanted.restore.reset_budget),
+        projector=_projector_from_proto(wanted.model),
+        process=_process_from_proto(runtime.process) if runtime.HasField("process") else None,
+        external=_external_from_proto(runtime.external) if runtime.HasField("external") else None,
     )
+
+
+def _projector_from_proto(model: session_pb2.ModelFile) -> ModelFile | None:
+    part = model.projector
+    return ModelFile(model.name, part.path, part.sha256, part.size_bytes) if model.HasField("projector") else None
+
+
+def _process_from_proto(process: runtime_pb2.ProcessSettings) -> ProcessSettings:
+    health = process.health
+    status = health.expect_status if health.HasField("expect_status") else HealthCheck().expect_status
+    return ProcessSettings(
+        command=tuple(process.command),
+        env=tuple(sorted(process.env.items())),
+        directory=process.working_directory,
+        port=process.port,
+        health=HealthCheck(health.path, status, health.expect_body),
+        openai=process.openai,
+    )
+
+
+def _external_from_proto(external: runtime_pb2.ExternalSettings) -> ExternalSettings:
+    return ExternalSettings(external.url, external.health_path, external.model)
 
 
 def _desired_state(state: runtime_pb2.DesiredState.ValueType) -> DesiredState:
@@ -199,7 +237,9 @@ def _restart_from_proto(restart: runtime_pb2.RestartPolicy) -> RestartPolicy:
 
 def _ack_to_proto(ack: m.DesiredAck) -> session_pb2.DesiredAck:
     problems = [
-        session_pb2.ResourceProblem(name=p.name, generation=p.generation, problem=problem_to_proto(p.problem))
+        session_pb2.ResourceProblem(
+            name=p.name, generation=p.generation, problem=problem_to_proto(p.problem), spec_revision=p.spec_revision
+        )
         for p in ack.problems
     ]
     return session_pb2.DesiredAck(
@@ -215,6 +255,7 @@ def _heartbeat_to_proto(heartbeat: m.Heartbeat) -> session_pb2.Heartbeat:
         observed_seq=heartbeat.observed_seq,
         desired_revision=heartbeat.desired_revision,
         self_lateness_ms=int(heartbeat.self_lateness / timedelta(milliseconds=1)),
+        usage=usage_to_proto(heartbeat.usage) if heartbeat.usage else None,
     )
 
 

@@ -8,7 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from arw.v1 import accelerator_pb2, instance_pb2, node_pb2, problem_pb2
-from node_agent.domain.inventory import Accelerator, Inventory
+from node_agent.domain.footprint import Footprint
+from node_agent.domain.inventory import Accelerator, AcceleratorUsage, Inventory, LocalLimits, NodeUsage
+from node_agent.domain.sandbox import SandboxLayer
 from node_agent.domain.status import BudgetView, ExitRecord, Health, InstanceStatus, Problem, ProcessIdentity
 
 
@@ -26,6 +28,24 @@ def inventory_to_proto(inventory: Inventory) -> node_pb2.NodeInventory:
         memory_bytes=inventory.memory_bytes,
         accelerators=[_accelerator_to_proto(accelerator) for accelerator in inventory.accelerators],
         engines=engines,
+        limits=_limits_to_proto(inventory.limits),
+        sandbox=[_layer_to_proto(layer) for layer in inventory.sandbox],
+    )
+
+
+def _layer_to_proto(layer: SandboxLayer) -> instance_pb2.SandboxLayer:
+    return instance_pb2.SandboxLayer(name=layer.name, in_force=layer.in_force, reason=layer.reason)
+
+
+def _limits_to_proto(limits: LocalLimits) -> node_pb2.LocalLimits:
+    return node_pb2.LocalLimits(
+        file=limits.file,
+        denied_adapters=limits.denied_adapters,
+        modes=limits.modes,
+        max_runtimes=limits.max_runtimes,
+        memory_bytes=limits.memory_bytes,
+        memory_per_runtime_bytes=limits.memory_per_runtime_bytes,
+        closed=problem_to_proto(limits.closed) if limits.closed else None,
     )
 
 
@@ -37,6 +57,46 @@ def _accelerator_to_proto(accelerator: Accelerator) -> accelerator_pb2.Accelerat
         memory_bytes=accelerator.memory_bytes,
         driver_version=accelerator.driver_version,
         simulated=accelerator.simulated,
+        vendor=accelerator.vendor,
+        pci_address=accelerator.pci_address,
+        health=accelerator_pb2.AcceleratorHealth.Value(f"ACCELERATOR_HEALTH_{_health_name(accelerator)}"),
+        problem=problem_to_proto(accelerator.problem) if accelerator.problem else None,
+        unified_memory=accelerator.unified_memory,
+        partition_of=accelerator.partition_of,
+        source=accelerator.source,
+        details=accelerator.details,
+    )
+
+
+def _health_name(accelerator: Accelerator) -> str:
+    return accelerator.health.upper() or "UNSPECIFIED"
+
+
+def usage_to_proto(usage: NodeUsage) -> accelerator_pb2.NodeUsage:
+    return accelerator_pb2.NodeUsage(
+        accelerators=[_accelerator_usage_to_proto(each) for each in usage.accelerators],
+        battery_percent=usage.battery_percent,
+        on_battery=usage.on_battery,
+    )
+
+
+def _accelerator_usage_to_proto(usage: AcceleratorUsage) -> accelerator_pb2.AcceleratorUsage:
+    processes = (
+        accelerator_pb2.AcceleratorProcess(pid=process.pid, memory_bytes=process.memory_bytes)
+        for process in usage.processes
+    )
+    return accelerator_pb2.AcceleratorUsage(
+        id=usage.id,
+        memory_total_bytes=usage.memory_total_bytes,
+        memory_used_bytes=usage.memory_used_bytes,
+        utilization_percent=usage.utilization_percent,
+        temperature_celsius=usage.temperature_celsius,
+        power_milliwatts=usage.power_milliwatts,
+        power_limit_milliwatts=usage.power_limit_milliwatts,
+        throttle_reasons=usage.throttle_reasons,
+        processes=processes,
+        last_xid=usage.last_xid,
+        figures=usage.figures,
     )
 
 
@@ -69,6 +129,21 @@ def status_to_proto(status: InstanceStatus) -> instance_pb2.Instance:
         problem=problem_to_proto(status.problem) if status.problem else None,
         ready_time=_timestamp(status.ready_time),
         engine=status.engine,
+        sandbox=[_layer_to_proto(layer) for layer in status.sandbox],
+        footprint=_footprint_to_proto(status.footprint) if status.footprint else None,
+    )
+
+
+def _footprint_to_proto(footprint: Footprint) -> instance_pb2.Footprint:
+    return instance_pb2.Footprint(
+        model_sha256=footprint.key.model_sha256,
+        engine_sha256=footprint.key.engine_sha256,
+        options_digest=footprint.key.options,
+        accelerator=_accelerator_kind(footprint.key.accelerator),
+        memory_bytes=footprint.memory_bytes,
+        device_memory_bytes=footprint.device_memory_bytes,
+        load_time=_to_duration(footprint.load_time) if footprint.load_time else None,
+        launches=footprint.launches,
     )
 
 

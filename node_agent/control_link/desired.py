@@ -33,8 +33,8 @@ class DesiredKeeper:
         self.history_id = stored.history_id
         self.revision = stored.revision
         self.specs = {spec.name: spec for spec in stored.specs}
-        self.complete = bool(stored.history_id)
-        """A whole set was stored at some time."""
+        self.complete = bool(stored.history_id) and not stored.outdated
+        """A whole set was stored at some time, and nothing newer was acted on since."""
         self.accepted_history = accepted_history
         """The one other history that this node's owner agreed to."""
         self.distrusted = False
@@ -108,8 +108,8 @@ class DesiredKeeper:
 
     def is_empty(self, change: Store) -> bool:
         """Nothing to write: a resent chunk, or a part that waits in memory for the rest."""
-        same_place = change.revision is None or (change.history_id, change.revision) == (self.history_id, self.revision)
-        return same_place and not change.changed and not change.removed
+        same_place = (change.history_id, change.revision) == (self.history_id, self.revision) and self.complete
+        return (same_place or change.revision is None) and not change.changed and not change.removed
 
     def commit(self, change: Store) -> None:
         """The change is on disk."""

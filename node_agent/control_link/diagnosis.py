@@ -48,13 +48,14 @@ async def diagnose(credentials: Credentials, offer: Offer, address: str, transpo
     if own is not None:
         return Diagnosis(own, final=True)
     try:
-        answer = await _ask(offer, address)
+        answer = await ask(offer, address)
     except grpc.aio.AioRpcError as error:
         return Diagnosis(_unreachable(address, transport, error.details() or error.code().name), final=False)
     return _read(answer, transport)
 
 
-async def _ask(offer: Offer, address: str) -> enrollment_service_pb2.DiagnoseCredentialResponse:
+async def ask(offer: Offer, address: str) -> enrollment_service_pb2.DiagnoseCredentialResponse:
+    """What the enrolment port at `address` says of this certificate. AioRpcError when it says nothing."""
     root = grpc.ssl_channel_credentials(root_certificates=offer.ca_pem)
     async with secure_channel(address, root) as channel:
         stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)

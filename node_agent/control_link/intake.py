@@ -165,9 +165,11 @@ class DesiredIntake:
 
     def _held_after(self, change: Store, batch: DesiredBatch | None, now: float) -> tuple[HeldInstance, ...]:
         """What may not stop yet once the change counts. A node that lost its records counts all that it finds."""
+        allowed = batch.allowed_removals if batch else ()
+        return self._guard.without(self._judged(change, now), allowed)
+
+    def _judged(self, change: Store, now: float) -> tuple[HeldInstance, ...]:
         keeper, running = self._keeper, self._running()
-        if batch is not None and batch.removal_override:
-            return ()
         if not keeper.complete and change.revision is None:
             return self._guard.held
         wanted = (keeper.specs.keys() - set(change.removed)) | {spec.name for spec in change.changed}

@@ -37,7 +37,9 @@ async def push_logs(stub: agent_service_pb2_grpc.AgentServiceAsyncStub, logs: Lo
 
 async def _read(queue: Messages, logs: Logs, request: LogRequest) -> None:
     await queue.put(agent_service_pb2.PushLogsRequest(subscription=request.subscription))
-    async for chunk in logs.read(request.instance, request.tail_lines, request.follow):
+    wanted = request.instance
+    chunks = logs.whole(wanted) if request.whole else logs.read(wanted, request.tail_lines, request.follow)
+    async for chunk in chunks:
         await queue.put(_to_proto(chunk))
     await queue.put(None)
 

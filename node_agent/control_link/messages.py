@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 
@@ -78,6 +78,15 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedRemoval:
+    """A held removal that an operator lets through."""
+
+    name: InstanceName
+    spec_revision: int
+    """Of the spec that it runs on with; 0: that is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredBatch:
     nonce: int
     from_revision: int
@@ -87,7 +96,7 @@ class DesiredBatch:
     resources: tuple[Wanted, ...] = ()
     removals: tuple[Removal, ...] = ()
     digest_after: bytes = b""
-    removal_override: bool = False
+    allowed_removals: tuple[AllowedRemoval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class ResourceProblem:
     name: str
     generation: int
     problem: Problem
+    spec_revision: int = 0
+    """Of a held removal: what names it, as in AllowedRemoval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,15 @@ class Heartbeat:
     observed_seq: int
     desired_revision: int
     self_lateness: timedelta = timedelta()
+    usage: NodeUsage | None = None
+    """None: not known now."""
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryReport:
+    """The machine is no longer what Hello said."""
+
+    inventory: Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +162,7 @@ class LogRequest:
     instance: InstanceName
     tail_lines: int
     follow: bool
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +185,7 @@ class Unknown:
     """A body that a newer control plane may send; it is ignored."""
 
 
-AgentBody = Hello | DesiredAck | ObservedReport | Heartbeat | Goodbye
+AgentBody = Hello | DesiredAck | ObservedReport | Heartbeat | InventoryReport | Goodbye
 ControlBody = (
     Welcome
     | Refused

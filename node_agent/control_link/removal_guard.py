@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from node_agent.control_link.actions import Desire
-from node_agent.control_link.messages import ResourceProblem
+from node_agent.control_link.messages import AllowedRemoval, ResourceProblem
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 from node_agent.use_cases.ports import HeldInstance
@@ -43,8 +43,7 @@ class RemovalGuard:
     def desire(self, stored: Mapping[InstanceName, InstanceSpec]) -> Desire:
         """What the supervisor shall make so: the stored set and what is held."""
         wanted = {**{held.name: held.spec for held in self._held.values() if held.spec}, **stored}
-        spared = (held.name for held in self._held.values() if held.spec is None)
-        return Desire(tuple(wanted[name] for name in sorted(wanted)), tuple(sorted(spared)))
+        return Desire(tuple(wanted[name] for name in sorted(wanted)), tuple(sorted(self._held)))
 
     def judged(
         self,
@@ -61,6 +60,11 @@ class RemovalGuard:
             return still
         until = now + self.hold
         return (*still, *(HeldInstance(name, until, self.boot_id, fresh[name]) for name in sorted(fresh)))
+
+    @staticmethod
+    def without(held: Iterable[HeldInstance], allowed: Collection[AllowedRemoval]) -> tuple[HeldInstance, ...]:
+        """What stays held when these are let through: each counts only for the very spec that it names."""
+        return tuple(one for one in held if AllowedRemoval(one.name, _spec_revision(one)) not in allowed)
 
     def remaining(self, now: float) -> tuple[HeldInstance, ...]:
         """Without what waited long enough."""
@@ -79,6 +83,10 @@ class RemovalGuard:
 
 def _problem(held: HeldInstance, hold: float) -> ResourceProblem:
     text = f"{held.name} was removed together with a large part of what runs here, so it stops only after {hold:.0f} s."
-    remedy = "Declare it again to keep it, or repeat the removal with the override to stop it at once."
+    remedy = "Declare it again to keep it, or let an operator allow its removal to stop it at once."
     problem = Problem("REMOVAL_GUARD", text, remedy, {"instance": held.name})
-    return ResourceProblem(held.name, held.spec.generation if held.spec else 0, problem)
+    return ResourceProblem(held.name, held.spec.generation if held.spec else 0, problem, _spec_revision(held))
+
+
+def _spec_revision(held: HeldInstance) -> int:
+    return held.spec.revision if held.spec else 0

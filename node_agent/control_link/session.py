@@ -25,6 +25,7 @@ from node_agent.control_link.messages import (
     Heartbeat,
     HeartbeatAck,
     Hello,
+    InventoryReport,
     LogRequest,
     Me,
     ParkConnections,
@@ -35,7 +36,7 @@ from node_agent.control_link.messages import (
 )
 from node_agent.control_link.outbox import ObservedOutbox
 from node_agent.control_link.removal_guard import RemovalGuard
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import InstanceName
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
 
@@ -47,7 +48,8 @@ class SessionTimers:
     """Seconds."""
 
     welcome: float = 10.0
-    batch_reports: float = 0.2
+    between_reports: float = 0.05
+    """The least time from one report of changes to the next; the first one after a while goes at once."""
     recheck_refused: float = 30.0
     storage_retry: float = 10.0
 
@@ -64,6 +66,7 @@ class AgentSession:
         guard: RemovalGuard,
         outbox: ObservedOutbox,
         left_running: Callable[[], Collection[InstanceName]],
+        usage: Callable[[], NodeUsage | None],
         timers: SessionTimers,
         chance: Callable[[], float],
         now: float,
@@ -72,6 +75,8 @@ class AgentSession:
         self._keeper = keeper
         self._outbox = outbox
         self._left_running = left_running
+        self._usage = usage
+        self._inventory, self._inventory_waits = inventory, False
         self._timers = timers
         self._chance = chance
         self._hello: Hello | None = Hello(me, keeper.hello_history, keeper.hello_revision, keeper.digest, inventory)
@@ -82,6 +87,7 @@ class AgentSession:
         self._sent = self._received = 0
         self._opened_at = now
         self._report_due: float | None = None
+        self._reported_at = now
         self._report_waits = False
         self._recheck_due = now + timers.recheck_refused
         self._leave_due: float | None = None
@@ -131,6 +137,11 @@ class AgentSession:
         if self._outbox.gone(name):
             self._report_soon(now)
 
+    def inventory_changed(self, inventory: Inventory) -> None:
+        """The machine is another than was told; only the newest is."""
+        if inventory != self._inventory:
+            self._inventory, self._inventory_waits = inventory, True
+
     def say_goodbye(self, goodbye: Goodbye) -> None:
         self._goodbye = goodbye
 
@@ -172,10 +183,14 @@ class AgentSession:
             return None
         if self._heartbeat_waits:
             self._heartbeat_waits = False
-            return Heartbeat(self._outbox.seq, self._keeper.revision, self._heartbeat.take_lateness())
+            return Heartbeat(self._outbox.seq, self._keeper.revision, self._heartbeat.take_lateness(), self._usage())
         if self._intake.acks:
             return self._intake.acks.popleft()
-        return self._next_report() or self._take_goodbye()
+        return self._take_inventory() or self._next_report() or self._take_goodbye()
+
+    def _take_inventory(self) -> InventoryReport | None:
+        waits, self._inventory_waits = self._inventory_waits, False
+        return InventoryReport(self._inventory) if waits else None
 
     def _next_report(self) -> AgentBody | None:
         if not self._outbox.released or not (self._report_waits or self._goodbye):
@@ -252,11 +267,11 @@ class AgentSession:
 
     def _batch_over(self, now: float) -> None:
         if self._report_due is not None and now >= self._report_due:
-            self._report_due, self._report_waits = None, True
+            self._report_due, self._report_waits, self._reported_at = None, True, now
 
     def _report_soon(self, now: float) -> None:
         if self.opened and self._report_due is None:
-            self._report_due = now + self._timers.batch_reports
+            self._report_due = max(now, self._reported_at + self._timers.between_reports)
 
     def _running(self) -> Collection[InstanceName]:
         seen = {status.name for status in self._outbox.statuses if status.state in RUNS}

@@ -17,6 +17,11 @@ CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY CHECK (id = 1), hist
 CREATE TABLE IF NOT EXISTS held (name TEXT PRIMARY KEY, until REAL NOT NULL, boot_id TEXT NOT NULL, body BLOB)
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest (path TEXT PRIMARY KEY, mark TEXT NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS read_speed (id INTEGER PRIMARY KEY, storage TEXT NOT NULL, bytes_per_second INTEGER
+    NOT NULL);
+CREATE TABLE IF NOT EXISTS footprint (id INTEGER PRIMARY KEY, model TEXT NOT NULL, engine TEXT NOT NULL, options TEXT
+    NOT NULL, accelerator TEXT NOT NULL, memory_bytes INTEGER NOT NULL, load_ms INTEGER NOT NULL, device_memory_bytes
+    INTEGER, launches INTEGER NOT NULL, UNIQUE (model, engine, options, accelerator));
 """
 BUSY_MS = 5000
 

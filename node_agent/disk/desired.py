@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from node_agent.disk.database import Database
+from node_agent.disk.high_water import HighWater
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
 
+_log = structlog.get_logger()
+
 
 class SqliteDesired:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, high_water: HighWater) -> None:
         self._database = database
+        self._high_water = high_water
 
     def load(self) -> DesiredSnapshot:
         """StorageUnavailable rather than half of it: a missing spec would stop a running engine."""
@@ -24,7 +29,16 @@ class SqliteDesired:
             held = connection.execute("SELECT name, until, boot_id, body FROM held ORDER BY name").fetchall()
         history_id, revision = position or ("", 0)
         specs = tuple(_decoded(body) for (body,) in bodies)
-        return DesiredSnapshot(history_id, revision, specs, tuple(_held(*row) for row in held))
+        outdated = self._high_water.above(history_id, revision)
+        if outdated:
+            _log.warning("stored_desired_state_outdated", history=history_id, revision=revision)
+        return DesiredSnapshot(history_id, revision, specs, tuple(_held(*row) for row in held), outdated)
+
+    def forget(self) -> None:
+        """As if nothing had ever been wanted here: a new identity begins so."""
+        with self._database.transaction() as connection:
+            for statement in ("DELETE FROM desired", "DELETE FROM position", "DELETE FROM held"):
+                connection.execute(statement)
 
     def apply(
         self,
@@ -45,6 +59,8 @@ class SqliteDesired:
                     "INSERT OR REPLACE INTO position (id, history_id, revision) VALUES (1, ?, ?)",
                     (history_id, revision),
                 )
+        if revision is not None:
+            self._high_water.rise(history_id, revision)
 
 
 def _row(held: HeldInstance) -> tuple[str, float, str, bytes | None]:

@@ -1,21 +1,32 @@
-"""Digests of big files, read once."""
+"""Digests of big files, read once, and again when they change."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from node_agent.disk.database import Database
+from node_agent.disk.read_speeds import ReadSpeeds
 from node_agent.domain.errors import StorageUnavailable
+
+COARSEST_CLOCK_NS = 2_000_000_000
+"""Times of files on FAT are 2 s apart; all others that are in use are finer."""
 
 
 class DiskDigests:
-    """A digest holds for as long as device, inode, size and both times stay; nobody can set the change time."""
+    """A digest holds for as long as device, inode, size and both times stay; nobody can set the change time.
 
-    def __init__(self, database: Database) -> None:
+    Two changes within one tick of a file's clock look alike, so that of a file which only just changed is not kept.
+    """
+
+    def __init__(self, database: Database, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._database = database
+        self._now_ns = now_ns
+        self._speeds = ReadSpeeds(database)
 
     def sha256(self, path: str) -> str:
         mark = _mark(path)
@@ -23,12 +34,18 @@ class DiskDigests:
         if known is not None:
             return known
         with Path(path).open("rb") as file:
-            before = _mark_of(os.fstat(file.fileno()))
+            seen = os.fstat(file.fileno())
+            before, lasting = _mark_of(seen), _tells_changes(seen, self._now_ns())
+            began = time.monotonic()
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._speeds.seen(seen, time.monotonic() - began)
             unchanged = before == _mark_of(os.fstat(file.fileno()))
-        if unchanged:
+        if lasting and unchanged:
             self._remember(path, before, digest)
         return digest
+
+    def read_speed(self, path: str) -> int | None:
+        return self._speeds.of(path)
 
     def _known(self, path: str, mark: str) -> str | None:
         with self._database.reading() as connection:
@@ -41,6 +58,10 @@ class DiskDigests:
             connection.execute(
                 "INSERT OR REPLACE INTO digest (path, mark, sha256) VALUES (?, ?, ?)", (path, mark, digest)
             )
+
+
+def _tells_changes(seen: os.stat_result, now_ns: int) -> bool:
+    return max(seen.st_mtime_ns, seen.st_ctime_ns) + COARSEST_CLOCK_NS < now_ns
 
 
 def _mark(path: str) -> str:

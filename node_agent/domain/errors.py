@@ -2,10 +2,11 @@
 
 Refusal
 ├── Resource: SpecInvalid, AdapterUnknown, ModelFileMissing, ModelFileInvalid, ModelDigestMismatch, EngineNotFound,
-│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, LocalPolicyDenied, MemoryInsufficient
+│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, AcceleratorLeaking, LocalPolicyDenied, MemoryInsufficient
 ├── Launch: SpawnFailed, PortUnavailable, EngineIdentityMismatch
 ├── Sync: StaleRevision, HistoryChanged, ProtocolViolation, RemovalGuard
-└── Local: StorageUnavailable, JoinFailed, AlreadyRunning, NotJoined
+└── Local: StorageUnavailable, JoinFailed, AlreadyRunning, DirectoryCopied, NotJoined, ServiceFileForeign,
+    ServiceUnsupported
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class EngineFlagUnknown(Refusal):
 
 class AcceleratorMissing(Refusal):
     reason = "ACCELERATOR_MISSING"
+
+
+class AcceleratorLeaking(Refusal):
+    reason = "ACCELERATOR_LEAKING"
 
 
 class LocalPolicyDenied(Refusal):
@@ -97,5 +102,17 @@ class AlreadyRunning(Refusal):
     reason = "IN_USE"
 
 
+class DirectoryCopied(Refusal):
+    reason = "NODE_MISMATCH"
+
+
 class NotJoined(Refusal):
     reason = "UNAUTHENTICATED"
+
+
+class ServiceFileForeign(Refusal):
+    reason = "ALREADY_EXISTS"
+
+
+class ServiceUnsupported(Refusal):
+    reason = "INVALID_ARGUMENT"

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from node_agent.domain.budget import Budget
 from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.status import Problem
 
 
 class Phase(StrEnum):
@@ -27,6 +28,8 @@ class Phase(StrEnum):
     """Nothing could be started, for a reason that may go away."""
     FAILED = "failed"
     """Only an operator or a changed spec can help."""
+    DENIED = "denied"
+    """The node's owner does not let it run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,13 @@ class Observed:
     retry_at: datetime | None = None
     hopeless: bool = False
     """The same launch would fail the same way."""
+    denied: Problem | None = None
+    """What it was told in phase DENIED."""
 
 
 def launch_key(spec: InstanceSpec) -> str:
     """What a running engine was started with; a spec with another key needs another process."""
-    parts = (
+    parts: tuple[object, ...] = (
         spec.runtime_id,
         spec.adapter,
         spec.model,
@@ -53,4 +58,6 @@ def launch_key(spec: InstanceSpec) -> str:
         spec.accelerator,
         spec.degrade_on_missing_accelerator,
     )
+    # What most specs lack adds nothing, so that an engine of an earlier agent keeps its key.
+    parts += tuple(part for part in (spec.projector, spec.process, spec.external) if part is not None)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

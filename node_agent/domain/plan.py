@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from node_agent.domain.budget import Budget
+from node_agent.domain.limits import Denial
 from node_agent.domain.observed import Observed, Phase, launch_key
-from node_agent.domain.spec import DesiredState, InstanceSpec
+from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.step import (
     Acknowledge,
     Adopt,
     Cause,
+    Deny,
     Fail,
     Forget,
+    Reclaim,
     ResetBudget,
     Restart,
     Retry,
@@ -25,12 +29,39 @@ from node_agent.domain.step import (
 TROUBLED = (Phase.EXITED, Phase.WAITING, Phase.FAILED)
 
 
-def plan(desired: Sequence[InstanceSpec], observed: Sequence[Observed], now: datetime) -> list[Step]:
-    """Steps by instance, in order. Carried out, they lead to a plan without steps, unless something ends by itself."""
+def plan(
+    desired: Sequence[InstanceSpec],
+    observed: Sequence[Observed],
+    now: datetime,
+    denied: Mapping[InstanceName, Denial] = MappingProxyType({}),
+) -> list[Step]:
+    """Steps by instance, in order. Carried out, they lead to a plan without steps, unless something ends by itself.
+
+    `denied`: what the node's owner does not let run now, of what is wanted.
+    """
     wanted = {spec.name: spec for spec in desired}
     seen = {instance.name: instance for instance in observed}
-    names = sorted(wanted.keys() | seen.keys())
-    return [step for name in names for step in _steps(wanted.get(name), seen.get(name, Observed(name)), now)]
+    steps: list[Step] = []
+    for name in sorted(wanted.keys() | seen.keys()):
+        instance = seen.get(name, Observed(name))
+        found = _steps(wanted.get(name), instance, now)
+        steps += _within(denied[name], found, instance, now) if name in denied else found
+    return steps
+
+
+def _within(denial: Denial, steps: Iterator[Step], instance: Observed, now: datetime) -> Iterator[Step]:
+    """What is left of steps that were made without regard to the owner."""
+    for step in steps:
+        match step:
+            case Start():
+                if instance.denied != denial.problem:
+                    yield Deny(instance.name, denial.problem)
+            case Restart():
+                continue
+            case _:
+                yield step
+    if instance.phase is Phase.UP and denial.stop_at is not None and now >= denial.stop_at:
+        yield Reclaim(instance.name, denial.problem)
 
 
 def _steps(spec: InstanceSpec | None, instance: Observed, now: datetime) -> Iterator[Step]:
@@ -73,7 +104,7 @@ def _running(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[
         case Phase.UP:
             if changed:
                 yield Restart(spec, Cause.CHANGED)
-        case Phase.DOWN:
+        case Phase.DOWN | Phase.DENIED:
             yield Start(spec, Cause.DESIRED)
         case Phase.EXITED | Phase.WAITING | Phase.BLOCKED | Phase.FAILED if changed:
             yield Start(spec, Cause.CHANGED)

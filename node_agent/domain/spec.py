@@ -20,8 +20,49 @@ class DesiredState(StrEnum):
 class ModelFile:
     name: str
     path: str
+    """Empty: the runtime needs no model file."""
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a program says that it is well."""
+
+    path: str = ""
+    """Of a GET; empty: it is well when it takes connections."""
+    expect_status: int = 200
+    expect_body: str = ""
+    """Must be part of the answer; empty: any answer will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """A program that is no known engine."""
+
+    command: tuple[str, ...]
+    """The program's absolute path, then its arguments; {port} and {key_file} stand for what the launch gets."""
+    env: tuple[tuple[str, str], ...] = ()
+    """By name."""
+    directory: str = ""
+    """Where it runs; empty: the instance's own."""
+    port: int = 0
+    """0: a free one, put in for {port}."""
+    health: HealthCheck = HealthCheck()
+    openai: bool = False
+    """It answers the paths of the OpenAI API, so requests may be sent to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSettings:
+    """Something that runs already and stays its owner's."""
+
+    url: str
+    """http://host:port"""
+    health_path: str = ""
+    """Empty: /v1/models."""
+    model: str = ""
+    """What it calls the model; empty: the only one that it lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +118,7 @@ class InstanceSpec:
     restart: RestartPolicy = RestartPolicy()
     holds: frozenset[Hold] = frozenset()
     restore: RestoreOrder = RestoreOrder()
+    projector: ModelFile | None = None
+    """What turns pictures into the model's own tokens; None: the model reads text alone."""
+    process: ProcessSettings | None = None
+    external: ExternalSettings | None = None

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from node_agent.domain.footprint import Footprint
+from node_agent.domain.sandbox import SandboxLayer
 from node_agent.domain.spec import InstanceName
 from wire.refusal import Refusal
 
@@ -97,3 +99,6 @@ class InstanceStatus:
     problem: Problem | None = None
     ready_time: datetime | None = None
     engine: str = ""
+    footprint: Footprint | None = None
+    """Learnt of this engine with this model and these options."""
+    sandbox: tuple[SandboxLayer, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.status import Problem
 
 
 class Cause(StrEnum):
@@ -84,4 +85,20 @@ class Forget:
     name: InstanceName
 
 
-Step = Adopt | Start | Restart | Stop | Retry | Fail | ResetBudget | Acknowledge | Forget
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The node's owner does not let it run now. Nothing is started until that changes."""
+
+    name: InstanceName
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """Stop it: the node's owner does not let it run any more, and the time that the notice gave is over."""
+
+    name: InstanceName
+    problem: Problem
+
+
+Step = Adopt | Start | Restart | Stop | Retry | Fail | ResetBudget | Acknowledge | Forget | Deny | Reclaim

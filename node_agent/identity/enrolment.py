@@ -104,6 +104,7 @@ def _written(
         grpc_address=answer.grpc_address,
         enrollment_address=joining.address,
         installation_id=str(uuid.uuid4()),
+        place=files.here(),
     )
     try:
         files.write(identity, issued.key_pem, issued.chain_pem, issued.ca_pem)

@@ -3,21 +3,23 @@
 node.key, node.pem    the certificate in use
 next.key, next.pem    a renewed one, until the control plane was seen to accept it
 ca.pem                whom to trust
-identity.json         names and addresses
+identity.json         names, addresses, and the place where they belong
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from node_agent.domain.errors import NotJoined
+from node_agent.identity.place import Place
 from wire.atomic_file import write_atomically
 from wire.credentials import spki_sha256
 
@@ -33,6 +35,8 @@ class NodeIdentity:
     enrollment_address: str
     installation_id: str
     """UUID of this state directory."""
+    place: Place | None = None
+    """Where it was written, or last in use; None as older agents wrote it, until the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,10 @@ class IdentityFiles:
     def identity(self) -> NodeIdentity:
         """NotJoined when there is none or it cannot be read."""
         try:
-            return NodeIdentity(**json.loads(self._path("identity.json").read_text()))
+            return msgspec.json.decode(self._path("identity.json").read_bytes(), type=NodeIdentity)
         except FileNotFoundError:
             raise NotJoined(f"This machine has not joined a control plane ({self._directory}).", _JOIN) from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, msgspec.DecodeError) as error:
             raise NotJoined(f"{self._path('identity.json')} cannot be read: {error}.", _JOIN) from error
 
     def write(self, identity: NodeIdentity, key_pem: bytes, chain_pem: bytes, ca_pem: bytes) -> None:
@@ -81,6 +85,16 @@ class IdentityFiles:
         self.drop_candidate()
         for name, data in (("node.key", key_pem), ("node.pem", chain_pem), ("ca.pem", ca_pem)):
             write_atomically(self._path(name), data)
+        self._write_identity(identity)
+
+    def here(self) -> Place:
+        return Place.of(self._directory)
+
+    def settle(self) -> None:
+        """From now on the identity belongs where it lies."""
+        self._write_identity(replace(self.identity(), place=self.here()))
+
+    def _write_identity(self, identity: NodeIdentity) -> None:
         write_atomically(self._path("identity.json"), json.dumps(asdict(identity), indent=2).encode() + b"\n")
 
     def current(self) -> Certificate:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
+
+import msgspec
 
 from node_agent.domain.spec import InstanceName
 from node_agent.relay.answers import Refused
@@ -44,10 +47,17 @@ class Delivery:
         self._waited = False
         self._answering = False
         self._over = False
+        self._time = asyncio.get_running_loop().time
+        self.began = self._time()
+        self.last_byte: float | None = None
 
     @property
     def over(self) -> bool:
         return self._over
+
+    @property
+    def held(self) -> bool:
+        return self._engine is not None and self._engine.held
 
     def start(self) -> None:
         self._engines.begin(self._instance, self)
@@ -68,6 +78,7 @@ class Delivery:
             self._cut_short(Refused.ENGINE_BROKE)
             return
         self._answering = True
+        self.last_byte = self._time()
         self._write(data)
         if self._watch.complete:
             self._complete()
@@ -134,4 +145,14 @@ def _for_engine(request: Request, door: EngineDoor) -> bytes:
     headers.append((b"host", f"{door.host}:{door.port}".encode()))
     if door.api_key:
         headers.append((b"authorization", b"Bearer " + door.api_key.encode()))
-    return request_bytes(request.method, request.target, headers, request.body)
+    body = renamed(request.body, door.model) if door.model else request.body
+    return request_bytes(request.method, request.target, headers, body)
+
+
+def renamed(body: bytes, model: str) -> bytes:
+    """The same JSON object with another model's name; what is no such object is left as it is."""
+    try:
+        asked = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return body
+    return msgspec.json.encode(asked | {"model": msgspec.Raw(msgspec.json.encode(model))}) if "model" in asked else body

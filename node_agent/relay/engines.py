@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName
 from node_agent.use_cases.ports import EngineDoor
 from wire.byte_pump import Source, Watchdog
@@ -24,6 +25,18 @@ class Carried(Protocol):
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def began(self) -> float:
+        """Loop time."""
+
+    @property
+    def last_byte(self) -> float | None:
+        """Loop time; None: the engine sent nothing yet."""
+
+    @property
+    def held(self) -> bool:
+        """The answer waits for its reader."""
 
     def carry(self, engine: EngineConnection) -> None: ...
 
@@ -89,6 +102,8 @@ class Engines:
         self._idle: dict[Key, list[EngineConnection]] = {}
         self._connections: dict[InstanceName, set[EngineConnection]] = {}
         self._requests: dict[InstanceName, set[Carried]] = {}
+        self._last_byte: dict[InstanceName, float] = {}
+        """Of requests that ended while others were in hand."""
         self._spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None
 
     def open(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
@@ -99,7 +114,27 @@ class Engines:
         self._requests.setdefault(instance, set()).add(carried)
 
     def end(self, instance: InstanceName, carried: Carried) -> None:
-        self._requests.get(instance, set()).discard(carried)
+        here = self._requests.get(instance, set())
+        here.discard(carried)
+        if not here:
+            self._requests.pop(instance, None)
+            self._last_byte.pop(instance, None)
+        elif carried.last_byte is not None:
+            self._last_byte[instance] = max(carried.last_byte, self._last_byte.get(instance, 0.0))
+
+    def traffic(self, instance: InstanceName) -> Traffic | None:
+        """None: nothing is asked of its engine."""
+        here = self._requests.get(instance)
+        if not here:
+            return None
+        begun = [carried.last_byte for carried in here if carried.last_byte is not None]
+        return Traffic(
+            requests=len(here),
+            since=min(carried.began for carried in here),
+            last_byte=max([*begun, self._last_byte.get(instance, 0.0)]) or None,
+            answering=bool(begun),
+            held=any(carried.held for carried in here),
+        )
 
     def lend(self, instance: InstanceName, door: EngineDoor, carried: Carried, *, fresh: bool = False) -> None:
         """`fresh`: not one that waited, since the engine may have closed it meanwhile."""

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName
 from node_agent.relay.engines import Engines
 from node_agent.relay.parking import Outfit, ParkingLot, Replica
@@ -45,6 +46,10 @@ class RelayLink:
                     self._rearrange(tasks)
             finally:
                 self._leave(tuple(self._lots))
+
+    def traffic(self, name: InstanceName) -> Traffic | None:
+        """What the instance's engine has in hand; None: nothing."""
+        return self._engines.traffic(name)
 
     async def close_instance(self, name: InstanceName) -> None:
         """Close every connection to the instance's engine: one that is asked to end waits for its clients."""

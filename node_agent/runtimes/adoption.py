@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from node_agent.runtimes.directory import InstanceDirectory
+from node_agent.runtimes.directory import InstanceDirectory, homes
 from node_agent.runtimes.ending import clear, end_shim, exit_note
 from node_agent.runtimes.launcher import Running, hold_engine
 from node_agent.runtimes.process import Process, boot_id
@@ -42,6 +43,26 @@ def _held(home: InstanceDirectory, run: RunRecord) -> Running | None:
         engine.release()
         return None
     return Running(run, engine, _shim(home, run))
+
+
+def held_elsewhere(instances: Path) -> list[int]:
+    """Engines that records here name and that live, though not under this directory's locks: it is a copy of theirs."""
+    return [pid for home in homes(instances) if (pid := _held_elsewhere(home))]
+
+
+def rename_to(node: str, instances: Path) -> None:
+    """What an earlier identity left is this node's now: it says so when it reports them, whatever becomes of them."""
+    for home in homes(instances):
+        home.save(replace(home.state(), name=f"nodes/{node}/instances/{home.path.name}"))
+
+
+def _held_elsewhere(home: InstanceDirectory) -> int | None:
+    run = home.run()
+    engine = hold_engine(run) if run is not None and run.boot_id == boot_id() else None
+    if run is None or engine is None:
+        return None
+    engine.release()
+    return None if _is_ours(home, run) else engine.pid
 
 
 def _is_ours(home: InstanceDirectory, run: RunRecord) -> bool:

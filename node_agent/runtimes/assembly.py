@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from node_agent.domain.inventory import Accelerator
+from node_agent.domain.limits import Limits
 from node_agent.domain.timers import Timers
-from node_agent.runtimes.engines import LLAMA_CPP
-from node_agent.runtimes.equipment import Equipment
+from node_agent.runtimes.attachable import Attachable
+from node_agent.runtimes.equipment import Equipment, no_devices
 from node_agent.runtimes.kinds.adapter import Adapter
-from node_agent.runtimes.kinds.llama_cpp import LlamaCpp
+from node_agent.runtimes.kinds.registry import known_adapters
 from node_agent.runtimes.logs import EngineLogs
+from node_agent.runtimes.sandbox.policy import SandboxPolicy
 from node_agent.runtimes.supervisor import LocalSupervisor
 from node_agent.runtimes.trust import TrustList
-from node_agent.use_cases.ports import Digests
+from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
+from node_agent.use_cases.ports import DeviceMemory, Digests, Footprints
 
 
 def adapters() -> dict[str, Adapter]:
-    return {LLAMA_CPP: LlamaCpp()}
+    return known_adapters()
 
 
 def instances_directory(state_dir: Path) -> Path:
@@ -27,9 +32,41 @@ def trust_list(state_dir: Path, digests: Digests) -> TrustList:
     return TrustList(state_dir / "engines.json", digests)
 
 
-def supervisor(state_dir: Path, digests: Digests, timers: Timers) -> LocalSupervisor:
+def attachable(state_dir: Path) -> Attachable:
+    return Attachable(state_dir / "attachable.json")
+
+
+def sandbox_policy(state_dir: Path) -> SandboxPolicy:
+    return SandboxPolicy(state_dir / "sandbox.toml")
+
+
+def supervisor(
+    state_dir: Path,
+    digests: Digests,
+    timers: Timers,
+    kinds: Mapping[str, Adapter],
+    *,
+    limits: Callable[[], Limits] = Limits,
+    devices: Callable[[], Awaitable[Sequence[Accelerator]]] = no_devices,
+    device_memory: DeviceMemory | None = None,
+    footprints: Footprints | None = None,
+    hands_off: Callable[[], bool] = lambda: False,
+) -> LocalSupervisor:
     """`state_dir` is the node agent's own: it holds engines.json and instances/."""
-    equipment = Equipment(adapters(), trust_list(state_dir, digests), digests, timers)
+    trusted, policy = trust_list(state_dir, digests), sandbox_policy(state_dir)
+    equipment = Equipment(
+        kinds,
+        trusted,
+        attachable(state_dir),
+        policy,
+        digests,
+        timers,
+        limits=limits,
+        devices=devices,
+        device_memory=device_memory or NoDeviceMemory(),
+        footprints=footprints or NoFootprints(),
+        hands_off=hands_off,
+    )
     return LocalSupervisor(instances_directory(state_dir), equipment)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from node_agent.domain.errors import AdapterUnknown, ModelDigestMismatch, ModelFileMissing, SpecInvalid
 from node_agent.domain.inventory import Engine
-from node_agent.domain.spec import InstanceSpec
+from node_agent.domain.spec import InstanceSpec, ModelFile
 from node_agent.runtimes.equipment import Equipment
 from node_agent.runtimes.kinds.adapter import Adapter
 
@@ -23,54 +23,81 @@ def adapter_of(spec: InstanceSpec, equipment: Equipment) -> Adapter:
         ) from None
 
 
-def quick(spec: InstanceSpec, equipment: Equipment) -> Engine:
-    """All that can be told without reading whole files. Raises the Refusal; returns the engine to use."""
+def quick(spec: InstanceSpec, equipment: Equipment) -> None:
+    """All that can be told without reading whole files. Raises the Refusal."""
     adapter = adapter_of(spec, equipment)
-    engine = equipment.trusted.engine_for(spec.adapter)
-    path = Path(spec.model.path)
-    if not path.is_absolute() or "\0" in spec.model.path:
-        raise SpecInvalid(
-            f"The model's path {spec.model.path!r} is not absolute.", "Add the model again with its full path."
-        )
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise _missing(spec, error) from error
-    adapter.check_model(spec)
-    if spec.model.size_bytes not in (0, size):
-        raise _changed(spec, f"It has {size} bytes, the model was added with {spec.model.size_bytes}.")
-    return engine
+    if adapter.traits.managed:
+        engine_of(spec, equipment)
+    files = _files(spec, adapter)
+    sizes = [_size(file) for file in files]
+    adapter.check(spec)
+    for file, size in zip(files, sizes, strict=True):
+        if file.size_bytes not in (0, size):
+            raise _changed(file, f"It has {size} bytes, the model was added with {file.size_bytes}.")
+    if spec.external is not None:
+        equipment.attachable.check(spec.external.url)
+
+
+def speaks_openai(spec: InstanceSpec, equipment: Equipment) -> bool:
+    """Whether requests may be sent to it; a program of one's own says so in its manifest."""
+    return spec.process.openai if spec.process is not None else adapter_of(spec, equipment).traits.openai
+
+
+def engine_of(spec: InstanceSpec, equipment: Equipment) -> Engine:
+    """The trusted engine to use. EngineNotFound, EngineNotTrusted."""
+    program = spec.process.command[0] if spec.process is not None and spec.process.command else ""
+    return equipment.trusted.engine_for(spec.adapter, program)
 
 
 async def thorough(spec: InstanceSpec, equipment: Equipment) -> Engine:
     """Digests of engine and model too. Reads whole files when they changed since they were last read."""
-    engine = await asyncio.to_thread(quick, spec, equipment)
+    await asyncio.to_thread(quick, spec, equipment)
+    engine = await asyncio.to_thread(engine_of, spec, equipment)
     await asyncio.to_thread(equipment.trusted.verify, engine)
-    if spec.model.sha256:
-        await _check_digest(spec, equipment)
+    for file in _files(spec, adapter_of(spec, equipment)):
+        if file.sha256:
+            await _check_digest(file, equipment)
     return engine
 
 
-async def _check_digest(spec: InstanceSpec, equipment: Equipment) -> None:
+def _files(spec: InstanceSpec, adapter: Adapter) -> list[ModelFile]:
+    if adapter.traits.needs_model and not spec.model.path:
+        raise SpecInvalid(
+            f"{spec.runtime_id} names no model, and {adapter.id} needs one.", "Set model in its manifest."
+        )
+    return [file for file in (spec.model, spec.projector) if file is not None and file.path]
+
+
+def _size(file: ModelFile) -> int:
+    path = Path(file.path)
+    if not path.is_absolute() or "\0" in file.path:
+        raise SpecInvalid(f"The model's path {file.path!r} is not absolute.", "Add the model again with its full path.")
     try:
-        actual = await asyncio.to_thread(equipment.digests.sha256, spec.model.path)
+        return path.stat().st_size
     except OSError as error:
-        raise _missing(spec, error) from error
-    if actual != spec.model.sha256.lower():
-        raise _changed(spec, "Its content has another digest.")
+        raise _missing(file, error) from error
 
 
-def _missing(spec: InstanceSpec, error: OSError) -> ModelFileMissing:
+async def _check_digest(file: ModelFile, equipment: Equipment) -> None:
+    try:
+        actual = await asyncio.to_thread(equipment.digests.sha256, file.path)
+    except OSError as error:
+        raise _missing(file, error) from error
+    if actual != file.sha256.lower():
+        raise _changed(file, "Its content has another digest.")
+
+
+def _missing(file: ModelFile, error: OSError) -> ModelFileMissing:
     return ModelFileMissing(
-        f"The model file {spec.model.path} cannot be read on this node: {error.strerror}.",
+        f"The model file {file.path} cannot be read on this node: {error.strerror}.",
         "Put the file there, or place the runtime on a node that has it.",
-        path=spec.model.path,
+        path=file.path,
     )
 
 
-def _changed(spec: InstanceSpec, how: str) -> ModelDigestMismatch:
+def _changed(file: ModelFile, how: str) -> ModelDigestMismatch:
     return ModelDigestMismatch(
-        f"The model file {spec.model.path} is not the one that was added. {how}",
+        f"The model file {file.path} is not the one that was added. {how}",
         "Put the right file back, or add the model again with `arwctl model add`.",
-        path=spec.model.path,
+        path=file.path,
     )

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from node_agent.runtimes.records import ExitNote, LaunchRecord, RunRecord, State
 from wire.atomic_file import write_atomically
 
 MAX_RECORD_BYTES = 1 << 20
+OPEN_TO_OTHERS = 0o067
+"""All but the search that a group may do on its way to what was lent to it."""
 Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord)
 
 
@@ -43,7 +46,7 @@ class InstanceDirectory:
 
     def check(self) -> None:
         seen = self.path.lstat()
-        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & OPEN_TO_OTHERS:
             raise ForeignFileError(f"{self.path} is not a directory of this user alone")
 
     def is_named(self) -> bool:
@@ -109,6 +112,17 @@ class InstanceDirectory:
         write_atomically(self.key_file, f"{key}\n".encode())
         return key
 
+    def lend(self, uid: int, groups: Sequence[int]) -> None:
+        """Let another user, when there is one, reach the key to read it and the scratch directory to write there."""
+        if not uid:
+            return
+        for folder in (self.path.parents[1], self.path.parent, self.path):
+            os.chown(folder, -1, groups[0])
+            folder.chmod(0o710)
+        os.chown(self.key_file, -1, groups[0])
+        self.key_file.chmod(0o640)
+        os.chown(self.scratch, uid, groups[0])
+
     def key(self) -> str:
         content = self._bytes(self.key_file)
         return content.decode("ascii", errors="replace").strip() if content else ""
@@ -137,3 +151,9 @@ class InstanceDirectory:
             seen = os.fstat(handle)
             ours = stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
             return file.read(MAX_RECORD_BYTES) if ours else None
+
+
+def homes(instances: Path) -> list[InstanceDirectory]:
+    """Every instance's own directory below `instances`, which may not exist yet."""
+    found = [InstanceDirectory(path) for path in sorted(instances.iterdir())] if instances.is_dir() else []
+    return [home for home in found if home.is_named()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,18 @@ def candidate(path: Path) -> Candidate:
             path=str(path),
         )
     return Candidate(LLAMA_CPP, (str(path),), (path, *_libraries(path.resolve())))
+
+
+def program(adapter: str, path: Path) -> Candidate:
+    """One executable file, and nothing beside it. EngineNotFound when it is none."""
+    path = path.absolute()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise EngineNotFound(
+            f"{path} is no program that this user may run.",
+            f"Give the path of an executable for {adapter}.",
+            path=str(path),
+        )
+    return Candidate(adapter, (str(path),), (path,))
 
 
 def _libraries(binary: Path) -> Iterator[Path]:

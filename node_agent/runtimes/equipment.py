@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
 
+from node_agent.domain.inventory import Accelerator
+from node_agent.domain.limits import Limits
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName
 from node_agent.domain.timers import Timers
+from node_agent.runtimes.attachable import Attachable
 from node_agent.runtimes.kinds.adapter import Adapter
+from node_agent.runtimes.sandbox.policy import SandboxPolicy
 from node_agent.runtimes.trust import TrustList
-from node_agent.use_cases.ports import Digests
+from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
+from node_agent.use_cases.ports import DeviceMemory, Digests, Footprints
 
 log = structlog.get_logger()
 
@@ -26,19 +32,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def no_devices() -> Sequence[Accelerator]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     adapters: Mapping[str, Adapter]
     trusted: TrustList
+    attachable: Attachable
+    sandbox: SandboxPolicy
     digests: Digests
     timers: Timers
     now: Callable[[], datetime] = utc_now
     chance: Callable[[], float] = random.random
     """In [0, 1): spreads back-off."""
+    limits: Callable[[], Limits] = Limits
+    """What this machine's owner says now."""
+    devices: Callable[[], Awaitable[Sequence[Accelerator]]] = no_devices
+    """Of this machine; asked only when its owner limits them."""
+    device_memory: DeviceMemory = field(default_factory=NoDeviceMemory)
+    footprints: Footprints = field(default_factory=NoFootprints)
     log_bytes: int = LOG_BYTES
     """An engine log is put aside at this size."""
     log_pieces: int = LOG_PIECES
+    hands_off: Callable[[], bool] = lambda: False
+    """While it holds, what runs is taken over and watched; nothing is started, stopped or given up."""
     before_stop: list[Callable[[InstanceName], Awaitable[None]]] = field(default_factory=list)
+    carriers: list[Callable[[InstanceName], Traffic | None]] = field(default_factory=list)
+    """Who brings requests to engines, and knows which are unanswered."""
+
+    def traffic(self, name: InstanceName) -> Traffic | None:
+        return next((found for carrier in self.carriers if (found := carrier(name)) is not None), None)
 
     async def part(self, name: InstanceName) -> None:
         """Let others close their connections to the engine: an open request keeps it from ending."""

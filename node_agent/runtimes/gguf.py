@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from node_agent.domain.errors import ModelFileInvalid, ModelFileMissing
 
+PROJECTOR = "clip"
+"""The architecture of files that turn pictures into a language model's tokens."""
 MAGIC = b"GGUF"
 MIN_VERSION, MAX_VERSION = 2, 3
 MAX_ENTRIES = 1 << 16
@@ -40,14 +42,14 @@ class GgufHead:
 
 def read_head(path: Path) -> GgufHead:
     """Raise ModelFileMissing or ModelFileInvalid with what is wrong."""
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             return parse_head(file, os.fstat(file.fileno()).st_size)
         except Malformed as problem:
-            raise _invalid(path, str(problem)) from problem
+            raise invalid(path, str(problem)) from problem
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """Never waits for the other end of a pipe."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -59,8 +61,14 @@ def _opened(path: Path) -> BinaryIO:
         ) from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise _invalid(path, "it is not a regular file")
+        raise invalid(path, "it is not a regular file")
     return os.fdopen(handle, "rb")
+
+
+def check_projector(path: Path) -> None:
+    """ModelFileMissing, or ModelFileInvalid when it is a model of another kind."""
+    if read_head(path).architecture != PROJECTOR:
+        raise invalid(path, "it is no projector of a vision model")
 
 
 class Malformed(Exception):  # noqa: N818 - a finding about a file
@@ -189,7 +197,7 @@ class _Reader:
         return SCALARS[kind]
 
 
-def _invalid(path: Path, why: str) -> ModelFileInvalid:
+def invalid(path: Path, why: str) -> ModelFileInvalid:
     return ModelFileInvalid(
         f"The model file {path} cannot be used: {why}.",
         "Download or convert the model again, then add it with `arwctl model add`.",

@@ -40,6 +40,7 @@ async def launch(home: InstanceDirectory, record: LaunchRecord, patience: timede
         home.prepare()
         home.clear_launch()
         home.new_key()
+        home.lend(record.sandbox.wanted.uid, record.sandbox.wanted.groups)
         home.save(record)
         shim = _spawn_shim(home)
     except (OSError, ForeignFileError) as error:

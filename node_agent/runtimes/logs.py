@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from node_agent.domain.spec import InstanceName
 from node_agent.runtimes.directory import InstanceDirectory
@@ -111,6 +112,12 @@ class Follower:
         self._number = self._next_number(here)
         self._offset = _size(_path(folder, here[-1])) if here else 0
 
+    @classmethod
+    def from_start(cls, folder: Path) -> Self:
+        made = cls(folder)
+        made._incarnation, made._number, made._offset = 0, 1, 0
+        return made
+
     def _next_number(self, here: list[Piece]) -> int:
         """Under which number the file that is written to now will be put aside."""
         return max((one.number for one in here if self._is_aside(one)), default=0) + 1
@@ -141,6 +148,13 @@ class Follower:
             self._number, self._offset = piece.number + 1, 0
 
 
+def everything(folder: Path) -> Iterator[LogChunk]:
+    """Oldest first. The second pass finds what was put aside while the first one read it."""
+    follower = Follower.from_start(folder)
+    for _ in range(2):
+        yield from follower.news()
+
+
 class EngineLogs:
     """Logs of the instances under one directory."""
 
@@ -156,3 +170,8 @@ class EngineLogs:
             for chunk in await asyncio.to_thread(lambda: list(follower.news())):
                 yield chunk
             await asyncio.sleep(POLL_S)
+
+    async def whole(self, instance: InstanceName) -> AsyncIterator[LogChunk]:
+        chunks = everything(InstanceDirectory.of(self._instances, instance).path)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield chunk

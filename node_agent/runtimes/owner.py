@@ -17,8 +17,10 @@ from node_agent.domain.step import (
     Acknowledge,
     Adopt,
     Cause,
+    Deny,
     Fail,
     Forget,
+    Reclaim,
     ResetBudget,
     Restart,
     Retry,
@@ -26,16 +28,18 @@ from node_agent.domain.step import (
     Step,
     Stop,
 )
-from node_agent.runtimes import verdict
+from node_agent.runtimes import checks, verdict
 from node_agent.runtimes.adoption import Adoption, adopt
+from node_agent.runtimes.attachment import Apart, Attached, Attachment
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
 from node_agent.runtimes.ending import stop
 from node_agent.runtimes.equipment import Equipment
+from node_agent.runtimes.events import End, Event, GivenUp, Launched, Learnt, Probed, Progressed, Ready, Unkillable
 from node_agent.runtimes.launcher import Running
-from node_agent.runtimes.life import End, Event, GivenUp, Launched, Life, Probed, Ready, Unkillable
+from node_agent.runtimes.life import Life
 from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.probe import HOST
-from node_agent.runtimes.records import ExitNote
+from node_agent.runtimes.records import ExitNote, LaunchRecord
 from node_agent.runtimes.report import Report
 from node_agent.use_cases.ports import EngineDoor
 from wire.refusal import Refusal
@@ -72,14 +76,15 @@ class Owner:
         self._running: Running | None = None
         self._life: asyncio.Task[None] | None = None
         self._last = NEVER
-        self._port = 0
-        self._key = ""
+        self._denied: Problem | None = None
+        self._door: EngineDoor | None = None
 
     def observed(self) -> Observed:
         record = self._memory.record
         phase = Phase.BUSY if self._busy else self._phase
         key, serial = record.launch_key, record.restore_serial
-        return Observed(self.name, phase, key, serial, self._memory.budget, self._retry_at, self._hopeless)
+        denied = self._denied if phase is Phase.DENIED else None
+        return Observed(self.name, phase, key, serial, self._memory.budget, self._retry_at, self._hopeless, denied)
 
     @property
     def looked_at(self) -> bool:
@@ -101,9 +106,9 @@ class Owner:
         self._orders.put_nowait(steps)
 
     def door(self) -> EngineDoor | None:
-        if self._spec is None or self._running is None or not self.report.status.state.serves:
+        if self._spec is None or self._door is None or not self.report.status.state.serves:
             return None
-        return EngineDoor(HOST, self._port, self._key, self._spec.holds)
+        return replace(self._door, holds=self._spec.holds)
 
     async def run(self) -> None:
         """Until cancelled, which leaves the engine running, or until the instance is forgotten."""
@@ -126,7 +131,7 @@ class Owner:
             log.warning("instance_step_refused", instance=self.name, error=str(error))
             await asyncio.sleep(self._equipment.timers.recheck.total_seconds())
 
-    async def _carry_out(self, step: Step, group: asyncio.TaskGroup) -> None:
+    async def _carry_out(self, step: Step, group: asyncio.TaskGroup) -> None:  # noqa: C901 - one line a step
         log.info("instance_step", instance=self.name, step=type(step).__name__.lower())
         match step:
             case Adopt():
@@ -148,6 +153,11 @@ class Owner:
                 self._memory.acknowledge(serial)
             case Forget():
                 await self._forget()
+            case Deny(_, problem):
+                self._deny(problem)
+            case Reclaim(_, problem):
+                await self._stop()
+                self._deny(problem)
 
     async def _adopt(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -200,6 +210,8 @@ class Owner:
         self._life = group.create_task(self._live(lambda: self._begin(spec)))
 
     async def _begin(self, spec: InstanceSpec) -> End:
+        if not checks.adapter_of(spec, self._equipment).traits.managed:
+            await Attachment(self._equipment, spec, self._hear_of_external).run()
         return await self._new_life(spec).run()
 
     async def _live(self, life: Callable[[], Awaitable[End]]) -> None:
@@ -226,27 +238,56 @@ class Owner:
         now = self._equipment.now()
         match event:
             case Launched(running, record):
-                self._running, self._port, self._key = running, record.port, self._home.key()
+                self._running, self._door = running, self._door_of(record)
                 self.report.launched(running, record)
             case Ready(in_use):
                 self._memory.ready(now)
                 self.report.ready(in_use, self._memory.ready_time)
-            case Probed(latency, misses):
-                self.report.probed(latency, misses)
+            case Probed(latency, misses, gauges):
+                self.report.probed(latency, misses, gauges)
+            case Learnt(footprint):
+                self.report.learnt(footprint)
+            case Progressed(slow):
+                self.report.progresses(slow)
             case GivenUp(problem):
                 self.report.given_up(problem)
             case Unkillable():
                 self.report.unkillable()
 
+    def _door_of(self, record: LaunchRecord) -> EngineDoor | None:
+        """None: it does not speak what the gateway speaks."""
+        if self._spec is None or not checks.speaks_openai(self._spec, self._equipment):
+            return None
+        return EngineDoor(HOST, record.port, self._home.key(), frozenset())
+
+    def _hear_of_external(self, event: Attached | Apart | Probed) -> None:
+        match event:
+            case Attached(host, port, key, in_use):
+                self._door = EngineDoor(host, port, key, frozenset(), in_use.model)
+                self._memory.ready(self._equipment.now())
+                self.report.attached(host, port, in_use, self._memory.ready_time)
+            case Apart(problem):
+                self._door = None
+                self.report.apart(problem)
+            case Probed(latency, misses, gauges):
+                self.report.probed(latency, misses, gauges)
+
     def _blocked(self, problem: Problem) -> None:
         """Nothing was started. What is in the way may go away, so it is looked at again from time to time."""
         now = self._equipment.now()
-        self._running, self._phase, self._retry_at = None, Phase.BLOCKED, now + self._equipment.timers.recheck
+        self._running, self._door = None, None
+        self._phase, self._retry_at = Phase.BLOCKED, now + self._equipment.timers.recheck
         self._memory.stopped()
         self.report.failed(problem)
 
+    def _deny(self, problem: Problem) -> None:
+        self._phase, self._retry_at, self._denied = Phase.DENIED, None, problem
+        self._memory.stopped()
+        self.report.denied(problem)
+
     def _ended(self, end: End, now: datetime) -> None:
-        self._running, self._phase, self._hopeless = None, Phase.EXITED, end.hopeless
+        self._running, self._door = None, None
+        self._phase, self._hopeless = Phase.EXITED, end.hopeless
         self._last = end.problem
         self.report.ended(end.problem, verdict.exit_record(end.note, end.log_tail, now))
         log.warning("engine_ended", instance=self.name, reason=end.problem.reason, text=end.problem.text)
@@ -269,7 +310,7 @@ class Owner:
         self.report.failed(problem)
 
     async def _stop(self) -> None:
-        if self._running is not None:
+        if self._running is not None or self._door is not None:
             self.report.stopping()
             await self._equipment.part(self.name)
         note = await self._end_process()
@@ -280,10 +321,12 @@ class Owner:
     async def _end_process(self) -> ExitNote | None:
         """Nothing of the launch is left when this returns."""
         await self._end_life()
-        running, self._running = self._running, None
+        running, self._running, self._door = self._running, None, None
         if running is None:
             return None
-        return await stop(self._home, running, self._equipment.timers.stop_grace, self.report.unkillable)
+        note = await stop(self._home, running, self._equipment.timers.stop_grace, self.report.unkillable)
+        self._equipment.device_memory.ended(self.name)
+        return note
 
     async def _end_life(self) -> None:
         """Our own cancellation passes on; that of the task that watched does not."""

@@ -34,26 +34,38 @@ class Answer:
         self.complete = True
 
 
-async def get(port: int, path: str, patience: timedelta, headers: Mapping[str, str] | None = None) -> Answer:
+async def get(
+    port: int, path: str, patience: timedelta, headers: Mapping[str, str] | None = None, host: str = HOST
+) -> Answer:
     """GET over a connection of its own; NoAnswer for anything but a whole answer in time."""
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            return await _exchange(port, path, headers or {})
+            return await _exchange(host, port, path, headers or {})
     except (OSError, httptools.HttpParserError) as error:
         raise NoAnswer(str(error) or type(error).__name__) from error
 
 
-async def _exchange(port: int, path: str, headers: Mapping[str, str]) -> Answer:
-    reader, writer = await asyncio.open_connection(HOST, port)
+async def listens(host: str, port: int, patience: timedelta) -> bool:
     try:
-        writer.write(_request(port, path, headers))
+        async with asyncio.timeout(patience.total_seconds()):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def _exchange(host: str, port: int, path: str, headers: Mapping[str, str]) -> Answer:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(_request(host, port, path, headers))
         return await _answer(reader)
     finally:
         writer.transport.abort()
 
 
-def _request(port: int, path: str, headers: Mapping[str, str]) -> bytes:
-    fields = {"host": f"{HOST}:{port}", "connection": "close", **headers}
+def _request(host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes:
+    fields = {"host": f"{host}:{port}", "connection": "close", **headers}
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode("ascii")
 

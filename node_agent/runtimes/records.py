@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from node_agent.domain.sandbox import SandboxLayer
 from node_agent.domain.status import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRecord:
+    """What the shim's child does to itself; `sandbox.confine.Wanted` reads it."""
+
+    rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    port: int = 0
+    needed: tuple[tuple[str, int], ...] = ()
+    without: dict[str, str] = field(default_factory=dict)
+    user: str = ""
+    uid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRecord:
+    wanted: WantedRecord = WantedRecord()
+    memory_bytes: int = 0
+    pids: int = 0
+    """Processes and threads of the whole tree; 0 is no limit for both."""
+    required: tuple[str, ...] = ()
+    """Layers without which nothing is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +52,9 @@ class LaunchRecord:
     """Unix seconds."""
     missing_accelerator: str = ""
     """The accelerator that was asked for and is not there."""
+    engine_sha256: str = ""
+    """Of its main file."""
+    sandbox: SandboxRecord = SandboxRecord()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +70,8 @@ class RunRecord:
     cgroup: str
     """v2, v1 or none: how sure a kill of the whole tree is."""
     cgroup_paths: tuple[str, ...] = ()
+    sandbox: tuple[SandboxLayer, ...] = ()
+    """Empty also when the child died before it could tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,10 @@ class ExitNote:
     """Unix seconds."""
     not_started: str = ""
     """Why the engine could not be executed at all."""
+    missing_layer: str = ""
+    """Of the sandbox: required here, and not to be had; `not_started` says why."""
+    memory_limit_bytes: int = 0
+    """The limit that its memory ran into; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from node_agent.domain.budget import Budget
+from node_agent.domain.footprint import Footprint, is_news
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import ExitRecord, Health, InstanceState, InstanceStatus, Problem, ProcessIdentity
-from node_agent.runtimes.kinds.adapter import InUse
+from node_agent.runtimes.kinds.adapter import Gauges, InUse
 from node_agent.runtimes.launcher import Running
 from node_agent.runtimes.records import LaunchRecord
 
@@ -26,6 +27,7 @@ class Report:
         self._listener = listener
         self._spec: InstanceSpec | None = None
         self._fallback: Problem | None = None
+        self._slow: Problem | None = None
 
     def _set(self, **changes: object) -> None:
         status = replace(self.status, **changes)  # type: ignore[arg-type]
@@ -55,7 +57,7 @@ class Report:
     def launched(self, running: Running, record: LaunchRecord) -> None:
         run = running.record
         shim_pid = run.shim_pid if running.shim is not None else 0
-        self._fallback = _missing(record.missing_accelerator)
+        self._fallback, self._slow = _missing(record.missing_accelerator), None
         self._set(
             state=InstanceState.STARTING,
             summary="Loading the model",
@@ -68,6 +70,8 @@ class Report:
             accelerator="",
             accelerator_label="",
             engine=record.engine,
+            footprint=None,
+            sandbox=run.sandbox,
         )
 
     def ready(self, in_use: InUse, since: datetime | None) -> None:
@@ -84,20 +88,38 @@ class Report:
             **self._serving(),
         )
 
+    def learnt(self, footprint: Footprint) -> None:
+        if self.status.footprint is None or is_news(self.status.footprint, footprint):
+            self._set(footprint=footprint)
+
+    def progresses(self, slow: Problem | None) -> None:
+        """Told when it begins to emit nothing, and when it emits again."""
+        if (slow is None) != (self._slow is None):
+            self._slow = slow
+            if not self._misses:
+                self._set(**self._serving())
+
     def _serving(self) -> dict[str, object]:
+        if self._slow is not None:
+            return {"state": InstanceState.DEGRADED, "summary": self._slow.text, "problem": self._slow}
         if self._fallback is not None:
             return {"state": InstanceState.DEGRADED, "summary": FALLBACK, "problem": self._fallback}
         return {"state": InstanceState.READY, "summary": "Ready", "problem": None}
 
-    def probed(self, latency: timedelta | None, misses: int) -> None:
-        """Latency is told only when the state changes anyway: a probe is no news."""
+    def probed(self, latency: timedelta | None, misses: int, gauges: Gauges) -> None:
+        """Latency and counts are told only when the state changes anyway: a probe is no news."""
         if latency is None:
             text = f"{misses} of its probes in a row went unanswered."
-            problem = Problem("PROBES_FAILED", text, "It is restarted if this goes on.", {"misses": str(misses)})
+            ours = self.status.process is not None
+            next_step = "It is restarted if this goes on." if ours else "Look at it: it is not ours to restart."
+            problem = Problem("PROBES_FAILED", text, next_step, {"misses": str(misses)})
             changes: dict[str, object] = {"state": InstanceState.DEGRADED, "summary": text, "problem": problem}
             self._set(health=Health(None, misses, slots=self._slots), **changes)
         elif self._misses:
-            self._set(health=Health(latency, 0, slots=self._slots), **self._serving())
+            self._set(health=Health(latency, 0, _whole(gauges.requests_running), self._slots), **self._serving())
+        elif self.status.health is not None:
+            health = replace(self.status.health, inflight_requests=_whole(gauges.requests_running))
+            self.status = replace(self.status, health=health)
 
     @property
     def _misses(self) -> int:
@@ -106,6 +128,14 @@ class Report:
     @property
     def _slots(self) -> int | None:
         return self.status.health.slots if self.status.health else None
+
+    def attached(self, host: str, port: int, in_use: InUse, since: datetime | None) -> None:
+        self._set(engine=f"external, {host}:{port}")
+        self.ready(in_use, since)
+
+    def apart(self, problem: Problem) -> None:
+        """What is attached does not answer. It is not ours to start, so this is no failure of ours."""
+        self._set(state=InstanceState.STARTING, summary=problem.text, problem=problem, **self._NOTHING)
 
     def given_up(self, problem: Problem) -> None:
         self._set(state=InstanceState.RESTARTING, summary=problem.text, problem=problem)
@@ -121,6 +151,10 @@ class Report:
 
     def failed(self, problem: Problem) -> None:
         self._set(state=InstanceState.ERROR, summary=problem.text, problem=problem, **self._NOTHING)
+
+    def denied(self, problem: Problem) -> None:
+        """Nothing failed: it waits for the owner of this node."""
+        self._set(state=InstanceState.OFFLINE, summary=problem.text, problem=problem, **self._NOTHING)
 
     def stopping(self) -> None:
         self._set(state=InstanceState.STOPPING, summary="Stopping")
@@ -139,6 +173,10 @@ class Report:
     _NOTHING = {"process": None, "health": None, "ready_time": None}  # noqa: RUF012 - never changed
 
 
+def _whole(count: float | None) -> int | None:
+    return None if count is None else int(count)
+
+
 def _missing(accelerator: str) -> Problem | None:
     if not accelerator:
         return None
@@ -148,6 +186,8 @@ def _missing(accelerator: str) -> Problem | None:
 
 
 def _detail(in_use: InUse) -> tuple[str, ...]:
+    if in_use.model:
+        return (f"model {in_use.model}",)
     if in_use.slots is None or in_use.context_length is None:
         return ()
     return (f"{in_use.slots} slots of {in_use.context_length} tokens",)

@@ -5,7 +5,7 @@ record of how the engine ended. Standard library only, nothing secret in its arg
 """
 
 # pathlib and typing would cost every engine a megabyte of memory each.
-# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH110, PTH118, PTH119, PTH123, PTH202, PTH208
+# ruff: noqa: PTH100, PTH104, PTH106, PTH108, PTH119, PTH120, PTH123, PTH202, PTH208
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ import signal
 import sys
 import time
 
+if __name__ == "__main__":
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from node_agent.runtimes.sandbox.cgroup import Cgroup
+
 EXIT_LOCK_HELD = 75
 EXIT_NOT_STARTED = 71
 LOOK_AT_LOG_S = 5.0
 LEFTOVERS_S = 5.0
-OOM_SCORE = 500
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NO_NEW_PRIVS = 38
-CGROUPS = "/sys/fs/cgroup"
+SET_CHILD_SUBREAPER = 36
+SCRATCH = "tmp"
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LOG_NAME = re.compile(r"engine\.(\d+)(?:\.(\d+))?\.log")
 
@@ -36,15 +39,16 @@ def main(directory: str) -> int:
     os.chdir(directory)
     lock = hold_lock()
     launch = Launch("launch.json")
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     prune_logs(launch)
-    cgroup = Cgroup(launch.cgroup)
+    cgroup = Cgroup(launch.cgroup, launch.memory_bytes, launch.pids)
     engine, refusal = start_engine(launch, cgroup, lock)
-    status = os.waitpid(engine, 0)[1] if refusal else watch(engine, launch)
+    status = os.waitpid(engine, 0)[1] if refusal.text else watch(engine, launch)
     record_exit(launch, status, refusal, cgroup)
     kill_leftovers(cgroup)
-    return EXIT_NOT_STARTED if refusal else 0
+    clear_scratch()
+    return EXIT_NOT_STARTED if refusal.text else 0
 
 
 class Launch:
@@ -61,6 +65,20 @@ class Launch:
         self.log: str = content["log"]
         self.log_bytes: int = content["log_bytes"]
         self.log_pieces: int = content["log_pieces"]
+        sandbox = content["sandbox"]
+        self.memory_bytes: int = sandbox["memory_bytes"]
+        self.pids: int = sandbox["pids"]
+        self.required: list[str] = sandbox["required"]
+        self.wanted = sandbox["wanted"]
+
+
+class Refusal:
+    """Why the engine was not started; empty when it was."""
+
+    def __init__(self, text: str = "", layer: str = "") -> None:
+        self.text = text
+        self.layer = layer
+        """Of the sandbox: required, and not to be had."""
 
 
 def hold_lock() -> int:
@@ -71,10 +89,6 @@ def hold_lock() -> int:
         print("another engine of this instance still runs", file=sys.stderr)
         sys.exit(EXIT_LOCK_HELD)
     return handle
-
-
-def prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def write_record(name: str, content: dict[str, object]) -> None:
@@ -101,8 +115,8 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def start_engine(launch: Launch, cgroup: Cgroup, lock: int) -> tuple[int, str]:
-    """(pid, why not). The run record is on disk before the engine's first instruction."""
+def start_engine(launch: Launch, cgroup: Cgroup, lock: int) -> tuple[int, Refusal]:
+    """Its pid, and why it was not started. The run record is on disk before the engine's first instruction."""
     go_read, go_write = os.pipe()
     news_read, news_write = os.pipe()
     pid = os.fork()
@@ -112,32 +126,48 @@ def start_engine(launch: Launch, cgroup: Cgroup, lock: int) -> tuple[int, str]:
     os.close(go_read)
     os.close(news_write)
     cgroup.take(pid)
-    write_record(
-        "run.json",
-        {
-            "incarnation": launch.incarnation,
-            "boot_id": boot_id(),
-            "engine_pid": pid,
-            "engine_start_ticks": start_ticks(pid),
-            "shim_pid": os.getpid(),
-            "shim_start_ticks": start_ticks(os.getpid()),
-            "cgroup": cgroup.kind,
-            "cgroup_paths": cgroup.paths,
-        },
-    )
-    os.write(go_write, b"g")
-    os.close(go_write)
     with os.fdopen(news_read, "rb") as news:
-        return pid, news.read().decode(errors="replace")
+        layers, refusal = first_news(news.readline(), launch, cgroup)
+        write_record(
+            "run.json",
+            {
+                "incarnation": launch.incarnation,
+                "boot_id": boot_id(),
+                "engine_pid": pid,
+                "engine_start_ticks": start_ticks(pid),
+                "shim_pid": os.getpid(),
+                "shim_start_ticks": start_ticks(os.getpid()),
+                "cgroup": cgroup.kind,
+                "cgroup_paths": cgroup.paths,
+                "sandbox": layers,
+            },
+        )
+        if layers and not refusal.text:
+            os.write(go_write, b"g")
+        os.close(go_write)
+        return pid, refusal if refusal.text else Refusal(news.read().decode(errors="replace"))
+
+
+def first_news(line: bytes, launch: Launch, cgroup: Cgroup) -> tuple[list[dict[str, object]], Refusal]:
+    """The layers of the sandbox, and whether the engine may start in it. No layers: it said why, or died."""
+    if not line.startswith(b"["):
+        return [], Refusal(line.decode(errors="replace"))
+    layers = [*json.loads(line), *cgroup.limit()]
+    missing = (each for each in layers if each["name"] in launch.required and not each["in_force"])
+    return layers, next((Refusal(each["reason"], each["name"]) for each in missing), Refusal())
 
 
 def become_engine(launch: Launch, lock: int, go: int, news: int) -> None:
+    """The sandbox stands before the run record is written, and its code costs the shim no memory."""
     try:
-        if os.read(go, 1) != b"g":
-            os._exit(EXIT_NOT_STARTED)
+        from node_agent.runtimes.sandbox.confine import Wanted, confine  # noqa: PLC0415 - in the child alone
+
         os.setsid()
         redirect(launch.log)
-        limit()
+        layers = confine(Wanted(**launch.wanted))
+        os.write(news, json.dumps(layers).encode() + b"\n")
+        if os.read(go, 1) != b"g":
+            os._exit(EXIT_NOT_STARTED)
         os.set_inheritable(lock, True)
         os.chdir(launch.cwd)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -154,17 +184,6 @@ def redirect(log: str) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-
-
-def limit() -> None:
-    """No core dumps: they would hold the key and other people's prompts."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    os.umask(0o077)
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(OOM_SCORE))
 
 
 def watch(engine: int, launch: Launch) -> int:
@@ -191,7 +210,7 @@ def reap() -> dict[int, int]:
     return ended
 
 
-def record_exit(launch: Launch, status: int, refusal: str, cgroup: Cgroup) -> None:
+def record_exit(launch: Launch, status: int, refusal: Refusal, cgroup: Cgroup) -> None:
     code = os.waitstatus_to_exitcode(status)
     write_record(
         "exit.json",
@@ -200,8 +219,10 @@ def record_exit(launch: Launch, status: int, refusal: str, cgroup: Cgroup) -> No
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "oom_killed": cgroup.oom_kills() > 0,
+            "memory_limit_bytes": cgroup.limit_met(),
             "time": time.time(),
-            "not_started": refusal,
+            "not_started": refusal.text,
+            "missing_layer": refusal.layer,
         },
     )
 
@@ -218,6 +239,28 @@ def kill_leftovers(cgroup: Cgroup) -> None:
             break
         signal.sigtimedwait((signal.SIGCHLD,), 0.02)
     cgroup.remove()
+
+
+def clear_scratch() -> None:
+    """What the engine left. Names with a dot stay for its next start: there lie caches that are dear to make."""
+    with os.scandir(SCRATCH) as left:
+        for entry in left:
+            if not entry.name.startswith("."):
+                remove(entry)
+
+
+def remove(entry: os.DirEntry[str]) -> None:
+    """What cannot be removed stays until its instance is: the engine made it so."""
+    try:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.path)
+            return
+        with os.scandir(entry.path) as below:
+            for each in below:
+                remove(each)
+        os.rmdir(entry.path)
+    except (OSError, RecursionError):
+        return
 
 
 def children() -> list[int]:
@@ -255,87 +298,6 @@ def logs() -> list[tuple[int, int, str]]:
     """(incarnation, piece, name), oldest first; the piece still written to comes last."""
     matches = [match for name in os.listdir(".") if (match := LOG_NAME.fullmatch(name))]
     return sorted((int(match[1]), int(match[2] or sys.maxsize), match[0]) for match in matches)
-
-
-class Cgroup:
-    """A leaf for the engine's tree: version 2 with cgroup.kill, else version 1, else none. Memory is only watched."""
-
-    def __init__(self, name: str) -> None:
-        unified = self._made("0::", name, (CGROUPS, f"{CGROUPS}/unified"), "cgroup.kill")
-        memory = self._made(":memory:", name, (f"{CGROUPS}/memory",), "memory.oom_control")
-        pids = None if unified else self._made(":pids:", name, (f"{CGROUPS}/pids",), "cgroup.procs")
-        self.kind = "v2" if unified else "v1" if pids else "none"
-        self.paths = [path for path in (unified, pids, memory) if path]
-
-    @staticmethod
-    def _made(mark: str, name: str, roots: tuple[str, ...], needed: str) -> str | None:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            own = next((line.strip().partition(mark)[2] for line in file if mark in line), None)
-        for root in roots if own is not None else ():
-            parent = os.path.join(root, str(own).strip("/"))
-            try:
-                if os.path.exists(f"{parent}/cgroup.procs"):
-                    os.makedirs(f"{parent}/{name}", mode=0o755, exist_ok=True)
-            except OSError:
-                continue
-            if os.path.exists(f"{parent}/{name}/{needed}"):
-                return f"{parent}/{name}"
-        return None
-
-    def take(self, pid: int) -> None:
-        for path in list(self.paths):
-            try:
-                with open(f"{path}/cgroup.procs", "w", encoding="ascii") as file:
-                    file.write(str(pid))
-            except OSError:
-                self.kind = "none" if path == self.paths[0] else self.kind
-                self.paths.remove(path)
-
-    def members(self) -> set[int]:
-        pids: set[int] = set()
-        for path in self.paths:
-            try:
-                with open(f"{path}/cgroup.procs", encoding="ascii") as file:
-                    pids.update(int(pid) for pid in file.read().split())
-            except OSError:
-                continue
-        return pids
-
-    def kill(self) -> None:
-        if self.kind == "v2":
-            with open(f"{self.paths[0]}/cgroup.kill", "w", encoding="ascii") as file:
-                file.write("1")
-            return
-        for pid in self.members():
-            self._kill_member(pid)
-
-    def _kill_member(self, pid: int) -> None:
-        """A pid may be another's by now: only one that is still a member once it is held gets the signal."""
-        try:
-            held = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        if pid in self.members():
-            signal.pidfd_send_signal(held, signal.SIGKILL)
-        os.close(held)
-
-    def oom_kills(self) -> int:
-        for path in self.paths:
-            for name in ("memory.events", "memory.oom_control"):
-                try:
-                    with open(f"{path}/{name}", encoding="ascii") as file:
-                        counts = dict(line.split() for line in file)
-                except OSError:
-                    continue
-                return int(counts.get("oom_kill", 0))
-        return 0
-
-    def remove(self) -> None:
-        for path in self.paths:
-            try:
-                os.rmdir(path)
-            except OSError:
-                continue
 
 
 if __name__ == "__main__":

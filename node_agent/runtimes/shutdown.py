@@ -10,7 +10,7 @@ from pathlib import Path
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import InstanceName
 from node_agent.runtimes.adoption import adopt
-from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
+from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory, homes
 from node_agent.runtimes.ending import stop
 
 
@@ -22,13 +22,8 @@ class Stopped:
 
 async def stop_everything(instances: Path, grace: timedelta) -> list[Stopped]:
     """Stop all engines at once; returns those that ran. Call it only while no agent of this node runs."""
-    results = await asyncio.gather(*(_stop_one(home, grace) for home in _homes(instances)))
+    results = await asyncio.gather(*(_stop_one(home, grace) for home in homes(instances)))
     return [result for result in results if result is not None]
-
-
-def _homes(instances: Path) -> list[InstanceDirectory]:
-    homes = [InstanceDirectory(path) for path in sorted(instances.iterdir())] if instances.is_dir() else []
-    return [home for home in homes if home.is_named()]
 
 
 async def _stop_one(home: InstanceDirectory, grace: timedelta) -> Stopped | None:

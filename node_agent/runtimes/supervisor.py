@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
 import structlog
 
-from node_agent.domain.observed import Phase
+from node_agent.domain.limits import Denial, forbids
+from node_agent.domain.observed import Observed, Phase
 from node_agent.domain.plan import plan
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
-from node_agent.domain.step import Step
+from node_agent.domain.step import Adopt, Step
 from node_agent.runtimes import checks
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.equipment import Equipment
+from node_agent.runtimes.held import held_back, left_alone
 from node_agent.runtimes.owner import Owner
+from node_agent.runtimes.reclaim import Notices, noticed
 from node_agent.runtimes.report import Report
 from node_agent.use_cases.ports import EngineDoor
 from wire.refusal import Refusal
@@ -33,7 +37,9 @@ class LocalSupervisor:
         self._instances = instances
         self._equipment = equipment
         self._desired: dict[InstanceName, InstanceSpec] | None = None
-        self._spared: frozenset[InstanceName] = frozenset()
+        self._held: frozenset[InstanceName] = frozenset()
+        self._told_held: frozenset[InstanceName] = frozenset()
+        self._notices = Notices()
         self._owners: dict[InstanceName, Owner] = {}
         self._adopted = asyncio.Event()
         self._changed = asyncio.Event()
@@ -62,17 +68,42 @@ class LocalSupervisor:
         waiting = (Phase.WAITING, Phase.BLOCKED)
         observed = [owner.observed() for owner in self._owners.values()]
         due = [one.retry_at - now for one in observed if one.retry_at is not None and one.phase in waiting]
-        return max(timedelta(), min([self._equipment.timers.tick, *due]))
+        stops = [denial.stop_at - now for denial in self._notices.current.values() if denial.stop_at is not None]
+        ahead = [wait for wait in stops if wait > timedelta()]
+        return max(timedelta(), min([self._equipment.timers.tick, *due, *ahead]))
 
     def _reconcile(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         self._bury()
         self._appoint(desired, group)
-        observed = [owner.observed() for name, owner in self._owners.items() if name not in self._spared]
+        spared = self._spared
+        observed = [owner.observed() for name, owner in self._owners.items() if name not in spared]
         for name, owner in self._owners.items():
             owner.want(desired.get(name))
-        for name, steps in _by_name(plan(list(desired.values()), observed, self._equipment.now())):
+        self._tell_held()
+        now = self._equipment.now()
+        denied = self._denied(list(desired.values()), observed, now)
+        for name, steps in _by_name(self._allowed(plan(list(desired.values()), observed, now, denied))):
             self._owners[name].carry_out(steps)
         self._look_at_adoption()
+
+    def _allowed(self, steps: Iterable[Step]) -> list[Step]:
+        return [step for step in steps if isinstance(step, Adopt) or not self._equipment.hands_off()]
+
+    def look_again(self) -> None:
+        """Something that keeps steps back may be over."""
+        self._changed.set()
+
+    def _denied(
+        self, desired: Sequence[InstanceSpec], observed: Sequence[Observed], now: datetime
+    ) -> Mapping[InstanceName, Denial]:
+        """What this machine's owner does not let run; whoever is given notice says so at once."""
+        up = {one.name for one in observed if one.phase in (Phase.UP, Phase.BUSY, Phase.FOUND)}
+        before = self._notices.current
+        denied = self._notices.of(self._equipment.limits(), desired, up, now)
+        for name in self._owners.keys() & (before.keys() | denied.keys()):
+            if before.get(name) != denied.get(name):
+                self._tell(self._owners[name].status())
+        return denied
 
     def _appoint(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         """An owner for each instance that is wanted or has a directory."""
@@ -101,13 +132,32 @@ class LocalSupervisor:
         if all(done or name in self._spared for name, done in zip(self._owners, looked_at, strict=True)):
             self._adopted.set()
 
+    @property
+    def _spared(self) -> frozenset[InstanceName]:
+        """Held, and left as they are: nobody knows their specs."""
+        return self._held - (self._desired or {}).keys()
+
+    def _tell_held(self) -> None:
+        """Nobody watches what is spared, so its end is seen here; and what is held no more says so once."""
+        told, self._told_held = self._told_held | self._held, self._held
+        for name in self._owners.keys() & told:
+            self._tell(self._owners[name].status())
+
     def _tell(self, status: InstanceStatus) -> None:
         self._look_at_adoption()
         for listener in self._on_status:
-            listener(status)
+            listener(self._shown(status))
 
-    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
-        self._desired, self._spared = {spec.name: spec for spec in specs}, frozenset(spared)
+    def _shown(self, status: InstanceStatus) -> InstanceStatus:
+        status = noticed(status, self._notices.current.get(status.name))
+        if status.name not in self._held:
+            return status
+        if status.name in self._spared:
+            status = left_alone(status, InstanceDirectory.of(self._instances, status.name))
+        return held_back(status)
+
+    def desire(self, specs: Sequence[InstanceSpec], held: Collection[InstanceName] = ()) -> None:
+        self._desired, self._held = {spec.name: spec for spec in specs}, frozenset(held)
         self._changed.set()
 
     async def adopted(self) -> None:
@@ -118,6 +168,9 @@ class LocalSupervisor:
         return {name for name in unseen if not InstanceDirectory.of(self._instances, name).lock_is_free()}
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
+        denied = forbids(self._equipment.limits(), spec)
+        if denied is not None:
+            return denied
         try:
             await asyncio.to_thread(checks.quick, spec, self._equipment)
         except Refusal as refusal:
@@ -125,7 +178,7 @@ class LocalSupervisor:
         return None
 
     def statuses(self) -> Sequence[InstanceStatus]:
-        return [owner.status() for owner in self._owners.values()]
+        return [self._shown(owner.status()) for owner in self._owners.values()]
 
     def door(self, instance: InstanceName) -> EngineDoor | None:
         owner = self._owners.get(instance)
@@ -139,6 +192,9 @@ class LocalSupervisor:
 
     def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
         self._equipment.before_stop.append(hook)
+
+    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+        self._equipment.carriers.append(carrier)
 
 
 def _by_name(steps: Iterable[Step]) -> list[tuple[InstanceName, list[Step]]]:

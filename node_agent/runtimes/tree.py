@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.process import start_ticks
@@ -78,18 +80,45 @@ class Tree:
 
 def lock_holders(lock: Path) -> set[int]:
     """Processes with the instance's lock open: it is made by the shim and inherited by the whole tree."""
-    try:
-        seen = lock.lstat()
-    except OSError:
-        return set()
-    return {pid for pid in _pids() if _has_open(pid, seen)}
+    instance = _Lock.of(lock)
+    return {pid for pid in _pids() if instance.is_open_in(pid)}
 
 
 def holds_lock(pid: int, lock: Path) -> bool:
-    try:
-        return _has_open(pid, lock.lstat())
-    except OSError:
-        return False
+    return _Lock.of(lock).is_open_in(pid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    file: tuple[int, int] | None
+    """Device and inode; None while there is no file."""
+    removed: str
+    """How /proc names a lock of this path that was removed, as when the directory was put back from a backup."""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        removed = f"{path.resolve()} (deleted)"
+        try:
+            seen = path.lstat()
+        except OSError:
+            return cls(None, removed)
+        return cls((seen.st_dev, seen.st_ino), removed)
+
+    def is_open_in(self, pid: int) -> bool:
+        try:
+            descriptors = [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
+        except OSError:
+            return False
+        return any(self._is_behind(path) for path in descriptors)
+
+    def _is_behind(self, descriptor: str) -> bool:
+        try:
+            seen = os.stat(descriptor)  # noqa: PTH116 - a Path for every descriptor of the machine is too dear
+            return (seen.st_dev, seen.st_ino) == self.file or (
+                seen.st_nlink == 0 and os.readlink(descriptor) == self.removed  # noqa: PTH115 - as above
+            )
+        except OSError:
+            return False
 
 
 def descendants(root: int) -> set[int]:
@@ -120,19 +149,3 @@ def _parent(pid: int) -> int | None:
         return None
     state, parent = text.rpartition(")")[2].split()[:2]
     return int(parent) if state != "Z" else None
-
-
-def _has_open(pid: int, seen: os.stat_result) -> bool:
-    try:
-        descriptors = [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(_is_same(path, seen) for path in descriptors)
-
-
-def _is_same(path: str, seen: os.stat_result) -> bool:
-    try:
-        other = os.stat(path)  # noqa: PTH116 - a Path for every descriptor of the machine is too dear
-    except OSError:
-        return False
-    return (other.st_dev, other.st_ino) == (seen.st_dev, seen.st_ino)

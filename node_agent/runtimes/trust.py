@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +19,11 @@ from node_agent.use_cases.ports import Digests
 from wire.atomic_file import write_atomically
 
 log = structlog.get_logger()
+
+_INSTALL = {
+    "llama.cpp": "Install llama-server or the wheel (`pip install arw[llama]`), then",
+    "whisper.cpp": "Install whisper-server or the wheel (`pip install arw[whisper]`), then",
+}
 
 
 class TrustList:
@@ -45,30 +53,46 @@ class TrustList:
             log.warning("engine_list_unreadable", path=str(self._path), error=str(error))
             return ()
 
-    def add(self, candidate: Candidate, version: str) -> Engine:
-        """Trust its files as they are now. Blocks while they are read."""
+    def read(self, candidate: Candidate, version: str = "") -> Engine:
+        """The engine with its files as they are now; nothing is trusted yet. Blocks while they are read."""
         digests = tuple((str(path), self._digests.sha256(str(path))) for path in candidate.files)
-        engine = Engine(candidate.adapter, candidate.command, digests, version)
-        others = [other for other in self.engines() if other.command != engine.command]
-        text = json.dumps(msgspec.to_builtins((engine, *others)), indent=1)
+        return Engine(candidate.adapter, candidate.command, digests, version)
+
+    def add(self, candidate: Candidate, version: str) -> Engine:
+        """Trust its files as they are now."""
+        engine = self.read(candidate, version)
+        self.keep([engine])
+        return engine
+
+    def keep(self, engines: Sequence[Engine]) -> None:
+        """Trust these, the first one first, with the digests that they carry."""
+        commands = {engine.command for engine in engines}
+        others = [other for other in self.engines() if other.command not in commands]
+        text = json.dumps(msgspec.to_builtins((*engines, *others)), indent=1)
         try:
             write_atomically(self._path, text.encode())
         except OSError as error:
             raise StorageUnavailable(f"{self._path} cannot be written: {error}.", "Free some disk space.") from error
-        return engine
 
-    def engine_for(self, adapter: str) -> Engine:
-        """The first trusted engine of this adapter that is still there; EngineNotFound or EngineNotTrusted."""
+    def engine_for(self, adapter: str, program: str = "") -> Engine:
+        """The first trusted engine of this adapter that is still there; EngineNotFound or EngineNotTrusted.
+
+        `program`: the only one that will do, when the spec itself names what to run.
+        """
         trusted = [engine for engine in self.engines() if engine.adapter == adapter]
+        if program:
+            trusted = [engine for engine in trusted if engine.command[0] == program]
         for engine in trusted:
             if Path(engine.digests[0][0]).is_file():
                 return engine
+        if program:
+            raise not_trusted(adapter, Path(program), "Nobody here said that it may run.")
         untrusted = [found for found in find_engines() if found.adapter == adapter]
         if untrusted:
             raise not_trusted(adapter, untrusted[0].files[0], "It was found on this node, but never trusted.")
         raise EngineNotFound(
             f"This node has no engine for {adapter}.",
-            "Install llama-server or the wheel (`pip install arw[llama]`), then `arw-node-agent trust llama.cpp PATH`.",
+            _INSTALL.get(adapter, "Install it, then") + f" `arw-node-agent trust {adapter} PATH`.",
             adapter=adapter,
         )
 
@@ -94,19 +118,31 @@ def not_trusted(adapter: str, main: Path, why: str) -> EngineNotTrusted:
 
 
 async def trust(trusted: TrustList, adapter: Adapter, candidate: Candidate) -> Engine:
-    """Ask the engine for its version, then trust its files. EngineNotFound when it cannot be run."""
-    able = await adapter.probe(Engine(candidate.adapter, candidate.command, ()))
-    return trusted.add(candidate, able.version)
+    """Ask the engine for its version and trust its files. EngineNotFound when it cannot be run."""
+    engine = await _tried(trusted, adapter, candidate)
+    trusted.keep([engine])
+    return engine
 
 
-async def trust_found(trusted: TrustList, adapter: Adapter, configured: tuple[Path, ...] = ()) -> list[Engine]:
-    """Trust what the owner named and what was found. A found one that cannot run is left out, a named one raises."""
+async def usable_engines(trusted: TrustList, adapter: Adapter, configured: tuple[Path, ...] = ()) -> list[Engine]:
+    """What the owner named, then what was found; `TrustList.keep` trusts them.
+
+    A found one that cannot run is left out, a named one raises.
+    """
     engines = []
-    for candidate in reversed(find_engines(configured)):
+    candidates = [*map(adapter.candidate, configured), *adapter.found()]
+    for candidate in {one.command: one for one in candidates}.values():
         try:
-            engines.append(await trust(trusted, adapter, candidate))
+            engines.append(await _tried(trusted, adapter, candidate))
         except EngineNotFound as refusal:
             if candidate.files[0] in {path.absolute() for path in configured}:
                 raise
             log.info("engine_left_out", path=str(candidate.files[0]), why=refusal.text)
-    return engines[::-1]
+    return engines
+
+
+async def _tried(trusted: TrustList, adapter: Adapter, candidate: Candidate) -> Engine:
+    """Its files are read before it is run: what is trusted is what answered."""
+    engine = await asyncio.to_thread(trusted.read, candidate)
+    able = await adapter.probe(engine)
+    return replace(engine, version=able.version)

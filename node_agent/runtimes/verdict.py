@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from node_agent.domain.budget import Budget
+from node_agent.domain.progress import Stall
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import ExitRecord, Problem
 from node_agent.runtimes.records import ExitNote
 
 LOOK = "Read its log with `arwctl logs`."
 TAIL = 20
+EVIDENCE_LINES = 5
+EVIDENCE_CHARACTERS = 200
 
 
 def too_late(deadline: timedelta) -> Problem:
@@ -25,16 +29,61 @@ def hangs(misses: int) -> Problem:
     return Problem("PROBES_FAILED", text, LOOK, {"misses": str(misses)})
 
 
+def slow(found: Stall) -> Problem:
+    text = f"It takes requests and emits nothing for {found.limit.total_seconds() / 2:g} s."
+    remedy = "It is restarted if this goes on: look at its log and at what it was asked."
+    return Problem("NO_PROGRESS", text, remedy, _evidence(found))
+
+
+def stalled(found: Stall, log: Sequence[str]) -> Problem:
+    text = f"The engine took requests, emitted nothing for {found.limit.total_seconds():g} s and was stopped."
+    lines = "\n".join(line[:EVIDENCE_CHARACTERS] for line in log[-EVIDENCE_LINES:])
+    return Problem("NO_PROGRESS", text, LOOK, {**_evidence(found), "log": lines})
+
+
+def _evidence(found: Stall) -> dict[str, str]:
+    """Ages at the time of the verdict; without a first byte there is no last one."""
+    known = {
+        "requests": str(found.traffic.requests),
+        "oldest_request_s": f"{found.age.total_seconds():.1f}",
+        "quiet_s": f"{found.quiet.total_seconds():.1f}",
+    }
+    last = found.traffic.last_byte
+    if last is not None:
+        since = found.age.total_seconds() + found.traffic.since - last
+        known["last_byte_s_ago"] = f"{since:.1f}"
+    return known
+
+
+def unanswered(url: str) -> Problem:
+    text = f"Nothing answers at {url} as it should."
+    return Problem("PROBES_FAILED", text, "Start it: what is attached is never started from here.", {"url": url})
+
+
 def ended(note: ExitNote | None, *, was_ready: bool) -> Problem:
+    if note is not None and note.missing_layer:
+        layer, text = note.missing_layer, f"This node requires {note.missing_layer} of every engine's sandbox"
+        remedy = "Make it possible there, or take it out of `required` in the node's sandbox.toml."
+        return Problem("LOCAL_POLICY_DENIED", f"{text}: {note.not_started}.", remedy, {"layer": layer})
     if note is not None and note.not_started:
         text = f"The engine could not be executed: {note.not_started}."
         return Problem("SPAWN_FAILED", text, "Check the engine's file and its permissions on this node.")
     if note is not None and note.oom_killed:
         remedy = "Use a smaller model, fewer slots or a shorter context, or free memory on this node."
-        return Problem("MEMORY_INSUFFICIENT", "The kernel ended the engine because memory ran out.", remedy)
+        return Problem("MEMORY_INSUFFICIENT", _out_of_memory(note.memory_limit_bytes), remedy)
+    if note is not None and note.exit_code == 0 and not was_ready:
+        text = "The engine ended with exit code 0 before it was ready; that is a failure, for it has to go on serving."
+        remedy = "Check what it is told to run: a program that only prints or checks something ends like this."
+        return Problem("ENGINE_EXITED_BEFORE_READY", text, remedy)
     reason = "ENGINE_EXITED" if was_ready else "ENGINE_EXITED_BEFORE_READY"
     when = "" if was_ready else " before it was ready"
     return Problem(reason, f"The engine {manner(note)}{when}.", LOOK)
+
+
+def _out_of_memory(limit_bytes: int) -> str:
+    if limit_bytes:
+        return f"The engine ran out of its memory limit of {limit_bytes >> 20} MiB."
+    return "The kernel ended the engine because memory ran out."
 
 
 def manner(note: ExitNote | None) -> str:

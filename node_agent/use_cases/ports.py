@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.device_memory import Leaks
+from node_agent.domain.footprint import Footprint, FootprintKey
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import Hold, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 
@@ -31,6 +34,8 @@ class DesiredSnapshot:
     revision: int = 0
     specs: tuple[InstanceSpec, ...] = ()
     held: tuple[HeldInstance, ...] = ()
+    outdated: bool = False
+    """More was acted on here than this says: an older store was put back beside engines that ran on."""
 
 
 class DesiredStore(Protocol):
@@ -60,6 +65,8 @@ class EngineDoor:
     port: int
     api_key: str
     holds: frozenset[Hold]
+    model: str = ""
+    """What the engine calls the model, put in the place of our name; empty: it knows ours."""
 
 
 class Doors(Protocol):
@@ -82,6 +89,9 @@ class Logs(Protocol):
     def read(self, instance: InstanceName, tail_lines: int, follow: bool) -> AsyncIterator[LogChunk]:
         """The last lines, then, with `follow`, what is written until the caller stops. Chunks of at most 64 KiB."""
 
+    def whole(self, instance: InstanceName) -> AsyncIterator[LogChunk]:
+        """All that is kept of every launch, oldest first. Chunks of at most 64 KiB."""
+
 
 class Supervisor(Doors, Protocol):
     """Makes desired state so, and says what is."""
@@ -89,8 +99,11 @@ class Supervisor(Doors, Protocol):
     async def run(self) -> None:
         """Adopt what runs, then reconcile until cancelled. Cancelling leaves every engine running."""
 
-    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
-        """The whole desired set, after each stored change. Returns at once. What is `spared` is left as it is."""
+    def desire(self, specs: Sequence[InstanceSpec], held: Collection[InstanceName] = ()) -> None:
+        """The whole desired set, after each stored change. Returns at once.
+
+        `held` were removed and run on for now, and say so: with their spec where it is given, else left as they are.
+        """
 
     async def adopted(self) -> None:
         """Returns once all that an earlier agent left was looked at: from then on `statuses` tell what is."""
@@ -116,6 +129,37 @@ class Supervisor(Doors, Protocol):
     def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
         """Awaited before an engine is signalled: the relay closes its upstream connections there."""
 
+    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+        """Who brings requests to engines; one that takes them and gives nothing back is started again."""
+
+
+class DeviceMemory(Protocol):
+    """Sees that devices get their memory back from engines that ended. Never blocks."""
+
+    def look(self, instance: InstanceName, belongs: Callable[[int], bool]) -> None:
+        """Note what the instance's processes hold now; for each look while it runs."""
+
+    def ended(self, instance: InstanceName) -> None:
+        """None of its processes is left."""
+
+    def held(self, instance: InstanceName) -> int | None:
+        """Bytes, as of the last look; None: not known."""
+
+    def leaks(self) -> Leaks:
+        """Devices that wait for memory in vain; nothing new may use them."""
+
+
+class Footprints(Protocol):
+    """What launches took, kept on this node; the ones used last."""
+
+    def of(self, key: FootprintKey) -> Footprint | None: ...
+
+    def slowest_load(self, key: FootprintKey) -> timedelta | None:
+        """Whatever accelerator it was loaded to; None: it was never seen to load."""
+
+    def keep(self, footprint: Footprint) -> None:
+        """In place of what was known. Blocks: call it in a thread."""
+
 
 class Digests(Protocol):
     """SHA-256 of files, remembered for as long as size, times and inode stay. Blocks: call it in a thread."""
@@ -123,8 +167,5 @@ class Digests(Protocol):
     def sha256(self, path: str) -> str:
         """Lower-case hex; OSError when the file cannot be read."""
 
-
-class Hardware(Protocol):
-    """What the machine has. Probes run in short-lived children; a hanging driver costs a deadline, nothing more."""
-
-    async def inventory(self) -> Inventory: ...
+    def read_speed(self, path: str) -> int | None:
+        """Bytes per second that the storage of this file gave lately, at its slowest; None: not known."""

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
 
+from tests.fakes.raw_http2 import CONTINUATION, HEADERS, RawConnection, call_head, frame, opening
 from wire.channel import OPTIONS
-from wire.server import make_server
+from wire.server import ShortVisits, make_server
 
 METHOD = "/test.Flood/Stream"
 KIB = 1024
@@ -98,6 +100,22 @@ async def test_a_peer_that_never_reads_is_owed_little() -> None:
     await server.stop(0)
     # Measured 48 KiB; with the default bandwidth probe it is about 4 MiB.
     assert accepted < 256 * KIB
+
+
+async def test_a_peer_that_acknowledges_no_settings_is_closed() -> None:
+    """Until then the core grants it 16 MiB of header fields, whatever its other limits: 100 MiB of memory."""
+    server = make_server([], ShortVisits(handshake=timedelta(seconds=1), idle=timedelta(minutes=1)))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    endless = frame(HEADERS, call_head(METHOD, 1)[9:], stream=1) + frame(CONTINUATION, b"\x00\x01a\x01b", stream=1)
+    for said in (b"", endless):
+        connection = await RawConnection.open(port)
+        await connection.send(opening() + said)
+        answer, closed = await connection.rest(5)
+        connection.close()
+        assert closed
+        assert b"settings" in answer
+    await server.stop(0)
 
 
 SPAWNER = """

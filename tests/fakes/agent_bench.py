@@ -28,7 +28,7 @@ from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.control_link.session import AgentSession, SessionTimers
 from node_agent.domain.digest import digest
 from node_agent.domain.errors import StorageUnavailable
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec, ModelFile
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
 from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
@@ -74,9 +74,10 @@ class MemoryDesired:
     broken: bool = False
     writes: int = 0
     held: tuple[HeldInstance, ...] = ()
+    outdated: bool = False
 
     def load(self) -> DesiredSnapshot:
-        return DesiredSnapshot(self.history_id, self.revision, tuple(self.specs.values()), self.held)
+        return DesiredSnapshot(self.history_id, self.revision, tuple(self.specs.values()), self.held, self.outdated)
 
     def apply(
         self,
@@ -122,10 +123,11 @@ class AgentBench:
     session: AgentSession = field(init=False)
     desired: tuple[InstanceSpec, ...] | None = None
     """What the supervisor was told last."""
-    spared: tuple[InstanceName, ...] = ()
+    held: tuple[InstanceName, ...] = ()
     actions: list[Action] = field(default_factory=list)
     """What the session asked for, beside checks, writes and desires, which the bench does."""
     sent: list[AgentEnvelope] = field(default_factory=list)
+    usage: NodeUsage | None = None
     _received: int = 0
     _answered: int = 0
 
@@ -150,6 +152,7 @@ class AgentBench:
             guard=self.guard,
             outbox=self.outbox,
             left_running=lambda: [name_of(runtime) for runtime in self.left_running],
+            usage=lambda: self.usage,
             timers=self.timers,
             chance=lambda: 0.5,
             now=self.now,
@@ -227,7 +230,7 @@ class AgentBench:
             case Store():
                 return self._store(action)
             case Desire():
-                self.desired, self.spared = action.specs, action.spared
+                self.desired, self.held = action.specs, action.held
             case _:
                 self.actions.append(action)
         return []

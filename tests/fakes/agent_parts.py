@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from node_agent.control_link.messages import Replica
 from node_agent.control_link.ports import LinkState, LinkStatus
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.inventory import Inventory, NodeUsage
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.use_cases.ports import EngineDoor, LogChunk
@@ -23,7 +24,7 @@ class QuietSupervisor:
     told: list[InstanceStatus] = field(default_factory=list)
     listeners: list[Callable[[InstanceStatus], None]] = field(default_factory=list)
     gone_listeners: list[Callable[[InstanceName], None]] = field(default_factory=list)
-    spared: tuple[InstanceName, ...] = ()
+    held: tuple[InstanceName, ...] = ()
     adopting: asyncio.Event | None = None
     """When given, adoption is done once a test sets it."""
     left: set[InstanceName] = field(default_factory=set)
@@ -31,8 +32,8 @@ class QuietSupervisor:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def desire(self, specs: Sequence[InstanceSpec], spared: Collection[InstanceName] = ()) -> None:
-        self.desired, self.spared = tuple(specs), tuple(spared)
+    def desire(self, specs: Sequence[InstanceSpec], held: Collection[InstanceName] = ()) -> None:
+        self.desired, self.held = tuple(specs), tuple(held)
 
     async def adopted(self) -> None:
         if self.adopting:
@@ -56,6 +57,9 @@ class QuietSupervisor:
     def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
         """Nothing is ever stopped."""
 
+    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+        """Nothing is ever asked."""
+
     def door(self, instance: InstanceName) -> EngineDoor | None:
         return None
 
@@ -67,8 +71,17 @@ class QuietSupervisor:
 
 @dataclass(slots=True)
 class FixedInventory:
+    now: NodeUsage | None = None
+    listeners: list[Callable[[Inventory], None]] = field(default_factory=list)
+
     async def inventory(self) -> Inventory:
         return INVENTORY
+
+    def usage(self) -> NodeUsage | None:
+        return self.now
+
+    def on_change(self, listener: Callable[[Inventory], None]) -> None:
+        self.listeners.append(listener)
 
 
 @dataclass(slots=True)
@@ -86,6 +99,9 @@ class EndlessLog:
             await asyncio.Event().wait()
         finally:
             self.stopped.set()
+
+    async def whole(self, instance: InstanceName) -> AsyncIterator[LogChunk]:
+        yield LogChunk(1, f"all of {instance}\n".encode())
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from control_plane.domain.node import Engine, Liveness, Node, NodeInventory, Sta
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import DesiredState, Runtime, RuntimeSpec
 from control_plane.store.memory import MemoryStore
+from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Store, Transaction
 from tests.fakes.authority import CountingRandomness, FakeAuthority
 from tests.fakes.clock import NOON, FakeClock
@@ -86,10 +87,12 @@ class World:
     randomness: CountingRandomness = field(default_factory=CountingRandomness)
     traffic: FakeTraffic = field(default_factory=FakeTraffic)
     store: Store = field(init=False)
+    mirror: Mirror = field(init=False)
     authority: FakeAuthority = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
+        self.mirror = Mirror(self.store)
         self.authority = FakeAuthority(self.clock)
 
     async def has(self, *rows: Node | Runtime | Model) -> None:
@@ -127,5 +130,4 @@ def _put_all(tx: Transaction, rows: Sequence[Node | Runtime | Model]) -> None:
             case Model():
                 tx.models.put(row)
             case Runtime():
-                tx.revise("runtimes", row.id)
                 tx.runtimes.put(row)

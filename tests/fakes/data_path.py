@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.ports import Caller, Exchange, Route, ServedModel
+from gateway.ports import Caller, Exchange, Route, ServedModel, Task
 from gateway.refusals import ModelNotFound
 from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.link import RelayLink
@@ -37,7 +37,7 @@ TOKEN = "Bearer ops.secret"
 class FakeRoutes:
     table: dict[str, Route] = field(default_factory=dict)
 
-    def resolve(self, model: str) -> Route:
+    def resolve(self, model: str, task: Task = Task.TEXT) -> Route:
         if model not in self.table:
             raise ModelNotFound(f"No model named {model!r}.", f"There is: {', '.join(self.table)}.")
         return self.table[model]

@@ -20,7 +20,7 @@ from arw_client import ArwError, Context, Prompt, connect
 from arwctl import tiny_model
 from arwctl.local.leftovers import left
 from arwctl.local.process import Child, running, spawn
-from tests.fakes import fake_runtime
+from tests.fakes import fake_runtime, sandbox_file
 from tests.fakes.world import World, gone, kill_hard
 
 AGENT = Path(sys.executable).with_name("arw-node-agent")
@@ -90,6 +90,8 @@ class Drilled(World):
     def begin(self, *ids: str, engine: Path | None = None) -> None:
         """Up, with these runtimes ready."""
         trusted = ["--engine", str(engine)] if engine else []
+        if engine:
+            sandbox_file.write(self.agent_state, folders=[engine.parent])
         self.done(*self.up_words(), "--detach", *trusted)
         self.apply(manifest(*ids))
 
@@ -181,7 +183,7 @@ class Drilled(World):
     async def reply(self, model: str, patience_s: float) -> str:
         async with connect(self.context) as client:
             prompt = Prompt(model, [{"role": "user", "content": "hello"}])
-            answer = await client.chat(patience_s).reply(prompt, lambda *_: None)
+            answer = await client.chat(patience_s, patience_s).reply(prompt, lambda *_: None)
             text: str = answer["choices"][0]["message"]["content"]
             return text.strip()
 

@@ -1,7 +1,9 @@
 """A llama-server that misbehaves on request. What to do lies in the JSON file named by --behaviour.
 
     {"ready_after": 0.2, "never_ready": false, "exit_after": null, "exit_code": 0, "say": [], "ignore_sigterm": false,
-     "hang_after": null, "escape": false, "alias": null}
+     "hang_after": null, "escape": false, "alias": null, "mute": false, "words": 0, "slots": null}
+
+A mute one takes requests, sends as many words as it is told to and then nothing more; "slots" is "still" or "moving".
 
 Each start adds a line with its pid to BEHAVIOUR.starts, each escaped grandchild one to BEHAVIOUR.escaped.
 """
@@ -53,6 +55,7 @@ class Engine:
         self.given = given
         self.behaviour = behaviour
         self.began = time.monotonic()
+        self.slot_looks = 0
         self.key = given.api_key_file.read_text().strip() if given.api_key_file else ""
 
     def past(self, name: str) -> bool:
@@ -65,6 +68,16 @@ class Engine:
             "ready_after", 0
         )
 
+    def slots(self) -> tuple[int, object]:
+        if not self.behaviour.get("slots"):
+            return 501, {"error": {"code": 501, "type": "not_supported_error"}}
+        self.slot_looks += self.behaviour["slots"] == "moving"
+        return 200, [{"id": 0, "is_processing": True, "n_prompt_tokens_processed": self.slot_looks}]
+
+    def keep_silent(self) -> None:
+        while self.behaviour.get("mute"):
+            time.sleep(1)
+
     def answer(self, path: str, authorization: str | None) -> tuple[int, object]:
         if not self.ready:
             return 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
@@ -72,6 +85,8 @@ class Engine:
             return 200, {"status": "ok"}
         if authorization != f"Bearer {self.key}":
             return 401, {"error": {"code": 401, "type": "authentication_error"}}
+        if path == "/slots":
+            return self.slots()
         if path == "/props":
             slot = {"n_ctx": self.given.ctx_size // self.given.parallel}
             return 200, {"total_slots": self.given.parallel, "default_generation_settings": slot}
@@ -89,6 +104,17 @@ def handler_for(engine: Engine) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(200)
+            self.send_header("transfer-encoding", "chunked")
+            if not engine.behaviour.get("words"):
+                engine.keep_silent()
+            self.end_headers()
+            self.wfile.write(b"4\r\nword\r\n" * engine.behaviour.get("words", 0))
+            engine.keep_silent()
+            self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
             return

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from control_plane.domain.footprint import Footprints
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
-from control_plane.domain.node import Liveness
+from control_plane.domain.node import HeldRemoval, Liveness
 from control_plane.domain.problem import Problem
+from control_plane.sessions.footprints import LearntFootprints
 
 Listener = Callable[[NodeId, RuntimeId], None]
 
@@ -18,7 +20,9 @@ Listener = Callable[[NodeId, RuntimeId], None]
 class FakeFleet:
     reported: dict[tuple[NodeId, RuntimeId], Instance] = field(default_factory=dict)
     contacts: dict[NodeId, Liveness] = field(default_factory=dict)
+    learnt: LearntFootprints = field(default_factory=LearntFootprints)
     listeners: list[Listener] = field(default_factory=list)
+    node_listeners: list[Callable[[NodeId], None]] = field(default_factory=list)
 
     def connect(self, node: str, at: datetime | None = None) -> None:
         self.contacts[NodeId(node)] = Liveness(online=True, last_contact=at)
@@ -41,6 +45,9 @@ class FakeFleet:
     def instances(self, node: NodeId | None = None) -> Sequence[Instance]:
         return [self._seen(known) for known in self.reported.values() if node in (None, known.node)]
 
+    def footprints(self) -> Footprints:
+        return self.learnt.told
+
     def record(self, instance: Instance) -> Instance | None:
         before = self.reported.get((instance.node, instance.runtime))
         self.reported[instance.node, instance.runtime] = instance
@@ -51,8 +58,13 @@ class FakeFleet:
         self.reported.pop((node, runtime), None)
         self._tell(node, runtime)
 
-    def trouble(self, node: NodeId, problems: Sequence[Problem]) -> None:
-        self.contacts[node] = replace(self.liveness(node), problems=tuple(problems))
+    def trouble(self, node: NodeId, problems: Sequence[Problem], held: Sequence[HeldRemoval] = ()) -> None:
+        self.contacts[node] = replace(self.liveness(node), problems=tuple(problems), held=tuple(held))
+        self._tell_of(node)
+
+    def on_node(self, listener: Callable[[NodeId], None]) -> Callable[[], None]:
+        self.node_listeners.append(listener)
+        return lambda: self.node_listeners.remove(listener)
 
     def on_instance(self, listener: Listener) -> Callable[[], None]:
         self.listeners.append(listener)
@@ -62,7 +74,12 @@ class FakeFleet:
         online = self.liveness(instance.node).online
         return instance if online else replace(instance, state=InstanceState.UNKNOWN)
 
+    def _tell_of(self, node: NodeId) -> None:
+        for listener in tuple(self.node_listeners):
+            listener(node)
+
     def _tell_all(self, node: NodeId) -> None:
+        self._tell_of(node)
         for known in tuple(self.reported.values()):
             if known.node == node:
                 self._tell(known.node, known.runtime)

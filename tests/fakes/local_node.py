@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -16,17 +16,21 @@ from typing import Any
 
 from node_agent.disk.database import Database
 from node_agent.disk.digests import DiskDigests
+from node_agent.disk.footprints import SqliteFootprints
+from node_agent.domain.inventory import Accelerator
+from node_agent.domain.limits import Limits
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import InstanceState, InstanceStatus
 from node_agent.domain.timers import TEST, Timers
 from node_agent.runtimes import assembly
 from node_agent.runtimes.directory import InstanceDirectory
-from node_agent.runtimes.engines import LLAMA_CPP, candidate
+from node_agent.runtimes.engines import LLAMA_CPP
+from node_agent.runtimes.leaks import LeakWatch
 from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.shutdown import stop_everything
 from node_agent.runtimes.supervisor import LocalSupervisor
 from node_agent.runtimes.trust import trust
-from tests.fakes import fake_runtime
+from tests.fakes import fake_runtime, sandbox_file
 from tests.fakes.instance_specs import NAME, model_at, spec
 
 PATIENCE_S = 20
@@ -43,11 +47,13 @@ class LocalNode:
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path / "state"
         self.path.mkdir(mode=0o700)
+        sandbox_file.write(self.path, folders=[path])
         self.behaviour = path / "behaviour.json"
         self.binary = path / "llama-server"
         self.model = model_at(model)
         self.database = Database(self.path / "agent.db")
         self.digests = DiskDigests(self.database)
+        self.footprints = SqliteFootprints(self.database)
         self.home = InstanceDirectory.of(self.path / "instances", NAME)
         self.history: list[InstanceStatus] = []
 
@@ -59,9 +65,10 @@ class LocalNode:
         self.binary.chmod(0o700)
         await self.trust(self.binary)
 
-    async def trust(self, path: Path) -> None:
+    async def trust(self, path: Path, adapter: str = LLAMA_CPP) -> None:
         listed = assembly.trust_list(self.path, self.digests)
-        await trust(listed, assembly.adapters()[LLAMA_CPP], candidate(path))
+        known = assembly.adapters()[adapter]
+        await trust(listed, known, known.candidate(path))
 
     def behave(self, **behaviour: Any) -> None:
         self.behaviour.write_text(json.dumps(behaviour))
@@ -75,9 +82,31 @@ class LocalNode:
         return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
     @asynccontextmanager
-    async def agent(self, *specs: InstanceSpec, timers: Timers = TIMERS) -> AsyncIterator[LocalSupervisor]:
+    async def agent(
+        self,
+        *specs: InstanceSpec,
+        timers: Timers = TIMERS,
+        limits: Callable[[], Limits] = Limits,
+        devices: Sequence[Accelerator] = (),
+        leaks: LeakWatch | None = None,
+        hands_off: Callable[[], bool] = lambda: False,
+    ) -> AsyncIterator[LocalSupervisor]:
         """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's."""
-        supervisor = assembly.supervisor(self.path, self.digests, timers)
+
+        async def seen() -> Sequence[Accelerator]:
+            return devices
+
+        supervisor = assembly.supervisor(
+            self.path,
+            self.digests,
+            timers,
+            assembly.adapters(),
+            limits=limits,
+            devices=leaks.devices if leaks is not None else seen,
+            device_memory=leaks,
+            footprints=self.footprints,
+            hands_off=hands_off,
+        )
         supervisor.on_status(self.history.append)
         supervisor.desire(specs)
         task = asyncio.create_task(supervisor.run())

@@ -146,6 +146,10 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
     async def RevokeNode(self, request: Any, context: Any) -> Any:  # noqa: N802
         await too_old(context)
 
+    async def AllowRemovals(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return node_service_pb2.AllowRemovalsResponse(node=self._api.nodes[0], allowed=request.removals)
+
     async def ApproveNode(self, request: Any, context: Any) -> Any:  # noqa: N802
         await too_old(context)
 

@@ -51,9 +51,12 @@ class RawConnection:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def open(cls, port: int, tls: ssl.SSLContext | None = None) -> RawConnection:
+    async def open(cls, port: int, tls: ssl.SSLContext | None = None, source: str = "127.0.0.1") -> RawConnection:
+        """`source`: the address that the server sees."""
         name = "localhost" if tls else None
-        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name))
+        return cls(
+            *await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name, local_addr=(source, 0))
+        )
 
     @classmethod
     async def open_unix(cls, path: str) -> RawConnection:

@@ -112,7 +112,8 @@ class _Conversation(asyncio.Protocol):
 
     def _answer(self, request: Request) -> None:
         self._engine.requests.append(request)
-        asked = json.loads(request.body or b"{}")
+        is_form = (request.header(b"content-type") or b"").startswith(b"multipart/")
+        asked = {} if is_form else json.loads(request.body or b"{}")
         stub = asked.get("stub", {})
         self._answering = True
         asyncio.get_running_loop().call_later(stub.get("delay_ms", 0) / 1000, self._begin, request, asked, stub)
@@ -129,6 +130,8 @@ class _Conversation(asyncio.Protocol):
         elif asked.get("stream"):
             self._send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             self._next(stream_pieces(stub.get("tokens", 3), stub.get("seed", "")), 0, stub)
+        elif request.path.startswith(b"/v1/audio/"):
+            self._whole(200, {"text": " heard\n"})
         elif request.path.endswith(b"/embeddings"):
             self._whole(200, {"object": "list", "usage": usage(0), "data": [{"embedding": [0.25] * 4096}]})
         else:

@@ -10,9 +10,24 @@ from datetime import timedelta
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.ids import NodeId
 from control_plane.sessions.outbox import Outbox
+from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
+from control_plane.sessions.steps import (
+    Admit,
+    Advertise,
+    Close,
+    Contact,
+    Load,
+    Measure,
+    Note,
+    Observe,
+    Reject,
+    Say,
+    Step,
+    Trouble,
+    Withdraw,
+)
 from node_agent.control_link.convert import agent_to_proto, control_from_proto
 from node_agent.control_link.desired import DesiredKeeper
 from tests.fakes.agent_bench import ME, AgentBench
@@ -36,10 +51,12 @@ class SyncPair:
     epoch: int = 0
     _outbox: Outbox = field(default_factory=Outbox)
     _down: deque[pb.ControlMessage] = field(default_factory=deque)
+    _rejections: Rejections = field(init=False)
     _taken: int = 0
 
     def __post_init__(self) -> None:
         self.bench = AgentBench(me=replace(ME, node=self.node), keeper_type=self.keeper_type)
+        self._rejections = Rejections(NodeId(self.node))
 
     @property
     def connected(self) -> bool:
@@ -50,7 +67,7 @@ class SyncPair:
         self.bench.dial()
         self.replica = replica
         self._outbox, self._down, self._taken = Outbox(), deque(), 0
-        self.server = ServerSession(NodeId(self.node), RULES, NOON, lambda: timedelta(seconds=10))
+        self.server = ServerSession(self._rejections, RULES, NOON, lambda: timedelta(seconds=10))
 
     def cut(self) -> None:
         """Whatever is under way is lost, on both ways."""
@@ -116,7 +133,7 @@ class SyncPair:
                 return server.loaded(self._replica().page(self.node, server.wanted()), NOON)
             case Close():
                 self._outbox.finish(refusal_message(step))
-            case Observe() | Reject() | Trouble() | Contact() | Note():
+            case Observe() | Reject() | Withdraw() | Trouble() | Advertise() | Measure() | Contact() | Note():
                 pass
         return []
 

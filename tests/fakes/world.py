@@ -121,7 +121,7 @@ class World:
         self.done("runtime", "apply", "-f", file, "--wait")
 
     def chat(self) -> str:
-        return self.done("chat", "-m", "tiny-chat", "hello").strip()
+        return self.done("chat", "-m", "tiny-chat", "--wait", "30s", "hello").strip()
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.done("runtime", "status", "--json"))

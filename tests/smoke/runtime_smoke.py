@@ -45,6 +45,7 @@ def run(settings: Settings, way: Way, folder: Path) -> None:
     """Whatever happens, nothing is left running."""
     stack = Stack(folder, settings.timeout_s)
     prepare_engine(stack, settings, way)
+    stack.simulate_gpu(way is Way.SIMULATED_GPU)
     model = settings.model if way in {Way.REAL, Way.GPU} else None
     try:
         stack.up()
@@ -52,6 +53,7 @@ def run(settings: Settings, way: Way, folder: Path) -> None:
         print(f"runtime-smoke: reply: {stack.chat()!r}")
         check_matrix(stack.status())
         check_gpu(stack, way)
+        check_devices(stack, way)
     finally:
         stack.down()
 
@@ -79,6 +81,12 @@ def check_gpu(stack: Stack, way: Way) -> None:
         raise SmokeError("the engine's log names no GPU: it runs on the CPU")
     if (stub_engine.DEVICE in label) is not (way is Way.SIMULATED_GPU):
         raise SmokeError(f"the label {label!r} does not tell a simulated GPU from a real one")
+
+
+def check_devices(stack: Stack, way: Way) -> None:
+    """A simulated GPU is on the node's list, and marked, when it was asked for, and never else."""
+    if bool(stack.simulated_devices()) is not (way is Way.SIMULATED_GPU):
+        raise SmokeError("the node's devices do not tell a simulated GPU from a real one")
 
 
 def verdict(word: str, why: str, code: int) -> int:

@@ -38,6 +38,11 @@ class Stack:
         script.parent.mkdir()
         script.write_text(f'#!/bin/sh\nexec {shlex.join([*command, *shlex.split(arguments)])} "$@"\n')
         script.chmod(0o700)
+        # What the script calls is not the engine that is trusted, so the node's owner lets it be used.
+        owner = self._folder / "state" / "node_agent" / "sandbox.toml"
+        owner.parent.mkdir(parents=True)
+        called = [str(Path(word).parent) for word in command if Path(word).is_absolute()]
+        owner.write_text(f"use = {json.dumps(called)}")
 
     def arwctl(self, *words: str) -> str:
         left = None if self._end is None else max(self._end - time.monotonic(), 0.1)
@@ -50,6 +55,20 @@ class Stack:
         if done.returncode:
             raise SmokeError(f"`arwctl {' '.join(words)}` ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
+
+    def simulate_gpu(self, wanted: bool) -> None:
+        """Whether the node claims a GPU that is not there."""
+        self._environment["LLAMA_GPU_SIMULATE"] = "1" if wanted else "0"
+
+    def simulated_devices(self) -> list[str]:
+        """Names of the devices that the node lists as simulated, as people see them."""
+        (node,) = json.loads(self.arwctl("nodes", "list", "--output", "json"))
+        shown = self.arwctl("nodes", "show", "smoke")
+        names = [device["display_name"] for device in node["inventory"]["accelerators"] if device["simulated"]]
+        unmarked = [name for name in names if f"{name} (simulated)" not in shown]
+        if unmarked:
+            raise SmokeError(f"the node shows {', '.join(unmarked)} without the word simulated")
+        return names
 
     def up(self) -> None:
         ports = [word for name, port in free_ports().items() for word in (f"--{name}", str(port))]

@@ -22,17 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from arw.v1 import problem_pb2 as arw_dot_v1_dot_problem__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rw/v1/accelerator.proto\x12\x06\x61rw.v1\"\xad\x01\n\x0b\x41\x63\x63\x65lerator\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\x0e\x64river_version\x18\x05 \x01(\t\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x42\x0f\n\r_memory_bytes*\xcc\x02\n\x0f\x41\x63\x63\x65leratorKind\x12 \n\x1c\x41\x43\x43\x45LERATOR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_KIND_CPU\x10\x01\x12\x1d\n\x19\x41\x43\x43\x45LERATOR_KIND_GPU_CUDA\x10\x02\x12\x1d\n\x19\x41\x43\x43\x45LERATOR_KIND_GPU_ROCM\x10\x03\x12\x1e\n\x1a\x41\x43\x43\x45LERATOR_KIND_GPU_METAL\x10\x04\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_KIND_GPU_VULKAN\x10\x05\x12!\n\x1d\x41\x43\x43\x45LERATOR_KIND_NPU_DIRECTML\x10\x06\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_KIND_NPU_COREML\x10\x07\x12\x1e\n\x1a\x41\x43\x43\x45LERATOR_KIND_NPU_OTHER\x10\x08\x12\x1a\n\x16\x41\x43\x43\x45LERATOR_KIND_OTHER\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rw/v1/accelerator.proto\x12\x06\x61rw.v1\x1a\x14\x61rw/v1/problem.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x03\n\x0b\x41\x63\x63\x65lerator\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\x0e\x64river_version\x18\x05 \x01(\t\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x12\x0e\n\x06vendor\x18\x07 \x01(\t\x12\x13\n\x0bpci_address\x18\x08 \x01(\t\x12)\n\x06health\x18\t \x01(\x0e\x32\x19.arw.v1.AcceleratorHealth\x12 \n\x07problem\x18\n \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x16\n\x0eunified_memory\x18\x0b \x01(\x08\x12\x14\n\x0cpartition_of\x18\x0c \x01(\t\x12\x0e\n\x06source\x18\r \x01(\t\x12\x31\n\x07\x64\x65tails\x18\x0e \x03(\x0b\x32 .arw.v1.Accelerator.DetailsEntry\x12\x12\n\nkind_label\x18\x0f \x01(\t\x12\x13\n\x0bhealth_slug\x18\x10 \x01(\t\x12\x14\n\x0chealth_label\x18\x11 \x01(\t\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_memory_bytes\"\xc9\x04\n\x10\x41\x63\x63\x65leratorUsage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1f\n\x12memory_total_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x1e\n\x11memory_used_bytes\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12 \n\x13utilization_percent\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12 \n\x13temperature_celsius\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10power_milliwatts\x18\x06 \x01(\x04H\x04\x88\x01\x01\x12#\n\x16power_limit_milliwatts\x18\x07 \x01(\x04H\x05\x88\x01\x01\x12\x18\n\x10throttle_reasons\x18\x08 \x03(\t\x12-\n\tprocesses\x18\t \x03(\x0b\x32\x1a.arw.v1.AcceleratorProcess\x12\x15\n\x08last_xid\x18\n \x01(\rH\x06\x88\x01\x01\x12\x36\n\x07\x66igures\x18\x0b \x03(\x0b\x32%.arw.v1.AcceleratorUsage.FiguresEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x15\n\x13_memory_total_bytesB\x14\n\x12_memory_used_bytesB\x16\n\x14_utilization_percentB\x16\n\x14_temperature_celsiusB\x13\n\x11_power_milliwattsB\x19\n\x17_power_limit_milliwattsB\x0b\n\t_last_xid\"M\n\x12\x41\x63\x63\x65leratorProcess\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x19\n\x0cmemory_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_memory_bytes\"\xc6\x01\n\tNodeUsage\x12.\n\x0c\x61\x63\x63\x65lerators\x18\x01 \x03(\x0b\x32\x18.arw.v1.AcceleratorUsage\x12\x1c\n\x0f\x62\x61ttery_percent\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\non_battery\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_battery_percentB\r\n\x0b_on_battery*\xcc\x02\n\x0f\x41\x63\x63\x65leratorKind\x12 \n\x1c\x41\x43\x43\x45LERATOR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_KIND_CPU\x10\x01\x12\x1d\n\x19\x41\x43\x43\x45LERATOR_KIND_GPU_CUDA\x10\x02\x12\x1d\n\x19\x41\x43\x43\x45LERATOR_KIND_GPU_ROCM\x10\x03\x12\x1e\n\x1a\x41\x43\x43\x45LERATOR_KIND_GPU_METAL\x10\x04\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_KIND_GPU_VULKAN\x10\x05\x12!\n\x1d\x41\x43\x43\x45LERATOR_KIND_NPU_DIRECTML\x10\x06\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_KIND_NPU_COREML\x10\x07\x12\x1e\n\x1a\x41\x43\x43\x45LERATOR_KIND_NPU_OTHER\x10\x08\x12\x1a\n\x16\x41\x43\x43\x45LERATOR_KIND_OTHER\x10\t*\x94\x01\n\x11\x41\x63\x63\x65leratorHealth\x12\"\n\x1e\x41\x43\x43\x45LERATOR_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x43\x43\x45LERATOR_HEALTH_OK\x10\x01\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_HEALTH_DEGRADED\x10\x02\x12\x1f\n\x1b\x41\x43\x43\x45LERATOR_HEALTH_UNUSABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.accelerator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCELERATORKIND']._serialized_start=213
-  _globals['_ACCELERATORKIND']._serialized_end=545
-  _globals['_ACCELERATOR']._serialized_start=37
-  _globals['_ACCELERATOR']._serialized_end=210
+  _globals['_ACCELERATOR_DETAILSENTRY']._loaded_options = None
+  _globals['_ACCELERATOR_DETAILSENTRY']._serialized_options = b'8\001'
+  _globals['_ACCELERATORUSAGE_FIGURESENTRY']._loaded_options = None
+  _globals['_ACCELERATORUSAGE_FIGURESENTRY']._serialized_options = b'8\001'
+  _globals['_ACCELERATORKIND']._serialized_start=1474
+  _globals['_ACCELERATORKIND']._serialized_end=1806
+  _globals['_ACCELERATORHEALTH']._serialized_start=1809
+  _globals['_ACCELERATORHEALTH']._serialized_end=1957
+  _globals['_ACCELERATOR']._serialized_start=92
+  _globals['_ACCELERATOR']._serialized_end=603
+  _globals['_ACCELERATOR_DETAILSENTRY']._serialized_start=540
+  _globals['_ACCELERATOR_DETAILSENTRY']._serialized_end=586
+  _globals['_ACCELERATORUSAGE']._serialized_start=606
+  _globals['_ACCELERATORUSAGE']._serialized_end=1191
+  _globals['_ACCELERATORUSAGE_FIGURESENTRY']._serialized_start=991
+  _globals['_ACCELERATORUSAGE_FIGURESENTRY']._serialized_end=1037
+  _globals['_ACCELERATORPROCESS']._serialized_start=1193
+  _globals['_ACCELERATORPROCESS']._serialized_end=1270
+  _globals['_NODEUSAGE']._serialized_start=1273
+  _globals['_NODEUSAGE']._serialized_end=1471
 # @@protoc_insertion_point(module_scope)

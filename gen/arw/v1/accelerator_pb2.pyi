@@ -3,17 +3,21 @@
 isort:skip_file
 """
 
+from arw.v1 import problem_pb2 as _problem_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -49,11 +53,57 @@ ACCELERATOR_KIND_NPU_OTHER: AcceleratorKind.ValueType  # 8
 ACCELERATOR_KIND_OTHER: AcceleratorKind.ValueType  # 9
 Global___AcceleratorKind: _TypeAlias = AcceleratorKind  # noqa: Y015
 
+class _AcceleratorHealth:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AcceleratorHealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AcceleratorHealth.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCELERATOR_HEALTH_UNSPECIFIED: _AcceleratorHealth.ValueType  # 0
+    """Nothing says."""
+    ACCELERATOR_HEALTH_OK: _AcceleratorHealth.ValueType  # 1
+    ACCELERATOR_HEALTH_DEGRADED: _AcceleratorHealth.ValueType  # 2
+    """It works, and something is wrong with it."""
+    ACCELERATOR_HEALTH_UNUSABLE: _AcceleratorHealth.ValueType  # 3
+    """It is there and nothing can run on it: no driver, lost, in need of a reset."""
+
+class AcceleratorHealth(_AcceleratorHealth, metaclass=_AcceleratorHealthEnumTypeWrapper):
+    """Whether a device can compute now."""
+
+ACCELERATOR_HEALTH_UNSPECIFIED: AcceleratorHealth.ValueType  # 0
+"""Nothing says."""
+ACCELERATOR_HEALTH_OK: AcceleratorHealth.ValueType  # 1
+ACCELERATOR_HEALTH_DEGRADED: AcceleratorHealth.ValueType  # 2
+"""It works, and something is wrong with it."""
+ACCELERATOR_HEALTH_UNUSABLE: AcceleratorHealth.ValueType  # 3
+"""It is there and nothing can run on it: no driver, lost, in need of a reset."""
+Global___AcceleratorHealth: _TypeAlias = AcceleratorHealth  # noqa: Y015
+
 @_typing.final
 class Accelerator(_message.Message):
     """A device that a probe found on a node. Sent by the agent, inventory only: usage travels apart."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DetailsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -61,6 +111,17 @@ class Accelerator(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DRIVER_VERSION_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    PCI_ADDRESS_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    UNIFIED_MEMORY_FIELD_NUMBER: _builtins.int
+    PARTITION_OF_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    KIND_LABEL_FIELD_NUMBER: _builtins.int
+    HEALTH_SLUG_FIELD_NUMBER: _builtins.int
+    HEALTH_LABEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable for the life of the device: a UUID or PCI address, "cpu" for the processor; never an index."""
     kind: Global___AcceleratorKind.ValueType
@@ -72,6 +133,29 @@ class Accelerator(_message.Message):
     """Driver version text; empty when there is no driver."""
     simulated: _builtins.bool
     """True for a device that a test or demo made up; every view labels it as simulated."""
+    vendor: _builtins.str
+    """"NVIDIA", "AMD", "Intel", "Apple"; empty when not known."""
+    pci_address: _builtins.str
+    """"0000:01:00.0", lower case; empty for a device that is not on PCI, or whose address is not known."""
+    health: Global___AcceleratorHealth.ValueType
+    unified_memory: _builtins.bool
+    """It computes in the machine's own memory: memory_bytes is then a limit, not a further amount."""
+    partition_of: _builtins.str
+    """Id of the device that this is a part of, such as the GPU of a MIG device."""
+    source: _builtins.str
+    """What told of it: "nvml", "amd-smi", "sysfs", "pci" and so on."""
+    kind_label: _builtins.str
+    """Set by the control plane: the words that people read."""
+    health_slug: _builtins.str
+    health_label: _builtins.str
+    @_builtins.property
+    def problem(self) -> _problem_pb2.Problem:
+        """Why it is degraded or unusable; absent otherwise."""
+
+    @_builtins.property
+    def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further lasting facts as the vendor's tool says them; a unit is part of the name."""
+
     def __init__(
         self,
         *,
@@ -81,13 +165,201 @@ class Accelerator(_message.Message):
         memory_bytes: _builtins.int | None = ...,
         driver_version: _builtins.str = ...,
         simulated: _builtins.bool = ...,
+        vendor: _builtins.str = ...,
+        pci_address: _builtins.str = ...,
+        health: Global___AcceleratorHealth.ValueType = ...,
+        problem: _problem_pb2.Problem | None = ...,
+        unified_memory: _builtins.bool = ...,
+        partition_of: _builtins.str = ...,
+        source: _builtins.str = ...,
+        details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        kind_label: _builtins.str = ...,
+        health_slug: _builtins.str = ...,
+        health_label: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes", "problem", b"problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "display_name", b"display_name", "driver_version", b"driver_version", "id", b"id", "kind", b"kind", "memory_bytes", b"memory_bytes", "simulated", b"simulated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "details", b"details", "display_name", b"display_name", "driver_version", b"driver_version", "health", b"health", "health_label", b"health_label", "health_slug", b"health_slug", "id", b"id", "kind", b"kind", "kind_label", b"kind_label", "memory_bytes", b"memory_bytes", "partition_of", b"partition_of", "pci_address", b"pci_address", "problem", b"problem", "simulated", b"simulated", "source", b"source", "unified_memory", b"unified_memory", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
 
 Global___Accelerator: _TypeAlias = Accelerator  # noqa: Y015
+
+@_typing.final
+class AcceleratorUsage(_message.Message):
+    """What a device does now. Everything absent is unknown, which is not zero."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiguresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    MEMORY_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: _builtins.int
+    UTILIZATION_PERCENT_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
+    POWER_MILLIWATTS_FIELD_NUMBER: _builtins.int
+    POWER_LIMIT_MILLIWATTS_FIELD_NUMBER: _builtins.int
+    THROTTLE_REASONS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    LAST_XID_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """As in Accelerator.id."""
+    memory_total_bytes: _builtins.int
+    memory_used_bytes: _builtins.int
+    utilization_percent: _builtins.float
+    temperature_celsius: _builtins.float
+    power_milliwatts: _builtins.int
+    power_limit_milliwatts: _builtins.int
+    last_xid: _builtins.int
+    """Newest NVIDIA Xid since the agent's probe started."""
+    @_builtins.property
+    def throttle_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it runs slower than it could, such as "hw_thermal_slowdown"."""
+
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceleratorProcess]:
+        """Only processes that the driver shows to this agent."""
+
+    @_builtins.property
+    def figures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Further figures by name, with the unit in the name, such as "graphics_clock_mhz"."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        memory_total_bytes: _builtins.int | None = ...,
+        memory_used_bytes: _builtins.int | None = ...,
+        utilization_percent: _builtins.float | None = ...,
+        temperature_celsius: _builtins.float | None = ...,
+        power_milliwatts: _builtins.int | None = ...,
+        power_limit_milliwatts: _builtins.int | None = ...,
+        throttle_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        processes: _abc.Iterable[Global___AcceleratorProcess] | None = ...,
+        last_xid: _builtins.int | None = ...,
+        figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_xid", b"_last_xid", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_limit_milliwatts", b"_power_limit_milliwatts", "_power_milliwatts", b"_power_milliwatts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "last_xid", b"last_xid", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "power_limit_milliwatts", b"power_limit_milliwatts", "power_milliwatts", b"power_milliwatts", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_xid", b"_last_xid", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_limit_milliwatts", b"_power_limit_milliwatts", "_power_milliwatts", b"_power_milliwatts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "figures", b"figures", "id", b"id", "last_xid", b"last_xid", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "power_limit_milliwatts", b"power_limit_milliwatts", "power_milliwatts", b"power_milliwatts", "processes", b"processes", "temperature_celsius", b"temperature_celsius", "throttle_reasons", b"throttle_reasons", "utilization_percent", b"utilization_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_xid: _TypeAlias = _typing.Literal["last_xid"]  # noqa: Y015
+    _WhichOneofArgType__last_xid: _TypeAlias = _typing.Literal["_last_xid", b"_last_xid"]  # noqa: Y015
+    _WhichOneofReturnType__memory_total_bytes: _TypeAlias = _typing.Literal["memory_total_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_total_bytes: _TypeAlias = _typing.Literal["_memory_total_bytes", b"_memory_total_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_used_bytes: _TypeAlias = _typing.Literal["memory_used_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_used_bytes: _TypeAlias = _typing.Literal["_memory_used_bytes", b"_memory_used_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__power_limit_milliwatts: _TypeAlias = _typing.Literal["power_limit_milliwatts"]  # noqa: Y015
+    _WhichOneofArgType__power_limit_milliwatts: _TypeAlias = _typing.Literal["_power_limit_milliwatts", b"_power_limit_milliwatts"]  # noqa: Y015
+    _WhichOneofReturnType__power_milliwatts: _TypeAlias = _typing.Literal["power_milliwatts"]  # noqa: Y015
+    _WhichOneofArgType__power_milliwatts: _TypeAlias = _typing.Literal["_power_milliwatts", b"_power_milliwatts"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_celsius: _TypeAlias = _typing.Literal["temperature_celsius"]  # noqa: Y015
+    _WhichOneofArgType__temperature_celsius: _TypeAlias = _typing.Literal["_temperature_celsius", b"_temperature_celsius"]  # noqa: Y015
+    _WhichOneofReturnType__utilization_percent: _TypeAlias = _typing.Literal["utilization_percent"]  # noqa: Y015
+    _WhichOneofArgType__utilization_percent: _TypeAlias = _typing.Literal["_utilization_percent", b"_utilization_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_xid) -> _WhichOneofReturnType__last_xid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_total_bytes) -> _WhichOneofReturnType__memory_total_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_used_bytes) -> _WhichOneofReturnType__memory_used_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_limit_milliwatts) -> _WhichOneofReturnType__power_limit_milliwatts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_milliwatts) -> _WhichOneofReturnType__power_milliwatts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_celsius) -> _WhichOneofReturnType__temperature_celsius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilization_percent) -> _WhichOneofReturnType__utilization_percent | None: ...
+
+Global___AcceleratorUsage: _TypeAlias = AcceleratorUsage  # noqa: Y015
+
+@_typing.final
+class AcceleratorProcess(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    """In the driver's process namespace, which may not be the agent's."""
+    memory_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        memory_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes", "memory_bytes", b"memory_bytes", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
+
+Global___AcceleratorProcess: _TypeAlias = AcceleratorProcess  # noqa: Y015
+
+@_typing.final
+class NodeUsage(_message.Message):
+    """What a node's devices do now; the processor is the one with the id "cpu"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCELERATORS_FIELD_NUMBER: _builtins.int
+    BATTERY_PERCENT_FIELD_NUMBER: _builtins.int
+    ON_BATTERY_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    battery_percent: _builtins.float
+    """Absent without a battery."""
+    on_battery: _builtins.bool
+    """Absent when nothing says where the power comes from."""
+    @_builtins.property
+    def accelerators(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceleratorUsage]: ...
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Set by the control plane: when it heard this."""
+
+    def __init__(
+        self,
+        *,
+        accelerators: _abc.Iterable[Global___AcceleratorUsage] | None = ...,
+        battery_percent: _builtins.float | None = ...,
+        on_battery: _builtins.bool | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent", "_on_battery", b"_on_battery", "battery_percent", b"battery_percent", "on_battery", b"on_battery", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent", "_on_battery", b"_on_battery", "accelerators", b"accelerators", "battery_percent", b"battery_percent", "on_battery", b"on_battery", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_percent: _TypeAlias = _typing.Literal["battery_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_percent: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent"]  # noqa: Y015
+    _WhichOneofReturnType__on_battery: _TypeAlias = _typing.Literal["on_battery"]  # noqa: Y015
+    _WhichOneofArgType__on_battery: _TypeAlias = _typing.Literal["_on_battery", b"_on_battery"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_percent) -> _WhichOneofReturnType__battery_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_battery) -> _WhichOneofReturnType__on_battery | None: ...
+
+Global___NodeUsage: _TypeAlias = NodeUsage  # noqa: Y015

@@ -238,6 +238,90 @@ class InstanceHealth(_message.Message):
 Global___InstanceHealth: _TypeAlias = InstanceHealth  # noqa: Y015
 
 @_typing.final
+class SandboxLayer(_message.Message):
+    """Something that keeps an engine from what is not its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Such as "landlock-files" or "memory-limit"."""
+    in_force: _builtins.bool
+    reason: _builtins.str
+    """Why it is not in force, for a person; empty when it is."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        in_force: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force", b"in_force", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SandboxLayer: _TypeAlias = SandboxLayer  # noqa: Y015
+
+@_typing.final
+class Footprint(_message.Message):
+    """What launches of one engine with one model took on a node. Its first four fields are the key: launches that agree
+    in them take as much on every machine.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    ENGINE_SHA256_FIELD_NUMBER: _builtins.int
+    OPTIONS_DIGEST_FIELD_NUMBER: _builtins.int
+    ACCELERATOR_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    LAUNCHES_FIELD_NUMBER: _builtins.int
+    model_sha256: _builtins.str
+    """SHA-256 of the model's file, lower-case hex."""
+    engine_sha256: _builtins.str
+    """SHA-256 of the engine's main file, lower-case hex."""
+    options_digest: _builtins.str
+    """SHA-256 over the sorted lines "option=value" of the given engine settings, joined by "\\n"."""
+    accelerator: _accelerator_pb2.AcceleratorKind.ValueType
+    """What the engine really used."""
+    memory_bytes: _builtins.int
+    """Peak of the whole process tree in the machine's own memory."""
+    device_memory_bytes: _builtins.int
+    """Peak over all devices; absent where the driver does not say."""
+    launches: _builtins.int
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration:
+        """The slowest seen, from launch to ready; absent when none was seen."""
+
+    def __init__(
+        self,
+        *,
+        model_sha256: _builtins.str = ...,
+        engine_sha256: _builtins.str = ...,
+        options_digest: _builtins.str = ...,
+        accelerator: _accelerator_pb2.AcceleratorKind.ValueType = ...,
+        memory_bytes: _builtins.int = ...,
+        device_memory_bytes: _builtins.int | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        launches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "device_memory_bytes", b"device_memory_bytes", "load_time", b"load_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "accelerator", b"accelerator", "device_memory_bytes", b"device_memory_bytes", "engine_sha256", b"engine_sha256", "launches", b"launches", "load_time", b"load_time", "memory_bytes", b"memory_bytes", "model_sha256", b"model_sha256", "options_digest", b"options_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__device_memory_bytes: _TypeAlias = _typing.Literal["device_memory_bytes"]  # noqa: Y015
+    _WhichOneofArgType__device_memory_bytes: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__device_memory_bytes) -> _WhichOneofReturnType__device_memory_bytes | None: ...
+
+Global___Footprint: _TypeAlias = Footprint  # noqa: Y015
+
+@_typing.final
 class Instance(_message.Message):
     """One placement of a runtime on a node. Output only: the agent reports it, the control plane shows it."""
 
@@ -263,6 +347,8 @@ class Instance(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     READY_TIME_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    FOOTPRINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
     state: Global___InstanceState.ValueType
@@ -301,6 +387,14 @@ class Instance(_message.Message):
     def ready_time(self) -> _timestamp_pb2.Timestamp:
         """When it last became ready; absent when it is not."""
 
+    @_builtins.property
+    def sandbox(self) -> _containers.RepeatedCompositeFieldContainer[Global___SandboxLayer]:
+        """What holds the running engine, or held the last one."""
+
+    @_builtins.property
+    def footprint(self) -> Global___Footprint:
+        """Absent until the engine was ready once, and for runtimes without a model."""
+
     def __init__(
         self,
         *,
@@ -324,10 +418,12 @@ class Instance(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         ready_time: _timestamp_pb2.Timestamp | None = ...,
         engine: _builtins.str = ...,
+        sandbox: _abc.Iterable[Global___SandboxLayer] | None = ...,
+        footprint: Global___Footprint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["footprint", b"footprint", "health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,35 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ModelPart(_message.Message):
+    """A further file that belongs to a model, such as the projector that turns pictures into its tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Absolute path on the nodes."""
+    sha256: _builtins.str
+    """SHA-256 of the whole file, lower-case hex."""
+    size_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelPart: _TypeAlias = ModelPart  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
     """Weights that runtimes name. Until a node fetches by digest, the file must already lie at `path` on it."""
 
@@ -32,6 +61,7 @@ class Model(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROJECTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"models/{model}"."""
     id: _builtins.str
@@ -43,9 +73,13 @@ class Model(_message.Message):
     """SHA-256 of the whole file, lower-case hex."""
     size_bytes: _builtins.int
     format: _builtins.str
-    """"gguf"."""
+    """"gguf", "ggml" of whisper.cpp, "onnx", or "folder": the file stands for the folder that it lies in."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def projector(self) -> Global___ModelPart:
+        """Absent: it reads text alone."""
+
     def __init__(
         self,
         *,
@@ -58,10 +92,11 @@ class Model(_message.Message):
         size_bytes: _builtins.int = ...,
         format: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        projector: Global___ModelPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "projector", b"projector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "format", b"format", "id", b"id", "name", b"name", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "format", b"format", "id", b"id", "name", b"name", "path", b"path", "projector", b"projector", "sha256", b"sha256", "size_bytes", b"size_bytes", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

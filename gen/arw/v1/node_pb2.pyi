@@ -5,6 +5,7 @@ isort:skip_file
 
 from arw.v1 import accelerator_pb2 as _accelerator_pb2
 from arw.v1 import instance_pb2 as _instance_pb2
+from arw.v1 import problem_pb2 as _problem_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -68,6 +69,8 @@ class NodeInventory(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     ACCELERATORS_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     os: _builtins.str
     """"linux", "darwin", "windows"."""
     arch: _builtins.str
@@ -80,6 +83,14 @@ class NodeInventory(_message.Message):
     def accelerators(self) -> _containers.RepeatedCompositeFieldContainer[_accelerator_pb2.Accelerator]: ...
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Engine]: ...
+    @_builtins.property
+    def limits(self) -> Global___LocalLimits:
+        """What the machine's owner lets it run. Devices that may not be used are told as unusable."""
+
+    @_builtins.property
+    def sandbox(self) -> _containers.RepeatedCompositeFieldContainer[_instance_pb2.SandboxLayer]:
+        """What the next engine that is started there gets."""
+
     def __init__(
         self,
         *,
@@ -90,14 +101,77 @@ class NodeInventory(_message.Message):
         memory_bytes: _builtins.int = ...,
         accelerators: _abc.Iterable[_accelerator_pb2.Accelerator] | None = ...,
         engines: _abc.Iterable[Global___Engine] | None = ...,
+        limits: Global___LocalLimits | None = ...,
+        sandbox: _abc.Iterable[_instance_pb2.SandboxLayer] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "arch", b"arch", "cpu_cores", b"cpu_cores", "engines", b"engines", "memory_bytes", b"memory_bytes", "os", b"os", "os_release", b"os_release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "arch", b"arch", "cpu_cores", b"cpu_cores", "engines", b"engines", "limits", b"limits", "memory_bytes", b"memory_bytes", "os", b"os", "os_release", b"os_release", "sandbox", b"sandbox"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeInventory: _TypeAlias = NodeInventory  # noqa: Y015
+
+@_typing.final
+class LocalLimits(_message.Message):
+    """The node enforces these itself; here they keep placement from choosing it in vain. Absent: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    DENIED_ADAPTERS_FIELD_NUMBER: _builtins.int
+    MODES_FIELD_NUMBER: _builtins.int
+    MAX_RUNTIMES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_PER_RUNTIME_BYTES_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """Where they stand on the node; empty: nowhere, and everything may run."""
+    max_runtimes: _builtins.int
+    memory_bytes: _builtins.int
+    """For all runtimes together, and for each."""
+    memory_per_runtime_bytes: _builtins.int
+    @_builtins.property
+    def denied_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the adapters that the agent has."""
+
+    @_builtins.property
+    def modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"native", "container"; none: unknown."""
+
+    @_builtins.property
+    def closed(self) -> _problem_pb2.Problem:
+        """Why the node takes nothing new now; absent: it does."""
+
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        denied_adapters: _abc.Iterable[_builtins.str] | None = ...,
+        modes: _abc.Iterable[_builtins.str] | None = ...,
+        max_runtimes: _builtins.int | None = ...,
+        memory_bytes: _builtins.int | None = ...,
+        memory_per_runtime_bytes: _builtins.int | None = ...,
+        closed: _problem_pb2.Problem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_runtimes", b"_max_runtimes", "_memory_bytes", b"_memory_bytes", "_memory_per_runtime_bytes", b"_memory_per_runtime_bytes", "closed", b"closed", "max_runtimes", b"max_runtimes", "memory_bytes", b"memory_bytes", "memory_per_runtime_bytes", b"memory_per_runtime_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_runtimes", b"_max_runtimes", "_memory_bytes", b"_memory_bytes", "_memory_per_runtime_bytes", b"_memory_per_runtime_bytes", "closed", b"closed", "denied_adapters", b"denied_adapters", "file", b"file", "max_runtimes", b"max_runtimes", "memory_bytes", b"memory_bytes", "memory_per_runtime_bytes", b"memory_per_runtime_bytes", "modes", b"modes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_runtimes: _TypeAlias = _typing.Literal["max_runtimes"]  # noqa: Y015
+    _WhichOneofArgType__max_runtimes: _TypeAlias = _typing.Literal["_max_runtimes", b"_max_runtimes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_per_runtime_bytes: _TypeAlias = _typing.Literal["memory_per_runtime_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_per_runtime_bytes: _TypeAlias = _typing.Literal["_memory_per_runtime_bytes", b"_memory_per_runtime_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_runtimes) -> _WhichOneofReturnType__max_runtimes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_per_runtime_bytes) -> _WhichOneofReturnType__memory_per_runtime_bytes | None: ...
+
+Global___LocalLimits: _TypeAlias = LocalLimits  # noqa: Y015
 
 @_typing.final
 class Engine(_message.Message):
@@ -176,6 +250,9 @@ class Node(_message.Message):
     LAST_CONTACT_TIME_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     MACHINE_ID_HASH_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    HELD_REMOVALS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}"."""
     uid: _builtins.str
@@ -206,6 +283,18 @@ class Node(_message.Message):
     def last_contact_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def certificate_expire_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def usage(self) -> _accelerator_pb2.NodeUsage:
+        """As of the last heartbeat; absent while the node is offline or has said nothing."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_problem_pb2.Problem]:
+        """What is wrong with the node as a whole, as it said last; empty: nothing."""
+
+    @_builtins.property
+    def held_removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRemoval]:
+        """Removals that the node holds back, as it said last."""
+
     def __init__(
         self,
         *,
@@ -229,14 +318,43 @@ class Node(_message.Message):
         last_contact_time: _timestamp_pb2.Timestamp | None = ...,
         certificate_expire_time: _timestamp_pb2.Timestamp | None = ...,
         machine_id_hash: _builtins.str = ...,
+        usage: _accelerator_pb2.NodeUsage | None = ...,
+        problems: _abc.Iterable[_problem_pb2.Problem] | None = ...,
+        held_removals: _abc.Iterable[Global___HeldRemoval] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "inventory", b"inventory", "last_contact_time", b"last_contact_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "inventory", b"inventory", "last_contact_time", b"last_contact_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_pid", b"agent_pid", "agent_version", b"agent_version", "applied_revision", b"applied_revision", "certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "etag", b"etag", "inventory", b"inventory", "labels", b"labels", "last_contact_time", b"last_contact_time", "machine_id_hash", b"machine_id_hash", "name", b"name", "schedulable", b"schedulable", "session_epoch", b"session_epoch", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_pid", b"agent_pid", "agent_version", b"agent_version", "applied_revision", b"applied_revision", "certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "etag", b"etag", "held_removals", b"held_removals", "inventory", b"inventory", "labels", b"labels", "last_contact_time", b"last_contact_time", "machine_id_hash", b"machine_id_hash", "name", b"name", "problems", b"problems", "schedulable", b"schedulable", "session_epoch", b"session_epoch", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "uid", b"uid", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class HeldRemoval(_message.Message):
+    """An instance whose removal the node's guard holds back: it runs on as this revision of its spec."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    SPEC_REVISION_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """"nodes/{node}/instances/{runtime}"."""
+    spec_revision: _builtins.int
+    """0: the node lost the spec."""
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        spec_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "spec_revision", b"spec_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldRemoval: _TypeAlias = HeldRemoval  # noqa: Y015
 
 @_typing.final
 class JoinToken(_message.Message):

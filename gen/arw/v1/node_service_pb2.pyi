@@ -234,6 +234,61 @@ class RevokeNodeResponse(_message.Message):
 Global___RevokeNodeResponse: _TypeAlias = RevokeNodeResponse  # noqa: Y015
 
 @_typing.final
+class AllowRemovalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REMOVALS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"nodes/{node}"."""
+    request_id: _builtins.str
+    @_builtins.property
+    def removals(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.HeldRemoval]:
+        """As Node.held_removals showed them; at least one. What is no longer held so is passed over."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        removals: _abc.Iterable[_node_pb2.HeldRemoval] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "removals", b"removals", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowRemovalsRequest: _TypeAlias = AllowRemovalsRequest  # noqa: Y015
+
+@_typing.final
+class AllowRemovalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node(self) -> _node_pb2.Node: ...
+    @_builtins.property
+    def allowed(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.HeldRemoval]:
+        """Those that the node was told to let go of."""
+
+    def __init__(
+        self,
+        *,
+        node: _node_pb2.Node | None = ...,
+        allowed: _abc.Iterable[_node_pb2.HeldRemoval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowRemovalsResponse: _TypeAlias = AllowRemovalsResponse  # noqa: Y015
+
+@_typing.final
 class CreateJoinTokenRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

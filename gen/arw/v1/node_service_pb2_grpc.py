@@ -60,6 +60,11 @@ class NodeServiceStub:
                 request_serializer=arw_dot_v1_dot_node__service__pb2.RevokeNodeRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_node__service__pb2.RevokeNodeResponse.FromString,
                 _registered_method=True)
+        self.AllowRemovals = channel.unary_unary(
+                '/arw.v1.NodeService/AllowRemovals',
+                request_serializer=arw_dot_v1_dot_node__service__pb2.AllowRemovalsRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_node__service__pb2.AllowRemovalsResponse.FromString,
+                _registered_method=True)
         self.CreateJoinToken = channel.unary_unary(
                 '/arw.v1.NodeService/CreateJoinToken',
                 request_serializer=arw_dot_v1_dot_node__service__pb2.CreateJoinTokenRequest.SerializeToString,
@@ -114,6 +119,14 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AllowRemovals(self, request, context):
+        """Tells a connected node to let go now of removals that it holds back. Only those named are let through, and
+        only while they are held as named; nothing is kept for later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateJoinToken(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -159,6 +172,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.RevokeNode,
                     request_deserializer=arw_dot_v1_dot_node__service__pb2.RevokeNodeRequest.FromString,
                     response_serializer=arw_dot_v1_dot_node__service__pb2.RevokeNodeResponse.SerializeToString,
+            ),
+            'AllowRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowRemovals,
+                    request_deserializer=arw_dot_v1_dot_node__service__pb2.AllowRemovalsRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_node__service__pb2.AllowRemovalsResponse.SerializeToString,
             ),
             'CreateJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJoinToken,
@@ -312,6 +330,33 @@ class NodeService:
             '/arw.v1.NodeService/RevokeNode',
             arw_dot_v1_dot_node__service__pb2.RevokeNodeRequest.SerializeToString,
             arw_dot_v1_dot_node__service__pb2.RevokeNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.NodeService/AllowRemovals',
+            arw_dot_v1_dot_node__service__pb2.AllowRemovalsRequest.SerializeToString,
+            arw_dot_v1_dot_node__service__pb2.AllowRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class NodeServiceStub:
     """Lets a node that waits for approval, or is quarantined, in."""
     RevokeNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RevokeNodeRequest, _node_service_pb2.RevokeNodeResponse]
     """Cuts its stream and refuses its certificate for ever; it returns only with a new token."""
+    AllowRemovals: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.AllowRemovalsRequest, _node_service_pb2.AllowRemovalsResponse]
+    """Tells a connected node to let go now of removals that it holds back. Only those named are let through, and
+    only while they are held as named; nothing is kept for later.
+    """
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]
     ListJoinTokens: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListJoinTokensRequest, _node_service_pb2.ListJoinTokensResponse]
     DeleteJoinToken: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.DeleteJoinTokenRequest, _node_service_pb2.DeleteJoinTokenResponse]
@@ -58,6 +62,10 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Lets a node that waits for approval, or is quarantined, in."""
     RevokeNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RevokeNodeRequest, _node_service_pb2.RevokeNodeResponse]  # type: ignore[assignment]
     """Cuts its stream and refuses its certificate for ever; it returns only with a new token."""
+    AllowRemovals: _aio.UnaryUnaryMultiCallable[_node_service_pb2.AllowRemovalsRequest, _node_service_pb2.AllowRemovalsResponse]  # type: ignore[assignment]
+    """Tells a connected node to let go now of removals that it holds back. Only those named are let through, and
+    only while they are held as named; nothing is kept for later.
+    """
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CreateJoinTokenRequest, _node_service_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     ListJoinTokens: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListJoinTokensRequest, _node_service_pb2.ListJoinTokensResponse]  # type: ignore[assignment]
     DeleteJoinToken: _aio.UnaryUnaryMultiCallable[_node_service_pb2.DeleteJoinTokenRequest, _node_service_pb2.DeleteJoinTokenResponse]  # type: ignore[assignment]
@@ -102,6 +110,16 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.RevokeNodeResponse, _abc.Awaitable[_node_service_pb2.RevokeNodeResponse]]:
         """Cuts its stream and refuses its certificate for ever; it returns only with a new token."""
+
+    @_abc_1.abstractmethod
+    def AllowRemovals(
+        self,
+        request: _node_service_pb2.AllowRemovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.AllowRemovalsResponse, _abc.Awaitable[_node_service_pb2.AllowRemovalsResponse]]:
+        """Tells a connected node to let go now of removals that it holds back. Only those named are let through, and
+        only while they are held as named; nothing is kept for later.
+        """
 
     @_abc_1.abstractmethod
     def CreateJoinToken(

@@ -36,6 +36,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_PAGE_TOKEN_INVALID: _Reason.ValueType  # 7
     REASON_REQUEST_ID_REUSED: _Reason.ValueType  # 8
     REASON_IN_USE: _Reason.ValueType  # 9
+    REASON_NOTHING_HELD: _Reason.ValueType  # 10
     REASON_UNAUTHENTICATED: _Reason.ValueType  # 20
     """Who is calling."""
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
@@ -72,6 +73,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_ACCELERATOR_MISSING: _Reason.ValueType  # 68
     REASON_LOCAL_POLICY_DENIED: _Reason.ValueType  # 69
     REASON_STALE_FENCE: _Reason.ValueType  # 70
+    REASON_AGENT_SAFE_MODE: _Reason.ValueType  # 71
+    """The agent died again and again as it started; it keeps what runs, and starts and stops nothing."""
     REASON_ENGINE_EXITED: _Reason.ValueType  # 80
     """How an instance failed."""
     REASON_ENGINE_EXITED_BEFORE_READY: _Reason.ValueType  # 81
@@ -82,6 +85,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_PORT_UNAVAILABLE: _Reason.ValueType  # 86
     REASON_MEMORY_INSUFFICIENT: _Reason.ValueType  # 87
     REASON_ENGINE_IDENTITY_MISMATCH: _Reason.ValueType  # 88
+    REASON_NO_PROGRESS: _Reason.ValueType  # 89
+    """It takes requests and gives nothing back."""
     REASON_NO_NODE: _Reason.ValueType  # 100
     """Why a runtime has no place, or no answer yet."""
     REASON_NODE_OFFLINE: _Reason.ValueType  # 101
@@ -89,6 +94,17 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_LABELS_UNMATCHED: _Reason.ValueType  # 103
     REASON_NOT_READY: _Reason.ValueType  # 104
     REASON_SHUT_DOWN: _Reason.ValueType  # 105
+    REASON_ACCELERATOR_DRIVER_MISSING: _Reason.ValueType  # 110
+    """What is wrong with an accelerator."""
+    REASON_ACCELERATOR_DRIVER_UNRESPONSIVE: _Reason.ValueType  # 111
+    REASON_ACCELERATOR_DRIVER_MISMATCH: _Reason.ValueType  # 112
+    REASON_ACCELERATOR_NO_PERMISSION: _Reason.ValueType  # 113
+    REASON_ACCELERATOR_LOST: _Reason.ValueType  # 114
+    REASON_ACCELERATOR_RESET_REQUIRED: _Reason.ValueType  # 115
+    REASON_ACCELERATOR_UNHEALTHY: _Reason.ValueType  # 116
+    REASON_ACCELERATOR_RESERVED: _Reason.ValueType  # 117
+    REASON_ACCELERATOR_LEAKING: _Reason.ValueType  # 118
+    """Memory of an engine that ended did not come back."""
     REASON_UNAVAILABLE: _Reason.ValueType  # 120
     REASON_INTERNAL: _Reason.ValueType  # 121
 
@@ -108,6 +124,7 @@ REASON_ETAG_MISMATCH: Reason.ValueType  # 6
 REASON_PAGE_TOKEN_INVALID: Reason.ValueType  # 7
 REASON_REQUEST_ID_REUSED: Reason.ValueType  # 8
 REASON_IN_USE: Reason.ValueType  # 9
+REASON_NOTHING_HELD: Reason.ValueType  # 10
 REASON_UNAUTHENTICATED: Reason.ValueType  # 20
 """Who is calling."""
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
@@ -144,6 +161,8 @@ REASON_ENGINE_FLAG_UNKNOWN: Reason.ValueType  # 67
 REASON_ACCELERATOR_MISSING: Reason.ValueType  # 68
 REASON_LOCAL_POLICY_DENIED: Reason.ValueType  # 69
 REASON_STALE_FENCE: Reason.ValueType  # 70
+REASON_AGENT_SAFE_MODE: Reason.ValueType  # 71
+"""The agent died again and again as it started; it keeps what runs, and starts and stops nothing."""
 REASON_ENGINE_EXITED: Reason.ValueType  # 80
 """How an instance failed."""
 REASON_ENGINE_EXITED_BEFORE_READY: Reason.ValueType  # 81
@@ -154,6 +173,8 @@ REASON_SPAWN_FAILED: Reason.ValueType  # 85
 REASON_PORT_UNAVAILABLE: Reason.ValueType  # 86
 REASON_MEMORY_INSUFFICIENT: Reason.ValueType  # 87
 REASON_ENGINE_IDENTITY_MISMATCH: Reason.ValueType  # 88
+REASON_NO_PROGRESS: Reason.ValueType  # 89
+"""It takes requests and gives nothing back."""
 REASON_NO_NODE: Reason.ValueType  # 100
 """Why a runtime has no place, or no answer yet."""
 REASON_NODE_OFFLINE: Reason.ValueType  # 101
@@ -161,6 +182,17 @@ REASON_UNSCHEDULABLE: Reason.ValueType  # 102
 REASON_LABELS_UNMATCHED: Reason.ValueType  # 103
 REASON_NOT_READY: Reason.ValueType  # 104
 REASON_SHUT_DOWN: Reason.ValueType  # 105
+REASON_ACCELERATOR_DRIVER_MISSING: Reason.ValueType  # 110
+"""What is wrong with an accelerator."""
+REASON_ACCELERATOR_DRIVER_UNRESPONSIVE: Reason.ValueType  # 111
+REASON_ACCELERATOR_DRIVER_MISMATCH: Reason.ValueType  # 112
+REASON_ACCELERATOR_NO_PERMISSION: Reason.ValueType  # 113
+REASON_ACCELERATOR_LOST: Reason.ValueType  # 114
+REASON_ACCELERATOR_RESET_REQUIRED: Reason.ValueType  # 115
+REASON_ACCELERATOR_UNHEALTHY: Reason.ValueType  # 116
+REASON_ACCELERATOR_RESERVED: Reason.ValueType  # 117
+REASON_ACCELERATOR_LEAKING: Reason.ValueType  # 118
+"""Memory of an engine that ended did not come back."""
 REASON_UNAVAILABLE: Reason.ValueType  # 120
 REASON_INTERNAL: Reason.ValueType  # 121
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -191,6 +191,136 @@ class RestartPolicy(_message.Message):
 Global___RestartPolicy: _TypeAlias = RestartPolicy  # noqa: Y015
 
 @_typing.final
+class HealthCheck(_message.Message):
+    """How a program says that it is well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EXPECT_STATUS_FIELD_NUMBER: _builtins.int
+    EXPECT_BODY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Of a GET on its port, such as "/healthz"; empty: it is well when it takes connections."""
+    expect_status: _builtins.int
+    """Absent: 200."""
+    expect_body: _builtins.str
+    """Must be part of the answer; empty: any answer will do."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        expect_status: _builtins.int | None = ...,
+        expect_body: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status", "expect_status", b"expect_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status", "expect_body", b"expect_body", "expect_status", b"expect_status", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expect_status: _TypeAlias = _typing.Literal["expect_status"]  # noqa: Y015
+    _WhichOneofArgType__expect_status: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expect_status) -> _WhichOneofReturnType__expect_status | None: ...
+
+Global___HealthCheck: _TypeAlias = HealthCheck  # noqa: Y015
+
+@_typing.final
+class ProcessSettings(_message.Message):
+    """A program that is no known engine. A node runs it only when its owner trusts the program's file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
+    WORKING_DIRECTORY_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    OPENAI_FIELD_NUMBER: _builtins.int
+    working_directory: _builtins.str
+    """Where it runs; empty: a directory of its own."""
+    port: _builtins.int
+    """The port that it always uses; 0: a free one, put in for "{port}"."""
+    openai: _builtins.bool
+    """It answers the paths of the OpenAI API, so requests are sent to it."""
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The program's absolute path, then its arguments; there is no shell. "{port}", "{key_file}" and "{model}" stand for
+        what the launch gets.
+        """
+
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Added to the little that engines inherit; no secrets here."""
+
+    @_builtins.property
+    def health(self) -> Global___HealthCheck: ...
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        working_directory: _builtins.str = ...,
+        port: _builtins.int = ...,
+        health: Global___HealthCheck | None = ...,
+        openai: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "env", b"env", "health", b"health", "openai", b"openai", "port", b"port", "working_directory", b"working_directory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessSettings: _TypeAlias = ProcessSettings  # noqa: Y015
+
+@_typing.final
+class ExternalSettings(_message.Message):
+    """Something that runs already: asked how it is, never started, stopped or signalled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    HEALTH_PATH_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """"http://host:port", as its node sees it. Another machine than the node itself only where the node's owner allows it."""
+    health_path: _builtins.str
+    """Of a GET; empty: /v1/models."""
+    model: _builtins.str
+    """What it calls the model; empty: the only one that it lists."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        health_path: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health_path", b"health_path", "model", b"model", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalSettings: _TypeAlias = ExternalSettings  # noqa: Y015
+
+@_typing.final
 class RuntimeSpec(_message.Message):
     """What an operator declares. Written by a manifest, never by a node."""
 
@@ -249,11 +379,13 @@ class RuntimeSpec(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
     NODE_SELECTOR_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    EXTERNAL_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """"llama.cpp"."""
     display_name: _builtins.str
     model: _builtins.str
-    """"models/{model}"."""
+    """"models/{model}"; empty where the adapter needs none."""
     profile: _builtins.str
     accelerator: _accelerator_pb2.AcceleratorKind.ValueType
     """Unspecified: whatever the node has."""
@@ -275,6 +407,14 @@ class RuntimeSpec(_message.Message):
     def node_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Every pair must match the node's labels."""
 
+    @_builtins.property
+    def process(self) -> Global___ProcessSettings:
+        """Only with the adapter "process", or one that takes a command too."""
+
+    @_builtins.property
+    def external(self) -> Global___ExternalSettings:
+        """Only with the adapter "external"."""
+
     def __init__(
         self,
         *,
@@ -291,10 +431,12 @@ class RuntimeSpec(_message.Message):
         settings: Global___EngineSettings | None = ...,
         restart: Global___RestartPolicy | None = ...,
         node_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        process: Global___ProcessSettings | None = ...,
+        external: Global___ExternalSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["restart", b"restart", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external", b"external", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "preset", b"preset", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

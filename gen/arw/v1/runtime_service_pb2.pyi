@@ -496,21 +496,27 @@ class StreamLogsRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TAIL_LINES_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"."""
     tail_lines: _builtins.int
     """0 means 100; at most 10000."""
     follow: _builtins.bool
+    whole: _builtins.bool
+    """Everything that the node keeps of all launches, oldest first; `tail_lines` and `follow` do not count then. A node
+    that does not know this sends its last lines.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         tail_lines: _builtins.int = ...,
         follow: _builtins.bool = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "name", b"name", "tail_lines", b"tail_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "name", b"name", "tail_lines", b"tail_lines", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

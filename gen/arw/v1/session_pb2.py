@@ -22,66 +22,70 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from arw.v1 import accelerator_pb2 as arw_dot_v1_dot_accelerator__pb2
 from arw.v1 import instance_pb2 as arw_dot_v1_dot_instance__pb2
+from arw.v1 import model_pb2 as arw_dot_v1_dot_model__pb2
 from arw.v1 import node_pb2 as arw_dot_v1_dot_node__pb2
 from arw.v1 import problem_pb2 as arw_dot_v1_dot_problem__pb2
 from arw.v1 import runtime_pb2 as arw_dot_v1_dot_runtime__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/session.proto\x12\x06\x61rw.v1\x1a\x15\x61rw/v1/instance.proto\x1a\x11\x61rw/v1/node.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\x1a\x1egoogle/protobuf/duration.proto\"\x84\x02\n\x0c\x41gentMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\x1e\n\x05hello\x18\n \x01(\x0b\x32\r.arw.v1.HelloH\x00\x12)\n\x0b\x64\x65sired_ack\x18\x0b \x01(\x0b\x32\x12.arw.v1.DesiredAckH\x00\x12\x31\n\x0fobserved_report\x18\x0c \x01(\x0b\x32\x16.arw.v1.ObservedReportH\x00\x12&\n\theartbeat\x18\r \x01(\x0b\x32\x11.arw.v1.HeartbeatH\x00\x12\"\n\x07goodbye\x18\x0e \x01(\x0b\x32\x0f.arw.v1.GoodbyeH\x00\x42\x06\n\x04\x62ody\"\xa5\x03\n\x0e\x43ontrolMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\"\n\x07welcome\x18\n \x01(\x0b\x32\x0f.arw.v1.WelcomeH\x00\x12\"\n\x07refusal\x18\x0b \x01(\x0b\x32\x0f.arw.v1.RefusalH\x00\x12-\n\rdesired_batch\x18\x0c \x01(\x0b\x32\x14.arw.v1.DesiredBatchH\x00\x12-\n\rheartbeat_ack\x18\r \x01(\x0b\x32\x14.arw.v1.HeartbeatAckH\x00\x12\x34\n\x11report_full_state\x18\x0e \x01(\x0b\x32\x17.arw.v1.ReportFullStateH\x00\x12\x33\n\x10park_connections\x18\x0f \x01(\x0b\x32\x17.arw.v1.ParkConnectionsH\x00\x12)\n\x0blog_request\x18\x10 \x01(\x0b\x32\x12.arw.v1.LogRequestH\x00\x12+\n\x0c\x64rain_notice\x18\x11 \x01(\x0b\x32\x13.arw.v1.DrainNoticeH\x00\x42\x06\n\x04\x62ody\"\xc8\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x17\n\x0finstallation_id\x18\x03 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x17\n\x0fmachine_id_hash\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x11\n\tagent_pid\x18\x07 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x08 \x01(\r\x12\x14\n\x0cprotocol_max\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x12\n\nhistory_id\x18\x0b \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x0c \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\r \x01(\x0c\x12(\n\tinventory\x18\x0e \x01(\x0b\x32\x15.arw.v1.NodeInventory\"\x88\x02\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_unacked_batches\x18\x07 \x01(\r\x12!\n\x08replicas\x18\x08 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\t \x01(\r\"O\n\x07Replica\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x15\n\rrelay_address\x18\x02 \x01(\t\x12\x17\n\x0frelay_unix_path\x18\x03 \x01(\t\"[\n\x07Refusal\x12 \n\x07problem\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Problem\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf5\x01\n\x0c\x44\x65siredBatch\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x12\n\nlast_chunk\x18\x03 \x01(\x08\x12\x15\n\rfrom_revision\x18\x04 \x01(\x04\x12\x13\n\x0bto_revision\x18\x05 \x01(\x04\x12*\n\tresources\x18\x06 \x03(\x0b\x32\x17.arw.v1.DesiredResource\x12(\n\x08removals\x18\x07 \x03(\x0b\x32\x16.arw.v1.DesiredRemoval\x12\x14\n\x0c\x64igest_after\x18\x08 \x01(\x0c\x12\x18\n\x10removal_override\x18\t \x01(\x08\"w\n\x0f\x44\x65siredResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x14.arw.v1.InstanceSpecH\x00\x42\x06\n\x04spec\"\xdb\x01\n\x0cInstanceSpec\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12$\n\x07runtime\x18\x02 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12 \n\x05model\x18\x03 \x01(\x0b\x32\x11.arw.v1.ModelFile\x12+\n\rdesired_state\x18\x04 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x1b\n\x05holds\x18\x05 \x03(\x0b\x32\x0c.arw.v1.Hold\x12%\n\x07restore\x18\x06 \x01(\x0b\x32\x14.arw.v1.RestoreOrder\"K\n\tModelFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"$\n\x04Hold\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"E\n\x0cRestoreOrder\x12\x0e\n\x06serial\x18\x01 \x01(\x04\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\"0\n\x0e\x44\x65siredRemoval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"x\n\nDesiredAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\x03 \x01(\x0c\x12)\n\x08problems\x18\x04 \x03(\x0b\x32\x17.arw.v1.ResourceProblem\"U\n\x0fResourceProblem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x07problem\x18\x03 \x01(\x0b\x32\x0f.arw.v1.Problem\"g\n\x0eObservedReport\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\x12#\n\tinstances\x18\x03 \x03(\x0b\x32\x10.arw.v1.Instance\x12\x0c\n\x04gone\x18\x04 \x03(\t\"U\n\tHeartbeat\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x18\n\x10self_lateness_ms\x18\x03 \x01(\r\"U\n\x0cHeartbeatAck\x12\x15\n\rheartbeat_seq\x18\x01 \x01(\x04\x12.\n\x0bnext_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"!\n\x0fReportFullState\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\x0fParkConnections\x12\x18\n\x10idle_connections\x18\x01 \x01(\r\"X\n\nLogRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"B\n\x0b\x44rainNotice\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x07Goodbye\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.arw.v1.GoodbyeKind*`\n\x0bGoodbyeKind\x12\x1c\n\x18GOODBYE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14GOODBYE_KIND_RESTART\x10\x01\x12\x19\n\x15GOODBYE_KIND_SHUTDOWN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/session.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x12\x61rw/v1/model.proto\x1a\x11\x61rw/v1/node.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb9\x02\n\x0c\x41gentMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\x1e\n\x05hello\x18\n \x01(\x0b\x32\r.arw.v1.HelloH\x00\x12)\n\x0b\x64\x65sired_ack\x18\x0b \x01(\x0b\x32\x12.arw.v1.DesiredAckH\x00\x12\x31\n\x0fobserved_report\x18\x0c \x01(\x0b\x32\x16.arw.v1.ObservedReportH\x00\x12&\n\theartbeat\x18\r \x01(\x0b\x32\x11.arw.v1.HeartbeatH\x00\x12\"\n\x07goodbye\x18\x0e \x01(\x0b\x32\x0f.arw.v1.GoodbyeH\x00\x12\x33\n\x10inventory_report\x18\x0f \x01(\x0b\x32\x17.arw.v1.InventoryReportH\x00\x42\x06\n\x04\x62ody\"\xa5\x03\n\x0e\x43ontrolMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\"\n\x07welcome\x18\n \x01(\x0b\x32\x0f.arw.v1.WelcomeH\x00\x12\"\n\x07refusal\x18\x0b \x01(\x0b\x32\x0f.arw.v1.RefusalH\x00\x12-\n\rdesired_batch\x18\x0c \x01(\x0b\x32\x14.arw.v1.DesiredBatchH\x00\x12-\n\rheartbeat_ack\x18\r \x01(\x0b\x32\x14.arw.v1.HeartbeatAckH\x00\x12\x34\n\x11report_full_state\x18\x0e \x01(\x0b\x32\x17.arw.v1.ReportFullStateH\x00\x12\x33\n\x10park_connections\x18\x0f \x01(\x0b\x32\x17.arw.v1.ParkConnectionsH\x00\x12)\n\x0blog_request\x18\x10 \x01(\x0b\x32\x12.arw.v1.LogRequestH\x00\x12+\n\x0c\x64rain_notice\x18\x11 \x01(\x0b\x32\x13.arw.v1.DrainNoticeH\x00\x42\x06\n\x04\x62ody\"\xc8\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x17\n\x0finstallation_id\x18\x03 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x17\n\x0fmachine_id_hash\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x11\n\tagent_pid\x18\x07 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x08 \x01(\r\x12\x14\n\x0cprotocol_max\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x12\n\nhistory_id\x18\x0b \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x0c \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\r \x01(\x0c\x12(\n\tinventory\x18\x0e \x01(\x0b\x32\x15.arw.v1.NodeInventory\"\x88\x02\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_unacked_batches\x18\x07 \x01(\r\x12!\n\x08replicas\x18\x08 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\t \x01(\r\"O\n\x07Replica\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x15\n\rrelay_address\x18\x02 \x01(\t\x12\x17\n\x0frelay_unix_path\x18\x03 \x01(\t\"[\n\x07Refusal\x12 \n\x07problem\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Problem\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa2\x02\n\x0c\x44\x65siredBatch\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x12\n\nlast_chunk\x18\x03 \x01(\x08\x12\x15\n\rfrom_revision\x18\x04 \x01(\x04\x12\x13\n\x0bto_revision\x18\x05 \x01(\x04\x12*\n\tresources\x18\x06 \x03(\x0b\x32\x17.arw.v1.DesiredResource\x12(\n\x08removals\x18\x07 \x03(\x0b\x32\x16.arw.v1.DesiredRemoval\x12\x14\n\x0c\x64igest_after\x18\x08 \x01(\x0c\x12-\n\x10\x61llowed_removals\x18\n \x03(\x0b\x32\x13.arw.v1.HeldRemovalJ\x04\x08\t\x10\nR\x10removal_override\"w\n\x0f\x44\x65siredResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x14.arw.v1.InstanceSpecH\x00\x42\x06\n\x04spec\"\xdb\x01\n\x0cInstanceSpec\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12$\n\x07runtime\x18\x02 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12 \n\x05model\x18\x03 \x01(\x0b\x32\x11.arw.v1.ModelFile\x12+\n\rdesired_state\x18\x04 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x1b\n\x05holds\x18\x05 \x03(\x0b\x32\x0c.arw.v1.Hold\x12%\n\x07restore\x18\x06 \x01(\x0b\x32\x14.arw.v1.RestoreOrder\"q\n\tModelFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12$\n\tprojector\x18\x05 \x01(\x0b\x32\x11.arw.v1.ModelPart\"$\n\x04Hold\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"E\n\x0cRestoreOrder\x12\x0e\n\x06serial\x18\x01 \x01(\x04\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\"0\n\x0e\x44\x65siredRemoval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"x\n\nDesiredAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\x03 \x01(\x0c\x12)\n\x08problems\x18\x04 \x03(\x0b\x32\x17.arw.v1.ResourceProblem\"l\n\x0fResourceProblem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x07problem\x18\x03 \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x15\n\rspec_revision\x18\x04 \x01(\x04\"g\n\x0eObservedReport\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\x12#\n\tinstances\x18\x03 \x03(\x0b\x32\x10.arw.v1.Instance\x12\x0c\n\x04gone\x18\x04 \x03(\t\"w\n\tHeartbeat\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x18\n\x10self_lateness_ms\x18\x03 \x01(\r\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.arw.v1.NodeUsage\";\n\x0fInventoryReport\x12(\n\tinventory\x18\x01 \x01(\x0b\x32\x15.arw.v1.NodeInventory\"U\n\x0cHeartbeatAck\x12\x15\n\rheartbeat_seq\x18\x01 \x01(\x04\x12.\n\x0bnext_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"!\n\x0fReportFullState\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\x0fParkConnections\x12\x18\n\x10idle_connections\x18\x01 \x01(\r\"g\n\nLogRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\r\n\x05whole\x18\x05 \x01(\x08\"B\n\x0b\x44rainNotice\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x07Goodbye\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.arw.v1.GoodbyeKind*`\n\x0bGoodbyeKind\x12\x1c\n\x18GOODBYE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14GOODBYE_KIND_RESTART\x10\x01\x12\x19\n\x15GOODBYE_KIND_SHUTDOWN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GOODBYEKIND']._serialized_start=3208
-  _globals['_GOODBYEKIND']._serialized_end=3304
-  _globals['_AGENTMESSAGE']._serialized_start=151
-  _globals['_AGENTMESSAGE']._serialized_end=411
-  _globals['_CONTROLMESSAGE']._serialized_start=414
-  _globals['_CONTROLMESSAGE']._serialized_end=835
-  _globals['_HELLO']._serialized_start=838
-  _globals['_HELLO']._serialized_end=1166
-  _globals['_WELCOME']._serialized_start=1169
-  _globals['_WELCOME']._serialized_end=1433
-  _globals['_REPLICA']._serialized_start=1435
-  _globals['_REPLICA']._serialized_end=1514
-  _globals['_REFUSAL']._serialized_start=1516
-  _globals['_REFUSAL']._serialized_end=1607
-  _globals['_DESIREDBATCH']._serialized_start=1610
-  _globals['_DESIREDBATCH']._serialized_end=1855
-  _globals['_DESIREDRESOURCE']._serialized_start=1857
-  _globals['_DESIREDRESOURCE']._serialized_end=1976
-  _globals['_INSTANCESPEC']._serialized_start=1979
-  _globals['_INSTANCESPEC']._serialized_end=2198
-  _globals['_MODELFILE']._serialized_start=2200
-  _globals['_MODELFILE']._serialized_end=2275
-  _globals['_HOLD']._serialized_start=2277
-  _globals['_HOLD']._serialized_end=2313
-  _globals['_RESTOREORDER']._serialized_start=2315
-  _globals['_RESTOREORDER']._serialized_end=2384
-  _globals['_DESIREDREMOVAL']._serialized_start=2386
-  _globals['_DESIREDREMOVAL']._serialized_end=2434
-  _globals['_DESIREDACK']._serialized_start=2436
-  _globals['_DESIREDACK']._serialized_end=2556
-  _globals['_RESOURCEPROBLEM']._serialized_start=2558
-  _globals['_RESOURCEPROBLEM']._serialized_end=2643
-  _globals['_OBSERVEDREPORT']._serialized_start=2645
-  _globals['_OBSERVEDREPORT']._serialized_end=2748
-  _globals['_HEARTBEAT']._serialized_start=2750
-  _globals['_HEARTBEAT']._serialized_end=2835
-  _globals['_HEARTBEATACK']._serialized_start=2837
-  _globals['_HEARTBEATACK']._serialized_end=2922
-  _globals['_REPORTFULLSTATE']._serialized_start=2924
-  _globals['_REPORTFULLSTATE']._serialized_end=2957
-  _globals['_PARKCONNECTIONS']._serialized_start=2959
-  _globals['_PARKCONNECTIONS']._serialized_end=3002
-  _globals['_LOGREQUEST']._serialized_start=3004
-  _globals['_LOGREQUEST']._serialized_end=3092
-  _globals['_DRAINNOTICE']._serialized_start=3094
-  _globals['_DRAINNOTICE']._serialized_end=3160
-  _globals['_GOODBYE']._serialized_start=3162
-  _globals['_GOODBYE']._serialized_end=3206
+  _globals['_GOODBYEKIND']._serialized_start=3523
+  _globals['_GOODBYEKIND']._serialized_end=3619
+  _globals['_AGENTMESSAGE']._serialized_start=197
+  _globals['_AGENTMESSAGE']._serialized_end=510
+  _globals['_CONTROLMESSAGE']._serialized_start=513
+  _globals['_CONTROLMESSAGE']._serialized_end=934
+  _globals['_HELLO']._serialized_start=937
+  _globals['_HELLO']._serialized_end=1265
+  _globals['_WELCOME']._serialized_start=1268
+  _globals['_WELCOME']._serialized_end=1532
+  _globals['_REPLICA']._serialized_start=1534
+  _globals['_REPLICA']._serialized_end=1613
+  _globals['_REFUSAL']._serialized_start=1615
+  _globals['_REFUSAL']._serialized_end=1706
+  _globals['_DESIREDBATCH']._serialized_start=1709
+  _globals['_DESIREDBATCH']._serialized_end=1999
+  _globals['_DESIREDRESOURCE']._serialized_start=2001
+  _globals['_DESIREDRESOURCE']._serialized_end=2120
+  _globals['_INSTANCESPEC']._serialized_start=2123
+  _globals['_INSTANCESPEC']._serialized_end=2342
+  _globals['_MODELFILE']._serialized_start=2344
+  _globals['_MODELFILE']._serialized_end=2457
+  _globals['_HOLD']._serialized_start=2459
+  _globals['_HOLD']._serialized_end=2495
+  _globals['_RESTOREORDER']._serialized_start=2497
+  _globals['_RESTOREORDER']._serialized_end=2566
+  _globals['_DESIREDREMOVAL']._serialized_start=2568
+  _globals['_DESIREDREMOVAL']._serialized_end=2616
+  _globals['_DESIREDACK']._serialized_start=2618
+  _globals['_DESIREDACK']._serialized_end=2738
+  _globals['_RESOURCEPROBLEM']._serialized_start=2740
+  _globals['_RESOURCEPROBLEM']._serialized_end=2848
+  _globals['_OBSERVEDREPORT']._serialized_start=2850
+  _globals['_OBSERVEDREPORT']._serialized_end=2953
+  _globals['_HEARTBEAT']._serialized_start=2955
+  _globals['_HEARTBEAT']._serialized_end=3074
+  _globals['_INVENTORYREPORT']._serialized_start=3076
+  _globals['_INVENTORYREPORT']._serialized_end=3135
+  _globals['_HEARTBEATACK']._serialized_start=3137
+  _globals['_HEARTBEATACK']._serialized_end=3222
+  _globals['_REPORTFULLSTATE']._serialized_start=3224
+  _globals['_REPORTFULLSTATE']._serialized_end=3257
+  _globals['_PARKCONNECTIONS']._serialized_start=3259
+  _globals['_PARKCONNECTIONS']._serialized_end=3302
+  _globals['_LOGREQUEST']._serialized_start=3304
+  _globals['_LOGREQUEST']._serialized_end=3407
+  _globals['_DRAINNOTICE']._serialized_start=3409
+  _globals['_DRAINNOTICE']._serialized_end=3475
+  _globals['_GOODBYE']._serialized_start=3477
+  _globals['_GOODBYE']._serialized_end=3521
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,9 @@
 isort:skip_file
 """
 
+from arw.v1 import accelerator_pb2 as _accelerator_pb2
 from arw.v1 import instance_pb2 as _instance_pb2
+from arw.v1 import model_pb2 as _model_pb2
 from arw.v1 import node_pb2 as _node_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from arw.v1 import runtime_pb2 as _runtime_pb2
@@ -58,6 +60,7 @@ class AgentMessage(_message.Message):
     OBSERVED_REPORT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    INVENTORY_REPORT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Starts at 1 on each stream and grows by exactly 1."""
     session_epoch: _builtins.int
@@ -72,6 +75,8 @@ class AgentMessage(_message.Message):
     def heartbeat(self) -> Global___Heartbeat: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def inventory_report(self) -> Global___InventoryReport: ...
     def __init__(
         self,
         *,
@@ -82,12 +87,13 @@ class AgentMessage(_message.Message):
         observed_report: Global___ObservedReport | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        inventory_report: Global___InventoryReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "observed_report", b"observed_report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "observed_report", b"observed_report", "seq", b"seq", "session_epoch", b"session_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report", "seq", b"seq", "session_epoch", b"session_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "desired_ack", "observed_report", "heartbeat", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "desired_ack", "observed_report", "heartbeat", "goodbye", "inventory_report"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -342,7 +348,7 @@ class DesiredBatch(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     REMOVALS_FIELD_NUMBER: _builtins.int
     DIGEST_AFTER_FIELD_NUMBER: _builtins.int
-    REMOVAL_OVERRIDE_FIELD_NUMBER: _builtins.int
+    ALLOWED_REMOVALS_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Valid on this stream only; echoed by DesiredAck."""
     snapshot: _builtins.bool
@@ -353,12 +359,14 @@ class DesiredBatch(_message.Message):
     """Becomes Hello.desired_revision only after the last chunk is stored."""
     digest_after: _builtins.bytes
     """SHA-256 over the sorted lines "name generation revision\\n" after this batch; last chunk only."""
-    removal_override: _builtins.bool
-    """An operator's word that lets a batch remove more than the agent's removal guard allows."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___DesiredResource]: ...
     @_builtins.property
     def removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___DesiredRemoval]: ...
+    @_builtins.property
+    def allowed_removals(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.HeldRemoval]:
+        """Removals that the agent's guard holds back and an operator lets through; any other stays held."""
+
     def __init__(
         self,
         *,
@@ -370,11 +378,11 @@ class DesiredBatch(_message.Message):
         resources: _abc.Iterable[Global___DesiredResource] | None = ...,
         removals: _abc.Iterable[Global___DesiredRemoval] | None = ...,
         digest_after: _builtins.bytes = ...,
-        removal_override: _builtins.bool = ...,
+        allowed_removals: _abc.Iterable[_node_pb2.HeldRemoval] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest_after", b"digest_after", "from_revision", b"from_revision", "last_chunk", b"last_chunk", "nonce", b"nonce", "removal_override", b"removal_override", "removals", b"removals", "resources", b"resources", "snapshot", b"snapshot", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_removals", b"allowed_removals", "digest_after", b"digest_after", "from_revision", b"from_revision", "last_chunk", b"last_chunk", "nonce", b"nonce", "removals", b"removals", "resources", b"resources", "snapshot", b"snapshot", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,11 +471,16 @@ class ModelFile(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    PROJECTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"models/{model}"."""
     path: _builtins.str
     sha256: _builtins.str
     size_bytes: _builtins.int
+    @_builtins.property
+    def projector(self) -> _model_pb2.ModelPart:
+        """The model's projector; absent: it has none."""
+
     def __init__(
         self,
         *,
@@ -475,10 +488,11 @@ class ModelFile(_message.Message):
         path: _builtins.str = ...,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        projector: _model_pb2.ModelPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["projector", b"projector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "projector", b"projector", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -596,8 +610,11 @@ class ResourceProblem(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    SPEC_REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.int
+    spec_revision: _builtins.int
+    """With REMOVAL_GUARD: HeldRemoval.spec_revision."""
     @_builtins.property
     def problem(self) -> _problem_pb2.Problem: ...
     def __init__(
@@ -606,10 +623,11 @@ class ResourceProblem(_message.Message):
         name: _builtins.str = ...,
         generation: _builtins.int = ...,
         problem: _problem_pb2.Problem | None = ...,
+        spec_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "name", b"name", "problem", b"problem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "name", b"name", "problem", b"problem", "spec_revision", b"spec_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -656,24 +674,52 @@ class Heartbeat(_message.Message):
     OBSERVED_SEQ_FIELD_NUMBER: _builtins.int
     DESIRED_REVISION_FIELD_NUMBER: _builtins.int
     SELF_LATENESS_MS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     observed_seq: _builtins.int
     desired_revision: _builtins.int
     self_lateness_ms: _builtins.int
     """How late the agent's own timers fire."""
+    @_builtins.property
+    def usage(self) -> _accelerator_pb2.NodeUsage:
+        """What the devices do now; absent when the agent does not know."""
+
     def __init__(
         self,
         *,
         observed_seq: _builtins.int = ...,
         desired_revision: _builtins.int = ...,
         self_lateness_ms: _builtins.int = ...,
+        usage: _accelerator_pb2.NodeUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_revision", b"desired_revision", "observed_seq", b"observed_seq", "self_lateness_ms", b"self_lateness_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_revision", b"desired_revision", "observed_seq", b"observed_seq", "self_lateness_ms", b"self_lateness_ms", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class InventoryReport(_message.Message):
+    """The machine is no longer what Hello said: a device came, went, or changed its health."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVENTORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inventory(self) -> _node_pb2.NodeInventory: ...
+    def __init__(
+        self,
+        *,
+        inventory: _node_pb2.NodeInventory | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InventoryReport: _TypeAlias = InventoryReport  # noqa: Y015
 
 @_typing.final
 class HeartbeatAck(_message.Message):
@@ -750,11 +796,14 @@ class LogRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     TAIL_LINES_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     instance: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
     tail_lines: _builtins.int
     follow: _builtins.bool
+    whole: _builtins.bool
+    """As in StreamLogsRequest."""
     def __init__(
         self,
         *,
@@ -762,10 +811,11 @@ class LogRequest(_message.Message):
         instance: _builtins.str = ...,
         tail_lines: _builtins.int = ...,
         follow: _builtins.bool = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "instance", b"instance", "subscription", b"subscription", "tail_lines", b"tail_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "instance", b"instance", "subscription", b"subscription", "tail_lines", b"tail_lines", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

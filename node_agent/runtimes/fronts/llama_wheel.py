@@ -7,7 +7,6 @@ loads, and ends with status 0 on SIGTERM.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import signal
 import sys
@@ -52,6 +51,7 @@ def _parser() -> _Parser:
     add("--version", action="store_true", help="show version and build info")
     add("--list-devices", action="store_true", help="print list of available devices and exit")
     add("-m", "--model", default="", help="model path to load")
+    add("-mm", "--mmproj", default="", help="path to a multimodal projector file")
     add("-a", "--alias", default="", help="set model name aliases, comma-separated")
     add("--host", default="127.0.0.1", help="ip address to listen on")
     add("--port", type=int, default=8080, help="port to listen on; 0: any free one")
@@ -90,7 +90,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _version() -> str:
-    return importlib.metadata.version("xllamacpp")
+    from importlib.metadata import version  # noqa: PLC0415 - an engine that starts need not wait for it
+
+    return version("xllamacpp")
 
 
 def _engine() -> Any:
@@ -140,6 +142,8 @@ def _until_told() -> None:
 def _parameters(engine: Any, given: argparse.Namespace) -> Any:
     parameters = engine.CommonParams()
     parameters.model.path = given.model
+    if given.mmproj:
+        parameters.mmproj.path = given.mmproj
     parameters.hostnames = [given.host]
     parameters.port = given.port
     parameters.model_alias = {name for name in given.alias.split(",") if name}

@@ -12,6 +12,38 @@ from typing import Protocol
 from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import Problem
+from node_agent.runtimes.engines import Candidate
+
+
+class Feature(StrEnum):
+    """What an engine of some kind can be asked to do."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    VISION = "vision"
+    TRANSCRIPTION = "transcription"
+    SPEECH = "speech"
+    METRICS = "metrics"
+    KEY = "key"
+    """It turns away who does not know the launch's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What holds of every engine of a kind."""
+
+    features: frozenset[Feature]
+    needs_model: bool = True
+    managed: bool = True
+    """False: it runs already. It is looked at, and never started, stopped or signalled."""
+    openai: bool = True
+    """It answers the paths of the OpenAI API, so requests may be sent to it."""
+    slow_start: timedelta = timedelta()
+    """Added to the time that loading a model of its size may take."""
+    model_folder: bool = False
+    """It reads the whole folder that the model's file lies in."""
+    in_parts: bool = False
+    """It is several processes, which meet on ports of their own choice and share memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +79,8 @@ class Command:
     env: dict[str, str]
     missing_accelerator: str = ""
     """Asked for, not there, done without."""
+    directory: str = ""
+    """Where it runs; empty: the instance's own scratch directory."""
 
 
 class Readiness(StrEnum):
@@ -65,6 +99,20 @@ class InUse:
     """Tokens per slot."""
     accelerator: str = ""
     accelerator_label: str = ""
+    model: str = ""
+    """What it calls the model, when that is not the runtime's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What an engine counts, under one name for all kinds; None: it does not say."""
+
+    requests_running: float | None = None
+    requests_waiting: float | None = None
+    prompt_tokens_total: float | None = None
+    generated_tokens_total: float | None = None
+    cache_used_ratio: float | None = None
+    """Of the memory for contexts, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +121,50 @@ class Finding:
 
     problem: Problem
     hopeless: bool = False
-    """The same launch would end the same way."""
+    """Terminal: the same launch would end the same way. Otherwise it is worth another try."""
 
 
 class Adapter(Protocol):
-    """Turns intents into the command line of the binary in hand, and reads the engine's answers."""
+    """Turns intents into the command line of the binary in hand, and reads the engine's answers.
+
+    Launching, signals and the end of the process tree are the supervisor's, the same for every kind.
+    """
 
     @property
     def id(self) -> str: ...
 
+    @property
+    def traits(self) -> Traits: ...
+
+    def found(self) -> Sequence[Candidate]:
+        """Engines of this kind on this machine that `join` may trust, the best one first."""
+
+    def candidate(self, path: Path) -> Candidate:
+        """The engine at a path, with every file that trust in it covers. EngineNotFound, LocalPolicyDenied."""
+
     async def probe(self, engine: Engine) -> Capabilities:
         """Ask the binary what it can do. EngineNotFound when it cannot be run."""
 
-    def check_model(self, spec: InstanceSpec) -> None:
-        """Look at the model file's head; ModelFileMissing or ModelFileInvalid."""
+    def check(self, spec: InstanceSpec) -> None:
+        """What can be told at once: SpecInvalid, or of the model's head ModelFileMissing and ModelFileInvalid."""
 
     def render(self, spec: InstanceSpec, engine: Engine, able: Capabilities, at: Endpoint, scratch: Path) -> Command:
         """EngineFlagUnknown when the binary lacks a flag that an intent needs; AcceleratorMissing."""
 
-    async def readiness(self, port: int, patience: timedelta) -> Readiness: ...
+    async def readiness(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> Readiness: ...
 
     async def prove(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> None:
         """EngineIdentityMismatch when what answers on the port is not the engine that was started."""
 
-    async def in_use(self, port: int, key: str, patience: timedelta, log: Sequence[str]) -> InUse: ...
+    async def in_use(
+        self, spec: InstanceSpec, port: int, key: str, patience: timedelta, log: Sequence[str]
+    ) -> InUse: ...
+
+    async def gauges(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> Gauges:
+        """All None when the engine keeps no count or does not answer."""
+
+    async def word(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> str | None:
+        """Another one after each token that it read or made; None: it keeps no such count, or does not answer."""
 
     def classify(self, log: Sequence[str]) -> Finding | None:
         """None when the log does not say."""

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
-from node_agent.domain.errors import AcceleratorMissing, EngineFlagUnknown, EngineIdentityMismatch, EngineNotFound
+from node_agent.domain.errors import AcceleratorMissing
 from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec
-from node_agent.runtimes.gguf import read_head
+from node_agent.runtimes.engines import LLAMA_CPP, Candidate, candidate, find_engines
+from node_agent.runtimes.gguf import check_projector, read_head
 from node_agent.runtimes.kinds import llama_log
-from node_agent.runtimes.kinds.adapter import (
-    Capabilities,
-    Command,
-    Device,
-    Endpoint,
-    Finding,
-    InUse,
-    Readiness,
-)
-from node_agent.runtimes.kinds.llama_help import capabilities
-from node_agent.runtimes.kinds.llama_options import options
-from node_agent.runtimes.probe import HOST, Answer, NoAnswer, get
-
-QUESTIONS = ("--help", "--version", "--list-devices")
-PROBE_PATIENCE_S = 20.0
-OK, UNAUTHORIZED, UNAVAILABLE = 200, 401, 503
-INHERITED = (
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-    "GGML_BACKEND_PATH",
-    "TZ",
-)
-"""What the node's owner may set for engines; all else of the agent's environment stays with the agent."""
+from node_agent.runtimes.kinds.adapter import Capabilities, Command, Device, Endpoint, Feature, InUse, Traits
+from node_agent.runtimes.kinds.asking import ask, environment
+from node_agent.runtimes.kinds.flags import rendered
+from node_agent.runtimes.kinds.http_engine import OK, HttpEngine, bearer
+from node_agent.runtimes.kinds.llama_help import devices_of
+from node_agent.runtimes.kinds.llama_options import options, placement
+from node_agent.runtimes.kinds.model_list import prove_by_key
+from node_agent.runtimes.probe import HOST, NoAnswer, get
 
 
 class _Slot(msgspec.Struct):
@@ -55,69 +37,57 @@ class _Props(msgspec.Struct):
     default_generation_settings: _Slot = msgspec.field(default_factory=_Slot)
 
 
-class _Model(msgspec.Struct):
-    id: str
-    aliases: list[str] = []
+class LlamaCpp(HttpEngine):
+    id = LLAMA_CPP
+    traits = Traits(frozenset({Feature.CHAT, Feature.EMBEDDINGS, Feature.VISION, Feature.METRICS, Feature.KEY}))
+    counts: ClassVar = {
+        "requests_running": ("llamacpp:requests_processing",),
+        "requests_waiting": ("llamacpp:requests_deferred",),
+        "prompt_tokens_total": ("llamacpp:prompt_tokens_total",),
+        "generated_tokens_total": ("llamacpp:tokens_predicted_total",),
+        "cache_used_ratio": ("llamacpp:kv_cache_usage_ratio",),
+    }
 
+    def found(self) -> Sequence[Candidate]:
+        return find_engines()
 
-class _Models(msgspec.Struct):
-    data: list[_Model] = []
+    def candidate(self, path: Path) -> Candidate:
+        return candidate(path)
 
+    async def _asked(self, engine: Engine) -> Capabilities:
+        able, listing = await asyncio.gather(super()._asked(engine), ask(engine, "--list-devices"))
+        return replace(able, devices=devices_of(listing))
 
-@dataclass(slots=True)
-class LlamaCpp:
-    id: str = "llama.cpp"
-    _known: dict[tuple[str, ...], Capabilities] = field(default_factory=dict)
-
-    async def probe(self, engine: Engine) -> Capabilities:
-        """Cached by the digests of the engine's files."""
-        key = (*engine.command, *(digest for _, digest in engine.digests))
-        if key not in self._known:
-            said = await asyncio.gather(*(_ask(engine, option) for option in QUESTIONS))
-            self._known[key] = capabilities(*said)
-        return self._known[key]
-
-    def check_model(self, spec: InstanceSpec) -> None:
+    def check(self, spec: InstanceSpec) -> None:
         read_head(Path(spec.model.path))
+        if spec.projector is not None:
+            check_projector(Path(spec.projector.path))
 
     def render(self, spec: InstanceSpec, engine: Engine, able: Capabilities, at: Endpoint, scratch: Path) -> Command:
         device, missing = _device(spec, able)
         trained = read_head(Path(spec.model.path)).context_length
-        wanted = options(spec, at, HOST, device, trained)
-        return Command((*engine.command, *_rendered(wanted, able)), _environment(scratch), missing)
-
-    async def readiness(self, port: int, patience: timedelta) -> Readiness:
-        try:
-            answer = await get(port, "/health", patience)
-        except NoAnswer:
-            return Readiness.SILENT
-        return {OK: Readiness.READY, UNAVAILABLE: Readiness.LOADING}.get(answer.status, Readiness.SILENT)
+        wanted = options(spec, at, HOST, trained, placement(spec.settings, device))
+        return Command((*engine.command, *rendered(wanted, able)), environment(scratch), missing)
 
     async def prove(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> None:
-        """Our key opens, another does not, and the model goes by our name: a stranger on the port knows neither."""
-        ours = await _models(port, key, patience)
-        others = await _models(port, secrets.token_urlsafe(32), patience)
-        if ours is None or others is None or others.status != UNAUTHORIZED or not _names(ours, spec.runtime_id):
-            raise EngineIdentityMismatch(
-                f"What answers on port {port} is not the engine that was started.",
-                "Look for another program that uses this port; the engine is started again with another one.",
-                port=str(port),
-            )
+        await prove_by_key(spec.runtime_id, port, key, patience)
 
-    async def in_use(self, port: int, key: str, patience: timedelta, log: Sequence[str]) -> InUse:
+    async def in_use(self, spec: InstanceSpec, port: int, key: str, patience: timedelta, log: Sequence[str]) -> InUse:
         kind, label = llama_log.offloaded(log) or ("cpu", "CPU")
         try:
-            answer = await get(port, "/props", patience, _bearer(key))
+            answer = await get(port, "/props", patience, bearer(key))
             props = msgspec.json.decode(answer.body, type=_Props)
         except (NoAnswer, msgspec.DecodeError):
             return InUse(accelerator=kind, accelerator_label=label)
         return InUse(props.total_slots, props.default_generation_settings.n_ctx, kind, label)
 
-    def classify(self, log: Sequence[str]) -> Finding | None:
-        return llama_log.classify(log)
-
-    def port_was_taken(self, log: Sequence[str]) -> bool:
-        return llama_log.port_was_taken(log)
+    async def word(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> str | None:
+        """/slots counts each token, also within a prompt. It wakes an engine that sleeps: ask only one that is busy."""
+        try:
+            answer = await get(port, "/slots", patience, bearer(key))
+        except NoAnswer:
+            return None
+        return hashlib.sha256(answer.body).hexdigest() if answer.status == OK else None
 
 
 def _device(spec: InstanceSpec, able: Capabilities) -> tuple[Device | None, str]:
@@ -135,88 +105,3 @@ def _device(spec: InstanceSpec, able: Capabilities) -> tuple[Device | None, str]
             accelerator=wanted,
         )
     return None, wanted
-
-
-def _rendered(wanted: Sequence[tuple[Sequence[str], str | None, bool]], able: Capabilities) -> list[str]:
-    """Each option in the first spelling that the binary knows; one that it must know and does not is refused."""
-    argv: list[str] = []
-    for spellings, value, required in wanted:
-        known = next((flag for flag in spellings if flag in able.flags), None)
-        if known is None and required:
-            raise EngineFlagUnknown(
-                f"This engine does not know the option {spellings[0]} (its version: {able.version or 'unknown'}).",
-                "Leave the setting out, or use a version of the engine that has it.",
-                flag=spellings[0],
-                version=able.version,
-            )
-        if known is not None:
-            argv += [known] if value is None else [known, value]
-    return argv
-
-
-def _environment(scratch: Path) -> dict[str, str]:
-    """From nothing, with an allow-list: no LLAMA_ARG_*, no tokens, no debug switches that show prompts."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    own = {
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "LANG": "C.UTF-8",
-        "HF_HUB_OFFLINE": "1",
-        "DO_NOT_TRACK": "1",
-        "GGML_NO_BACKTRACE": "1",
-    }
-    return {"PATH": os.defpath, **inherited, **own}
-
-
-async def _ask(engine: Engine, option: str) -> str:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *engine.command,
-            option,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=_environment(Path(os.devnull)),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _unusable(engine, option, str(error)) from error
-    try:
-        async with asyncio.timeout(PROBE_PATIENCE_S):
-            said, _ = await process.communicate()
-    except TimeoutError as error:
-        raise _unusable(engine, option, f"no answer within {PROBE_PATIENCE_S:g} s") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise _unusable(engine, option, f"exit status {process.returncode}")
-    return said.decode(errors="replace")
-
-
-def _unusable(engine: Engine, option: str, why: str) -> EngineNotFound:
-    return EngineNotFound(
-        f"The engine {engine.command[0]} does not answer {option}: {why}.",
-        "Run it by hand to see what is missing, or trust another engine with `arw-node-agent trust`.",
-        path=engine.command[0],
-    )
-
-
-async def _models(port: int, key: str, patience: timedelta) -> Answer | None:
-    try:
-        return await get(port, "/v1/models", patience, _bearer(key))
-    except NoAnswer:
-        return None
-
-
-def _names(answer: Answer, alias: str) -> bool:
-    try:
-        models = msgspec.json.decode(answer.body, type=_Models)
-    except msgspec.DecodeError:
-        return False
-    return answer.status == OK and any(alias in (model.id, *model.aliases) for model in models.data)
-
-
-def _bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}

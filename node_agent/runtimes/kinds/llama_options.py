@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from node_agent.domain.spec import EngineSettings, InstanceSpec
 from node_agent.runtimes.kinds.adapter import Device, Endpoint
-
-Option = tuple[Sequence[str], str | None, bool]
-"""(spellings, value or None for a switch, whether the binary must know it)"""
+from node_agent.runtimes.kinds.flags import Option
 
 DEFAULT_SLOTS = 2
 DEFAULT_CONTEXT = 4096
 ALL_LAYERS = 999
 
 
-def options(spec: InstanceSpec, at: Endpoint, host: str, device: Device | None, trained: int | None) -> list[Option]:
+def options(
+    spec: InstanceSpec, at: Endpoint, host: str, trained: int | None, placement: Iterable[Option]
+) -> list[Option]:
     """`trained`: the context length that the model was made for, in tokens; None when its file does not say."""
     return [
         *_identity(spec, at, host),
         *_size(spec.settings, trained),
-        *_placement(spec.settings, device),
+        *placement,
         *_service(spec.settings),
         *_safety(),
     ]
 
 
 def _identity(spec: InstanceSpec, at: Endpoint, host: str) -> Iterator[Option]:
-    yield ("--model", "-m"), spec.model.path, True
+    if spec.model.path:
+        yield ("--model", "-m"), spec.model.path, True
+    if spec.projector is not None:
+        yield ("--mmproj", "-mm"), spec.projector.path, True
     yield ("--alias", "-a"), spec.runtime_id, True
     yield ("--host",), host, True
     yield ("--port",), str(at.port), True
@@ -46,7 +49,7 @@ def _size(settings: EngineSettings, trained: int | None) -> Iterator[Option]:
         yield ("--ubatch-size", "-ub"), str(min(settings.batch_size, 512)), False
 
 
-def _placement(settings: EngineSettings, device: Device | None) -> Iterator[Option]:
+def placement(settings: EngineSettings, device: Device | None) -> Iterator[Option]:
     layers = settings.gpu_layers if settings.gpu_layers is not None else ALL_LAYERS
     yield ("--n-gpu-layers", "--gpu-layers", "-ngl"), str(layers if device else 0), device is not None
     yield ("--device", "-dev"), device.name if device else "none", False

@@ -12,11 +12,13 @@ import pytest
 
 from control_plane.domain.desired import DesiredRow
 from control_plane.domain.errors import NotFound
-from control_plane.domain.ids import NodeId, TokenId
+from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId
 from control_plane.use_cases.ports import Change, Transaction
 from tests.fakes.store_rows import (
     NOON,
+    a_model,
     a_node,
+    a_runtime,
     a_token,
     placed,
 )
@@ -47,8 +49,28 @@ async def test_a_history_has_one_id(store: AnyStore) -> None:
     assert await store.write(lambda tx: tx.history_id()) == first
 
 
-async def test_writes_without_a_revision_leave_it_alone(store: AnyStore) -> None:
+def _model_and_runtime(tx: Transaction) -> None:
+    tx.models.put(a_model("m"))
+    tx.runtimes.put(a_runtime("r"))
+
+
+def _deleted(tx: Transaction) -> None:
+    tx.models.delete(ModelId("m"))
+    tx.runtimes.delete(RuntimeId("none"))
+
+
+async def test_what_is_put_or_deleted_is_in_the_change_log(store: AnyStore) -> None:
     await store.write(put_node("a"))
+    await store.write(_model_and_runtime)
+    await store.write(_deleted)
+    await store.write(lambda tx: tx.open_session(A))
+    expected = [(1, "nodes", "a"), (2, "models", "m"), (2, "runtimes", "r"), (3, "models", "m"), (4, "nodes", "a")]
+    assert await store.read(lambda tx: tx.changes(0)) == [Change(*change) for change in expected]
+
+
+async def test_what_nobody_follows_takes_no_revision(store: AnyStore) -> None:
+    await store.write(lambda tx: tx.join_tokens.put(a_token("t")))
+    await store.write(lambda tx: tx.nodes.delete(A))
     assert await store.read(lambda tx: tx.revision()) == 0
 
 

@@ -18,7 +18,7 @@ from tests.fakes.store_rows import (
     NOON,
     StandingClock,
 )
-from tests.fakes.stores import AnyStore, append, put_node, revise
+from tests.fakes.stores import AnyStore, append, revise
 
 A, B = NodeId("a"), NodeId("b")
 
@@ -129,7 +129,7 @@ async def test_listeners_hear_of_revisions_and_events_before_the_write_returns(s
     assert heard == [(1, True)]
     await store.write(append("node.online"))
     assert heard == [(1, True), (1, True)]
-    await store.write(put_node("a"))
+    await store.write(lambda tx: tx.nodes.delete(NodeId("nobody")))
     assert len(heard) == 2
     stop()
     await store.write(lambda tx: tx.revise("nodes", "a"))

@@ -70,7 +70,8 @@ def test_f2_a_stopped_agent_goes_offline_and_comes_back_in_a_new_session(
         running.until(lambda: set(running.states().values()) == {"unknown"}, "unknown instances", 15)
         assert "Offline" in running.done("nodes", "list")
         said = refused(running, "one")
-        assert "is offline" in said.text
+        assert said.reason == "NODE_OFFLINE"
+        assert "is offline since" in said.text
         assert said.remedy
         assert running.engines() == engines
         # Pings, which know no test profile, give the path up.

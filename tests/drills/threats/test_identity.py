@@ -65,7 +65,7 @@ class Troubled:
         files = IdentityFiles(site.folder / "node_agent")
         return cls(site, files, files.current(), files.identity())
 
-    def says(self, key_and_chain: tuple[bytes, bytes] | None = None, **addresses: str) -> tuple[str, str]:
+    def says(self, key_and_chain: tuple[bytes, bytes] | None = None, **addresses: Any) -> tuple[str, str]:
         """The state of the link and the words of its problem."""
         key, chain = key_and_chain or (self.good.key_pem, self.good.chain_pem)
         self.files.write(replace(self.identity, **addresses), key, chain, self.site.ca_pem)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from arwctl.local.process import running
+
 PATIENCE = 20
 Command = Callable[..., Coroutine[Any, Any, asyncio.subprocess.Process]]
 
@@ -53,7 +55,10 @@ async def serving(command: Command, state: Path) -> asyncio.subprocess.Process:
     async with asyncio.timeout(PATIENCE):
         while b'"event": "serving"' not in await process.stderr.readline():
             assert process.returncode is None
-    assert json.loads((state / "control_plane" / "run.json").read_bytes())["pid"] == process.pid
+    found = running(state / "control_plane" / "run.json")
+    assert found
+    seen = (state / "control_plane" / "lock").stat()
+    assert (found.pid, found.lock) == (process.pid, f"{seen.st_dev}:{seen.st_ino}")
     return process
 
 

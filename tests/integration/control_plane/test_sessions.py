@@ -6,8 +6,8 @@ import grpc
 import pytest
 
 from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
-from arw.v1.node_service_pb2 import GetNodeRequest, RevokeNodeRequest
-from arw.v1.state_service_pb2 import WatchEventsRequest
+from arw.v1.node_service_pb2 import AllowRemovalsRequest, GetNodeRequest, RevokeNodeRequest
+from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
 from control_plane.domain.ids import NodeId
 from tests.fakes.running_plane import RunningPlane
 from tests.fakes.scripted_agent import PATIENCE, ScriptedAgent
@@ -104,6 +104,75 @@ async def test_a_refused_spec_is_shown_as_an_error_with_the_nodes_words(plane: R
 
     assert seen.instance.problem.reason == problem_pb2.REASON_MODEL_FILE_MISSING
     assert seen.instance.summary == "There is no /models/m.gguf."
+    await agent.hang_up()
+
+
+async def until_journalled(plane: RunningPlane, cause: str) -> None:
+    """Wait for the event that tells this of a node, with all that runs there."""
+    events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=0))
+    async with asyncio.timeout(PATIENCE):
+        while (await events.read()).event.payload["cause"] != cause:
+            pass
+    events.cancel()
+
+
+@pytest.mark.parametrize("answers_first", [False, True])
+async def test_a_spec_that_is_still_refused_is_no_news_on_the_next_stream(
+    plane: RunningPlane, answers_first: bool
+) -> None:
+    agent = await plane.agent("n1")
+    await agent.ack(await agent.hear_batch())
+    await agent.say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True))
+    await until_journalled(plane, "connected")
+    await plane.declare("r1")
+    problem = problem_pb2.Problem(reason=problem_pb2.REASON_MODEL_FILE_MISSING, text="There is no /models/m.gguf.")
+    refusing = session_pb2.ResourceProblem(name=R, generation=1, problem=problem)
+    await agent.ack(await agent.hear_batch(), refusing)
+    await plane.until_runtime("r1", instance_pb2.INSTANCE_STATE_ERROR)
+    await agent.hang_up()
+
+    await agent.open()
+    batch = await agent.hear_batch()
+    empty = session_pb2.ObservedReport(observed_seq=2, full=True)
+    if answers_first:
+        await agent.ack(batch, refusing)
+    await agent.say(observed_report=empty)
+    if not answers_first:
+        await agent.ack(batch, refusing)
+    await agent.say(heartbeat=session_pb2.Heartbeat(observed_seq=2))
+    await agent.hear("heartbeat_ack")
+
+    seen = await plane.until_runtime("r1", instance_pb2.INSTANCE_STATE_ERROR)
+    assert seen.instance.summary == "There is no /models/m.gguf."
+    events = (await plane.state.ListEvents(ListEventsRequest(prefixes=["runtime.state", "runtime.removed"]))).events
+    assert [(event.kind, event.payload["state"]) for event in events] == [("runtime.state.changed", "error")]
+    await agent.hang_up()
+
+
+async def test_an_operator_lets_held_removals_through_while_the_node_is_connected(plane: RunningPlane) -> None:
+    agent = await plane.agent("n1")
+    batch = await agent.hear_batch()
+    problem = problem_pb2.Problem(reason=problem_pb2.REASON_REMOVAL_GUARD, text="Too many at once.")
+    await agent.ack(batch, session_pb2.ResourceProblem(name=R, problem=problem, spec_revision=5))
+    await agent.say(heartbeat=session_pb2.Heartbeat())
+    await agent.hear("heartbeat_ack")
+    held = (await plane.nodes.GetNode(GetNodeRequest(name="nodes/n1"))).node.held_removals
+    assert list(held) == [node_pb2.HeldRemoval(instance=R, spec_revision=5)]
+
+    await plane.nodes.AllowRemovals(AllowRemovalsRequest(name="nodes/n1", removals=held))
+    allowing = await agent.hear_batch()
+    assert list(allowing.allowed_removals) == list(held)
+    assert [*allowing.resources, *allowing.removals] == []
+
+    elsewhere = node_pb2.HeldRemoval(instance="nodes/n2/instances/r1", spec_revision=5)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await plane.nodes.AllowRemovals(AllowRemovalsRequest(name="nodes/n1", removals=[elsewhere]))
+    assert refusal_of(refused.value).remote_reason == "INVALID_ARGUMENT"
+    await agent.say(goodbye=session_pb2.Goodbye(kind=session_pb2.GOODBYE_KIND_SHUTDOWN))
+    await plane.until_node("n1", node_pb2.NODE_STATE_OFFLINE)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await plane.nodes.AllowRemovals(AllowRemovalsRequest(name="nodes/n1", removals=held))
+    assert refusal_of(refused.value).remote_reason == "NODE_OFFLINE"
     await agent.hang_up()
 
 

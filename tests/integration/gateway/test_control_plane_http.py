@@ -21,11 +21,12 @@ from control_plane.domain.event import Event
 from control_plane.domain.ids import NodeId, OperatorId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
 from control_plane.domain.operator import Operator
-from control_plane.domain.runtime import DesiredState, Runtime
+from control_plane.domain.runtime import DesiredState
 from control_plane.http.application import Views, application
 from control_plane.store.memory import MemoryStore
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
+from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
 from node_agent.domain.spec import InstanceName
@@ -68,7 +69,7 @@ class Plane:
 
     async def declare(self, **changes: Any) -> None:
         runtime = replace(a_runtime("tiny-chat"), node=NodeId("box"), **changes)
-        await self.store.write(lambda tx: _declare(tx, runtime))
+        await self.store.write(lambda tx: tx.runtimes.put(runtime))
         await asyncio.sleep(0.05)
 
     def report(self, state: InstanceState) -> None:
@@ -85,16 +86,12 @@ class Plane:
             return await talk.reply()
 
 
-def _declare(tx: Any, runtime: Runtime) -> None:
-    tx.revise("runtime", runtime.id)
-    tx.runtimes.put(runtime)
-
-
 async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], None]) -> None:
     clock, fleet, sessions = StandingClock(), FakeFleet(), FakeSessions({"box": 4})
     store, traffic, certificates = MemoryStore(clock), TrafficMeter(clock), Certificates(folder)
+    mirror = Mirror(store)
     views = Views(
-        GetMatrix(store, fleet, clock, traffic, timedelta(seconds=10)),
+        GetMatrix(mirror, fleet, clock, traffic, timedelta(seconds=10)),
         GetSupervisor(store, fleet, clock, Process(1, "test", "")),
         WatchEvents(store),
     )
@@ -104,10 +101,11 @@ async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], Non
     fleet.connect("box")
     path = build_data_path(
         store,
+        mirror,
         fleet,
         sessions,
         traffic,
-        application(views),
+        application=application(views),
         http=("127.0.0.1", 0, None),
         relay=("127.0.0.1", 0, certificates.server()),
         runtime_directory=folder,
@@ -175,7 +173,7 @@ async def test_a_runtime_that_does_not_serve_says_why_and_when_to_ask_again(
     plane: Plane, state: InstanceState, changes: dict[str, Any], words: str, retry: str | None
 ) -> None:
     await plane.store.write(
-        lambda tx: _declare(tx, replace(a_runtime("tiny-chat"), **{"node": NodeId("box"), **changes}))
+        lambda tx: tx.runtimes.put(replace(a_runtime("tiny-chat"), **{"node": NodeId("box"), **changes}))
     )
     await asyncio.sleep(0.05)
     plane.report(state)
@@ -222,6 +220,21 @@ async def test_a_node_that_goes_offline_loses_its_connections_at_once(plane: Pla
         await talk.reader.read()
     await until(lambda: plane.engine.closed_in_answer == 1)
     assert (await plane.chat()).status == 503
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/embeddings"])
+async def test_a_request_for_a_runtime_on_an_offline_node_is_told_so_and_since_when(plane: Plane, path: str) -> None:
+    await plane.declare()
+    plane.report(InstanceState.READY)
+    plane.fleet.disconnect("box", NOON)
+    async with talking(plane.port) as talk:
+        talk.ask("POST", path, {"model": "tiny-chat", "input": "hi"}, authorization=AUTH)
+        reply = await talk.reply()
+    error = reply.json()["error"]
+    assert (reply.status, error["code"]) == (503, "node_offline")
+    assert error["message"].startswith(f"Node box is offline since {NOON:%Y-%m-%d}")
+    assert "arwctl nodes show box" in error["remedy"]
+    assert reply.headers["retry-after"] == "10"
 
 
 async def test_what_the_node_answered_shows_in_the_matrix(plane: Plane) -> None:
@@ -325,6 +338,20 @@ async def test_a_client_that_leaves_ends_its_watch_of_events(plane: Plane) -> No
         await event(talk)
         await until(lambda: len(plane.store._listeners) == before + 1)
     await until(lambda: len(plane.store._listeners) == before)
+
+
+async def test_a_stream_of_events_ends_with_the_token_that_opened_it(plane: Plane) -> None:
+    newer = Operator(OperatorId("local"), "Local", secret.hashed("other"), NOON)
+    async with talking(plane.port) as talk:
+        talk.ask("GET", "/events", authorization=AUTH)
+        await event(talk)
+        await plane.store.write(lambda tx: tx.operators.put(newer))
+        async with asyncio.timeout(5):
+            _, kind, problem = await event(talk)
+            rest = await talk.reader.readuntil(b"0\r\n\r\n")
+    assert (kind, problem["status"], problem["code"]) == ("service.refused", 401, "UNAUTHENTICATED")
+    assert "token" in problem["detail"]
+    assert b"event:" not in rest
 
 
 async def test_stopping_lets_requests_in_hand_end_and_cuts_event_streams(short_folder: Path) -> None:

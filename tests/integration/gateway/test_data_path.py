@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,13 @@ async def test_a_plain_request_reaches_the_engine_with_its_own_key_and_nothing_o
     assert seen[b"traceparent"].count(b"-") == 3
     assert not [name for name in seen if name.startswith(b"x-arw-") or name == b"cookie"]
     assert json.loads(rig.engine.requests[0].body) == {"model": "tiny", "messages": []}
+
+
+async def test_an_engine_that_knows_another_name_is_asked_by_it(rig: Rig) -> None:
+    rig.doors.doors[INSTANCE] = replace(rig.doors.doors[INSTANCE], model="llama3:8b")
+    await ask(rig.port, {"model": "tiny", "messages": [], "seed": 2**60 + 1, "temperature": 0.1})
+    asked = json.loads(rig.engine.requests[0].body)
+    assert asked == {"model": "llama3:8b", "messages": [], "seed": 2**60 + 1, "temperature": 0.1}
 
 
 async def test_a_stream_arrives_byte_for_byte_and_is_metered(rig: Rig) -> None:

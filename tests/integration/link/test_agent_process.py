@@ -75,6 +75,21 @@ def test_a_token_of_another_control_plane_sends_nothing(
     assert agent.join(address, token).returncode == 0
 
 
+def test_an_agent_that_is_told_late_where_to_join_joins_all_the_same(
+    agent: AgentProcess, control_plane: ControlPlaneProcess
+) -> None:
+    answer = agent.command("join", "--server", "-", stdin="{}\n{}\n".format(*control_plane.token()))
+    assert answer.returncode == 0, answer.stderr
+    assert "Joined as" in answer.stdout
+
+
+def test_an_agent_that_is_never_told_where_to_join_ends_and_trusts_nothing(agent: AgentProcess) -> None:
+    answer = agent.command("join", "--server", "-")
+    assert answer.returncode == 2
+    assert "ended before it named a server" in answer.stderr
+    assert not (agent.state / "node_agent" / "engines.json").exists()
+
+
 def test_a_machine_that_has_not_joined_says_how(agent: AgentProcess) -> None:
     for command in ("run", "status"):
         answer = agent.command(command)

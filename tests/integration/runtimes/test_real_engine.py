@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arwctl import tiny_projector
 from arwctl.tiny_model import SENTENCE
 from node_agent.domain.spec import DesiredState, EngineSettings
 from node_agent.domain.status import InstanceState, InstanceStatus
 from node_agent.runtimes.engines import FRONT
-from node_agent.runtimes.kinds.llama_help import flags_of
+from node_agent.runtimes.kinds.flags import flags_of
 from node_agent.runtimes.supervisor import LocalSupervisor
-from tests.fakes.instance_specs import NAME
+from tests.fakes.instance_specs import NAME, model_at
 from tests.fakes.local_node import LocalNode, engine_pid, until, until_ready, until_state
 
 pytestmark = pytest.mark.engine
@@ -74,6 +78,45 @@ async def test_embeddings_are_served_when_asked_for(ready_node: LocalNode) -> No
         await until_ready(supervisor)
         _, answer = await asyncio.to_thread(ask, supervisor, "/v1/embeddings", {"model": "demo/tiny", "input": "hello"})
     assert len(answer["data"][0]["embedding"]) == 128
+
+
+def picture(side: int = 56) -> str:
+    """A grey PNG as a data URI."""
+    rows = (b"\0" + b"\x80" * side) * side
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts]
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)).decode()
+
+
+SEEING = {"type": "image_url", "image_url": {"url": picture()}}
+
+
+async def test_with_a_projector_it_takes_pictures(ready_node: LocalNode, tmp_path: Path) -> None:
+    projector = model_at(tiny_projector.write(tmp_path / "projector.gguf"))
+    message = {"role": "user", "content": [{"type": "text", "text": "hello"}, SEEING]}
+    async with ready_node.agent(ready_node.spec(projector=projector)) as supervisor:
+        await until_ready(supervisor)
+        _, plain = await asyncio.to_thread(ask, supervisor, "/v1/chat/completions", CHAT)
+        asked = CHAT | {"messages": [message]}
+        status, answer = await asyncio.to_thread(ask, supervisor, "/v1/chat/completions", asked)
+    assert (status, answer["choices"][0]["message"]["content"].strip()) == (200, SENTENCE)
+    assert answer["usage"]["prompt_tokens"] >= plain["usage"]["prompt_tokens"] + 16
+
+
+async def test_without_a_projector_a_picture_is_refused(ready_node: LocalNode) -> None:
+    async with ready_node.agent(ready_node.spec()) as supervisor:
+        await until_ready(supervisor)
+        asked = CHAT | {"messages": [{"role": "user", "content": [SEEING]}]}
+        status, _ = await asyncio.to_thread(ask, supervisor, "/v1/chat/completions", asked)
+    assert status >= 400
+
+
+async def test_a_model_is_no_projector(ready_node: LocalNode) -> None:
+    async with ready_node.agent() as supervisor:
+        problem = await supervisor.admit(ready_node.spec(projector=ready_node.model))
+    assert problem is not None
+    assert (problem.reason, "projector" in problem.text) == ("MODEL_FILE_INVALID", True)
 
 
 async def test_a_missing_gpu_degrades_to_the_processor_and_says_so(ready_node: LocalNode) -> None:

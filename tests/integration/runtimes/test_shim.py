@@ -23,8 +23,9 @@ from node_agent.runtimes import launcher
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.launcher import SHIM
 from node_agent.runtimes.process import start_ticks
-from node_agent.runtimes.records import LaunchRecord
-from node_agent.runtimes.shim import Cgroup
+from node_agent.runtimes.records import LaunchRecord, SandboxRecord, WantedRecord
+from node_agent.runtimes.sandbox.cgroup import Cgroup
+from node_agent.runtimes.sandbox.landlock import SINCE
 from node_agent.runtimes.tree import Tree
 from tests.fakes.local_node import TIMERS, LocalNode, until_ready, until_state
 
@@ -42,6 +43,7 @@ LAUNCH = LaunchRecord(
     engine="",
     launch_key="",
     time=0,
+    sandbox=SandboxRecord(WantedRecord(without=dict.fromkeys(("own-user", *SINCE), "not what this is about"))),
 )
 Run = Callable[..., "subprocess.Popen[str]"]
 
@@ -69,6 +71,16 @@ def run(home: InstanceDirectory) -> Iterator[Run]:
         Tree(home, home.run()).kill()
     for shim in started:
         shim.communicate(timeout=10)
+
+
+def altered(tmp_path: Path, change: str) -> Path:
+    """The shim with another figure in it."""
+    script = tmp_path / "altered_shim.py"
+    root = SHIM.parents[2]
+    imports = "from node_agent.runtimes import shim\nfrom node_agent.runtimes.sandbox import cgroup"
+    run = "sys.exit(shim.main(sys.argv[1]))"
+    script.write_text(f"import sys\nsys.path.append({str(root)!r})\n{imports}\n{change}\n{run}\n")
+    return script
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -151,8 +163,7 @@ def test_only_lock_and_standard_streams_are_inherited(home: InstanceDirectory, r
 
 
 def test_the_log_is_rotated_while_the_engine_writes(home: InstanceDirectory, tmp_path: Path, run: Run) -> None:
-    quick = tmp_path / "quick_shim.py"
-    quick.write_text(SHIM.read_text().replace("LOOK_AT_LOG_S = 5.0", "LOOK_AT_LOG_S = 0.05"))
+    quick = altered(tmp_path, "shim.LOOK_AT_LOG_S = 0.05")
     run(
         "for i in $(seq 40); do echo line-$i-................................; sleep 0.02; done", quick, log_bytes=200
     ).wait(20)
@@ -170,14 +181,13 @@ def test_a_shim_is_small(home: InstanceDirectory, run: Run) -> None:
 
 
 def test_without_cgroups_the_subreaper_still_gets_everything(home: InstanceDirectory, tmp_path: Path, run: Run) -> None:
-    bare = tmp_path / "bare_shim.py"
-    bare.write_text(SHIM.read_text().replace('CGROUPS = "/sys/fs/cgroup"', 'CGROUPS = "/nowhere"'))
+    bare = altered(tmp_path, "cgroup.CGROUPS = '/nowhere'")
     setsid = shutil.which("setsid")
-    run(f"({setsid} sleep 600 & echo $! >tmp/pid) & wait; {setsid} sleep 601 & echo $! >>tmp/pid", bare).wait(10)
+    run(f"({setsid} sleep 600 & echo $! >pids) & wait; {setsid} sleep 601 & echo $! >>pids", bare).wait(10)
     record = home.run()
     assert record is not None
     assert record.cgroup == "none"
-    for pid in (home.scratch / "pid").read_text().split():
+    for pid in (home.path / "pids").read_text().split():
         assert start_ticks(int(pid)) is None
 
 

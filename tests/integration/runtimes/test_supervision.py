@@ -147,6 +147,18 @@ async def test_a_crash_loop_is_four_starts_then_an_error_with_code_and_log(node:
     assert "exit code 7" in status.problem.text
 
 
+async def test_an_end_with_exit_code_0_before_it_was_ready_is_a_failure_like_any_other(node: LocalNode) -> None:
+    await node.make_engine(never_ready=True, exit_after=0.1, exit_code=0)
+    async with node.agent(node.spec(restart=RestartPolicy(max_restarts=1))) as supervisor:
+        status = await until_state(supervisor, InstanceState.ERROR)
+    assert len(node.starts) == 2
+    assert status.last_exit is not None
+    assert status.last_exit.exit_code == 0
+    assert status.problem is not None
+    assert status.problem.metadata["cause"] == "ENGINE_EXITED_BEFORE_READY"
+    assert "exit code 0 before it was ready; that is a failure" in status.problem.text
+
+
 async def test_the_budget_and_the_error_outlive_the_agent(node: LocalNode) -> None:
     await node.make_engine(exit_after=0, exit_code=7)
     async with node.agent(node.spec()) as supervisor:

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from arw.v1 import instance_pb2, runtime_pb2, runtime_service_pb2
-from arwctl import tiny_model
+from arwctl import tiny_model, tiny_projector
 from arwctl.exit_codes import ExitCode
+from control_plane.domain.manifest import ManifestForm
+from control_plane.domain.runtime import ExternalSettings
+from control_plane.manifests.reader import Reader
 from tests.fakes.operator_api import OperatorApi, RefusedManifest
 from tests.unit.arwctl.conftest import EVIL, Arwctl, runtime
 
@@ -44,6 +47,34 @@ async def test_apply_registers_the_models_first(run: Arwctl, state: Path, api: O
     assert created.model.size_bytes == (manifest.parent / "tiny.gguf").stat().st_size
     assert applied.content == MANIFEST.encode()
     assert applied.source == "tiny.toml"
+
+
+def seeing(manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace('path = "tiny.gguf"', 'path = "tiny.gguf"\nprojector = "eyes.gguf"'))
+
+
+async def test_a_model_brings_its_projector(run: Arwctl, state: Path, api: OperatorApi, manifest: Path) -> None:
+    tiny_projector.write(manifest.parent / "eyes.gguf")
+    seeing(manifest)
+    api.runtimes = [runtime()]
+    assert (await run("runtime", "apply", "-f", manifest, "--context", state / "context.json")).code == 0
+    model = api.calls[0].model
+    assert model.projector.path == str(manifest.parent / "eyes.gguf")
+    assert len(model.projector.sha256) == 64
+    (manifest.parent / "eyes.gguf").unlink()
+    missing = await run("runtime", "apply", "-f", manifest, "--context", state / "context.json")
+    assert "There is no model file at" in missing.err
+
+
+async def test_what_runs_already_is_attached_by_its_address(
+    run: Arwctl, state: Path, api: OperatorApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARW_LLAMA_URL", "http://127.0.0.1:8080")
+    api.runtimes = [runtime()]
+    said = await run("runtime", "attach", "--id", "legacy", "--context", state / "context.json")
+    assert said.code == 0
+    manifest = Reader().read(api.calls[0].content, ManifestForm.JSON, "attach")
+    assert manifest.runtimes[0].spec.external == ExternalSettings("http://127.0.0.1:8080")
 
 
 async def test_validating_changes_nothing(run: Arwctl, state: Path, api: OperatorApi, manifest: Path) -> None:

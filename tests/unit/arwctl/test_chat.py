@@ -38,6 +38,11 @@ def sized(status: str, body: dict[str, Any], extra: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{extra}content-length: {len(text)}\r\n\r\n{text}".encode()
 
 
+def offline(after: str = "0.05") -> bytes:
+    said = {"error": {"message": "Node n1 is offline.", "code": "node_offline", "remedy": "Bring it back."}}
+    return sized("503 Service Unavailable", said, f"retry-after: {after}\r\n")
+
+
 def busy(after: str = "0.05") -> bytes:
     said = {"error": {"message": "tiny is restarting.", "code": "not_ready", "remedy": "Wait."}}
     return sized("503 Service Unavailable", said, f"retry-after: {after}\r\n")
@@ -113,6 +118,29 @@ async def test_patience_ends_with_the_last_reason() -> None:
             await chat(url, patience_s=0.2).reply(PROMPT, silent)
     assert raised.value.reason == "NOT_READY"
     assert raised.value.remedy == "Wait."
+
+
+async def test_an_offline_node_is_not_waited_for_unless_asked() -> None:
+    gateway = Gateway(busy(), offline(), sized("200 OK", {"choices": []}))
+    async with gateway.serving() as url:
+        with pytest.raises(ArwError, match="Node n1 is offline") as raised:
+            await chat(url).reply(PROMPT, silent)
+    assert (raised.value.reason, raised.value.remedy) == ("NODE_OFFLINE", "Bring it back.")
+    assert len(gateway.requests) == 2
+
+
+async def test_an_offline_node_is_waited_for_as_long_as_the_command_says(run: Arwctl, tmp_path: Any) -> None:
+    whole = {"choices": [{"message": {"content": "Hello"}}]}
+    async with Gateway(offline(), offline(), sized("200 OK", whole)).serving() as url:
+        context = write_context(tmp_path, context_for(TRUST, "127.0.0.1:1", url))
+        at_once = await run("chat", "-m", "tiny", "hello", "--context", context)
+        waited = await run("chat", "-m", "tiny", "--wait", "5s", "hello", "--context", context)
+    assert (at_once.code, at_once.err.splitlines()[-2:]) == (
+        1,
+        ["error: Node n1 is offline.", "next:  Bring it back."],
+    )
+    assert (waited.code, waited.out) == (0, "Hello\n")
+    assert "waiting 0.05 s: Node n1 is offline." in waited.err
 
 
 async def test_an_unknown_model_is_refused_at_once() -> None:

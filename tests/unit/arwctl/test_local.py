@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,12 +22,15 @@ from arwctl.local.process import boot_id, completed, running, spawn, start_ticks
 
 SLEEPER = "import time; time.sleep(60)"
 SERVING = """
-import json, os, signal, sys, time
+import fcntl, json, os, signal, sys, time
 from pathlib import Path
 folder = Path(sys.argv[3]) / "part"
+lock = (folder / "lock").open("a")
+fcntl.flock(lock, fcntl.LOCK_EX)
+mark = f"{os.fstat(lock.fileno()).st_dev}:{os.fstat(lock.fileno()).st_ino}"
 ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-(folder / "run.json").write_text(json.dumps({"pid": os.getpid(), "start_ticks": ticks, "boot_id": boot}))
+(folder / "run.json").write_text(json.dumps({"pid": os.getpid(), "start_ticks": ticks, "boot_id": boot, "lock": mark}))
 time.sleep(60)
 """
 
@@ -36,25 +42,68 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def record(path: Path, pid: int, ticks: int | None, boot: str) -> Path:
-    path.write_text(json.dumps({"pid": pid, "start_ticks": ticks, "boot_id": boot, "ports": {}}))
+def record(path: Path, pid: int, ticks: int | None, boot: str, lock: str = "") -> Path:
+    path.write_text(json.dumps({"pid": pid, "start_ticks": ticks, "boot_id": boot, "ports": {}, "lock": lock}))
     return path
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[str]:
+    """Its device and inode, while somebody holds it."""
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        seen = os.fstat(handle.fileno())
+        yield f"{seen.st_dev}:{seen.st_ino}"
 
 
 def test_a_process_is_running_only_with_its_own_start_time_and_boot(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     ticks, file = start_ticks(sleeper.pid), tmp_path / "run.json"
-    found = running(record(file, sleeper.pid, ticks, boot_id()))
-    assert found is not None
-    assert found.pid == sleeper.pid
-    assert running(record(file, sleeper.pid, (ticks or 0) + 1, boot_id())) is None
-    assert running(record(file, sleeper.pid, ticks, "another boot")) is None
+    with held(tmp_path / "lock") as mark:
+        found = running(record(file, sleeper.pid, ticks, boot_id(), mark))
+        assert found is not None
+        assert found.pid == sleeper.pid
+        assert running(record(file, sleeper.pid, ticks, boot_id())) == replace(found, lock=""), "as older ones wrote it"
+        assert running(record(file, sleeper.pid, (ticks or 0) + 1, boot_id(), mark)) is None
+        assert running(record(file, sleeper.pid, ticks, "another boot", mark)) is None
     sleeper.kill()
     while start_ticks(sleeper.pid) is not None:
         time.sleep(0.01)
     assert not found.alive, "a process that waits to be reaped is not running"
     found.send(signal.SIGKILL)
+
+
+def test_a_record_of_a_living_stranger_names_nobody_while_the_lock_is_free(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    ticks, file, lock = start_ticks(sleeper.pid), tmp_path / "run.json", tmp_path / "lock"
+    assert running(record(file, sleeper.pid, ticks, boot_id())) is None, "there is no lock at all"
+    with held(lock) as mark:
+        assert running(record(file, sleeper.pid, ticks, boot_id(), mark))
+    assert running(record(file, sleeper.pid, ticks, boot_id(), mark)) is None
+    assert running(record(file, sleeper.pid, ticks, boot_id())) is None
+    with held(lock):
+        pass  # asking left it free
+
+
+def test_the_record_of_a_copied_folder_names_nobody_though_the_copy_is_in_use(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    ticks, copy = start_ticks(sleeper.pid), tmp_path / "copy"
+    copy.mkdir()
+    with held(tmp_path / "lock") as original, held(copy / "lock"):
+        assert running(record(tmp_path / "run.json", sleeper.pid, ticks, boot_id(), original))
+        assert running(record(copy / "run.json", sleeper.pid, ticks, boot_id(), original)) is None
+
+
+async def test_stopping_a_copy_leaves_the_process_of_the_original_alone(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    (tmp_path / "lock").touch()
+    record(tmp_path / "run.json", sleeper.pid, start_ticks(sleeper.pid), boot_id(), "1:1")
+    assert await Part("program", tmp_path, tmp_path / "log", "control plane").stop() is None
+    assert sleeper.poll() is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"pid": "x", "start_ticks": 1, "boot_id": ""}', "[]", "\xff"])
@@ -115,6 +164,33 @@ async def test_a_part_that_never_serves_is_ended(tmp_path: Path, monkeypatch: py
     with pytest.raises(ArwError, match=r"did not serve within 0\.3 s"):
         await part.start(tmp_path)
     assert await until(lambda: left(tmp_path) == {}, 5)
+
+
+async def test_a_part_that_waits_for_its_input_is_told_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "said"
+    part = part_of(tmp_path, monkeypatch, f"import sys; open({str(said)!r}, 'w').write(sys.stdin.read())\n{SERVING}")
+    starting = part.begin(tmp_path, "join", given=None)
+    starting.process.tell("where to\n")
+    started = await starting.serving()
+    await starting.abandon()
+    assert started.alive, "what serves is not abandoned"
+    assert said.read_text() == "where to\n"
+    await part.stop()
+
+
+async def test_a_part_that_waits_in_vain_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = part_of(tmp_path, monkeypatch, "import sys; sys.stdin.read()")
+    starting = part.begin(tmp_path, "join", given=None)
+    await starting.abandon()
+    assert starting.process.poll() is not None
+    assert left(tmp_path) == {}
+
+
+def test_a_process_that_ended_hears_nothing_more(tmp_path: Path) -> None:
+    process = spawn(["/bin/true"], tmp_path / "log", None)
+    while process.poll() is None:
+        time.sleep(0.01)
+    process.tell("too late")
 
 
 def part_of(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Part:

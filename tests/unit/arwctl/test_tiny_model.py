@@ -5,6 +5,7 @@ from pathlib import Path
 import gguf
 import pytest
 
+from arwctl.model_digests import ModelDigests
 from arwctl.model_file import checked, measured
 from arwctl.tiny_model import SENTENCE, Recipe, Shape, main, symbols, vocabulary, write
 
@@ -18,7 +19,7 @@ def test_the_file_is_gguf_with_a_chat_template_and_the_sentence_in_its_vocabular
     assert reader.get_field("tokenizer.chat_template") is not None
     assert len(reader.tensors) == 3 + 9 * Shape().layers
     assert checked(path) == path
-    assert measured(path, lambda _done, _total: None).size_bytes == path.stat().st_size
+    assert measured(path, lambda _done, _total: None, ModelDigests(tmp_path)).size_bytes == path.stat().st_size
     assert list(path.parent.iterdir()) == [path], "no unfinished file is left"
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -87,9 +89,10 @@ def test_the_environment_chooses_directory_and_timers(monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def state(tmp_path: Path) -> StateDirectory:
-    issuer = Issuer.make()
-    IdentityFiles(tmp_path).write(issuer.identity, *issuer.node("n1"), issuer.ca_pem)
-    return StateDirectory(tmp_path)
+    issuer, folder = Issuer.make(), tmp_path / "home"
+    folder.mkdir()
+    IdentityFiles(folder).write(issuer.identity, *issuer.node("n1"), issuer.ca_pem)
+    return StateDirectory(folder)
 
 
 def test_the_status_of_a_dead_agent_tells_what_was_and_why(state: StateDirectory) -> None:
@@ -102,6 +105,33 @@ def test_the_status_of_a_dead_agent_tells_what_was_and_why(state: StateDirectory
     assert "Node n1 was revoked." in text
     assert "Make a new token." in text
     assert '"reason": "CERTIFICATE_REVOKED"' in as_json(status_report(state, NOW))
+
+
+def test_the_status_of_a_copy_says_where_it_came_from(state: StateDirectory, tmp_path: Path) -> None:
+    files = IdentityFiles(state.path)
+    files.settle()
+    assert json.loads(as_json(status_report(state, NOW)))["problem"] is None
+    copy = StateDirectory(shutil.copytree(state.path, tmp_path / "copy"))
+    report = status_report(copy, NOW)
+    assert f"brought here from {state.path}" in as_text(report)
+    assert json.loads(as_json(report))["problem"]["reason"] == "NODE_MISMATCH"
+
+
+def test_a_move_is_confirmed_on_the_command_line_once_the_original_is_gone(
+    state: StateDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert main(["confirm-move", "--state-dir", str(tmp_path / "nothing")]) == 2
+    assert "has not joined" in capsys.readouterr().err
+    IdentityFiles(state.path).settle()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    state.path.rename(tmp_path / "aside")
+    shutil.copytree(tmp_path / "aside", moved / "node_agent")
+    shutil.rmtree(tmp_path / "aside")
+    assert main(["confirm-move", "--state-dir", str(moved)]) == 0
+    assert f"Node n1 belongs to {moved / 'node_agent'} from now on" in capsys.readouterr().out
+    assert status_report(StateDirectory(moved / "node_agent"), NOW).problem is None
 
 
 def test_the_status_names_an_expired_certificate_without_asking_anyone(state: StateDirectory) -> None:

@@ -26,7 +26,16 @@ from node_agent.control_link.messages import (
     Unknown,
 )
 from node_agent.domain.inventory import Accelerator, Engine, Inventory
-from node_agent.domain.spec import DesiredState, EngineSettings, Hold, InstanceSpec, RestartPolicy, RestoreOrder
+from node_agent.domain.spec import (
+    DesiredState,
+    EngineSettings,
+    ExternalSettings,
+    Hold,
+    InstanceSpec,
+    ProcessSettings,
+    RestartPolicy,
+    RestoreOrder,
+)
 from node_agent.domain.status import (
     BudgetView,
     ExitRecord,
@@ -81,6 +90,20 @@ def test_a_spec_arrives_whole() -> None:
     assert spec.restore == RestoreOrder(4, restart=True, reset_budget=True)
 
 
+def test_what_a_program_or_a_projector_needs_arrives_too() -> None:
+    resource = a_resource()
+    process = runtime_pb2.ProcessSettings(command=["/p", "{port}"], env={"b": "2", "a": "1"}, openai=True)
+    resource.instance.runtime.process.CopyFrom(process)
+    resource.instance.runtime.external.CopyFrom(runtime_pb2.ExternalSettings(url="http://h:1", model="m"))
+    resource.instance.model.projector.path = "/mm.gguf"
+    spec = spec_of(resource)
+    assert isinstance(spec, InstanceSpec)
+    assert spec.process == ProcessSettings(("/p", "{port}"), env=(("a", "1"), ("b", "2")), openai=True)
+    assert spec.external == ExternalSettings("http://h:1", model="m")
+    assert spec.projector is not None
+    assert spec.projector.path == "/mm.gguf"
+
+
 def test_absent_settings_stay_the_adapters_choice_and_false_is_not_absent() -> None:
     spec = spec_of(a_resource())
     assert isinstance(spec, InstanceSpec)
@@ -122,6 +145,8 @@ def test_every_message_of_the_control_plane_is_understood() -> None:
     assert body_of(park_connections=session_pb2.ParkConnections(idle_connections=5)) == ParkConnections(5)
     request = session_pb2.LogRequest(subscription="s", instance=name_of("a"), tail_lines=9, follow=True)
     assert body_of(log_request=request) == LogRequest("s", name_of("a"), 9, follow=True)
+    request = session_pb2.LogRequest(subscription="s", instance=name_of("a"), whole=True)
+    assert body_of(log_request=request) == LogRequest("s", name_of("a"), 0, follow=False, whole=True)
     drain = session_pb2.DrainNotice(reconnect_within=within)
     assert body_of(drain_notice=drain) == DrainNotice(timedelta(seconds=8))
     assert body_of() == Unknown()

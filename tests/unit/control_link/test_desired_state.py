@@ -55,6 +55,41 @@ def test_a_snapshot_is_stored_acknowledged_and_wanted() -> None:
     assert bench.session.in_sync
 
 
+def outdated(*specs: InstanceSpec, revision: int, **given: object) -> AgentBench:
+    """An older store was put back."""
+    disk = MemoryDesired(HISTORY, revision, {spec.name: spec for spec in specs}, outdated=True)
+    return opened(disk=disk, **given)
+
+
+def test_an_outdated_store_is_acted_on_only_once_the_control_plane_has_spoken() -> None:
+    bench = outdated(a_spec("a", 3), revision=3, left_running=("a", "b"))
+    (hello,) = bench.said(Hello)
+    assert isinstance(hello, Hello)
+    assert (hello.history_id, hello.desired_revision) == (HISTORY, 3), "what follows it is enough"
+    assert acted_on(bench) is None
+    bench.batch(1, 5, wanted("b", 5), digest_after=digest_of(a_spec("a", 3), a_spec("b", 5)))
+    assert acted_on(bench) == {name_of("a"), name_of("b")}
+    assert bench.session.in_sync
+
+
+def acted_on(bench: AgentBench) -> set[str] | None:
+    return None if bench.desired is None else {spec.name for spec in bench.desired}
+
+
+def test_an_outdated_store_to_which_nothing_is_added_counts_again() -> None:
+    bench = outdated(a_spec("a", 3), revision=3)
+    bench.batch(1, 3, digest_after=digest_of(a_spec("a", 3)))
+    assert bench.desired == (a_spec("a", 3),)
+    assert bench.disk.writes == 1, "so that the next agent believes it too"
+
+
+def test_engines_that_an_outdated_store_does_not_name_are_guarded_like_any_other() -> None:
+    bench = outdated(revision=3, left_running=("a", "b", "c"))
+    bench.batch(1, 5)
+    assert bench.desired == ()
+    assert bench.held == (name_of("a"), name_of("b"), name_of("c"))
+
+
 def test_the_revision_advances_only_with_the_last_chunk() -> None:
     bench = opened()
     bench.batch(1, 4, wanted("a", 2), snapshot=True, last_chunk=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from node_agent.control_link.messages import AllowedRemoval
 from node_agent.domain.spec import InstanceSpec
 from tests.fakes.agent_bench import HISTORY, AgentBench, MemoryDesired, a_spec, name_of, removal, wanted
 
@@ -28,7 +29,8 @@ def test_an_empty_snapshot_is_stored_but_stops_nothing_for_a_minute() -> None:
     assert {problem.problem.reason for problem in bench.acks[0].problems} == {"REMOVAL_GUARD"}
     assert len(bench.acks[0].problems) == 10
     bench.wait(59)
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
+    assert set(bench.held) == {name_of(runtime) for runtime in RUNTIMES}
     bench.wait(2)
     assert names(bench.desired) == set()
 
@@ -41,7 +43,8 @@ def test_three_of_ten_may_stop_at_once_and_four_may_not() -> None:
     bench = bench_with(RUNTIMES)
     bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in "abcd"))
     assert len(bench.acks[0].problems) == 4
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
+    assert bench.held == tuple(name_of(runtime) for runtime in "abcd")
 
 
 def test_the_only_instance_may_always_be_removed() -> None:
@@ -56,18 +59,47 @@ def test_what_does_not_run_is_not_counted() -> None:
     assert names(bench.desired) == {"a"}
 
 
-def test_the_override_stops_at_once() -> None:
-    bench = bench_with(RUNTIMES)
-    bench.batch(1, 2, snapshot=True, from_revision=0, removal_override=True)
-    assert names(bench.desired) == set()
-    assert bench.acks[0].problems == ()
+def allowed(*runtimes: str, spec_revision: int = 1) -> tuple[AllowedRemoval, ...]:
+    return tuple(AllowedRemoval(name_of(runtime), spec_revision) for runtime in runtimes)
 
 
-def test_the_override_also_lets_go_of_what_was_held() -> None:
+def test_what_an_operator_allows_stops_at_once_and_the_rest_stays_held() -> None:
     bench = bench_with(RUNTIMES)
     bench.batch(1, 2, snapshot=True, from_revision=0)
-    bench.batch(2, 3, removal_override=True)
-    assert names(bench.desired) == set()
+    assert {problem.spec_revision for problem in bench.acks[0].problems} == {1}
+    bench.batch(2, 2, allowed_removals=allowed(*"abcdefgh"))
+    assert names(bench.desired) == set("ij")
+    assert [problem.name for problem in bench.acks[1].problems] == [name_of("i"), name_of("j")]
+    bench.start()
+    assert {held.name for held in bench.guard.held} == {name_of("i"), name_of("j")}
+
+
+def test_an_allowance_lets_no_removal_through_that_comes_with_it() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in "abcd"))
+    bench.batch(2, 3, removals=(removal("e", 3), removal("f", 3)), allowed_removals=allowed("a"))
+    assert [held.name for held in bench.guard.held] == [name_of(runtime) for runtime in "bcdef"]
+
+
+def test_an_allowance_counts_only_for_the_spec_that_was_held_then() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 2, snapshot=True, from_revision=0)
+    bench.batch(2, 3, *(wanted(runtime, 3) for runtime in RUNTIMES))
+    assert bench.guard.held == ()
+    bench.batch(3, 4, snapshot=True, from_revision=0)
+    bench.batch(4, 4, allowed_removals=allowed(*RUNTIMES))
+    assert len(bench.guard.held) == 10
+    bench.batch(5, 4, allowed_removals=allowed(*RUNTIMES, spec_revision=3))
+    assert bench.guard.held == ()
+
+
+def test_what_is_allowed_and_was_never_held_changes_nothing() -> None:
+    bench = bench_with(RUNTIMES)
+    bench.batch(1, 1, allowed_removals=allowed(*RUNTIMES))
+    assert bench.disk.writes == 0
+    assert bench.desired is None
+    bench.batch(2, 2, snapshot=True, from_revision=0)
+    assert len(bench.guard.held) == 10
 
 
 def test_what_is_declared_again_goes_on_running() -> None:
@@ -83,7 +115,7 @@ def test_many_small_removals_while_others_are_held_wait_too() -> None:
     bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in "abcd"))
     bench.batch(2, 3, removals=(removal("e", 3),))
     assert [problem.name for problem in bench.acks[1].problems] == [name_of(runtime) for runtime in "abcde"]
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
 
 
 def test_what_is_held_stays_held_when_the_agent_dies_meanwhile() -> None:
@@ -96,7 +128,7 @@ def test_what_is_held_stays_held_when_the_agent_dies_meanwhile() -> None:
     bench.batch(1, 2)
     assert len(bench.acks[0].problems) == 10
     bench.wait(29)
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
     bench.wait(2)
     assert names(bench.desired) == set()
     assert bench.acks[-1].problems == ()
@@ -125,7 +157,8 @@ def test_nothing_is_let_go_before_a_new_stream_said_what_is_wanted() -> None:
     bench.dial()
     bench.welcome()
     bench.wait(5)
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
+    assert len(bench.held) == 10
     bench.batch(1, 3, *(wanted(runtime, 3) for runtime in RUNTIMES))
     assert names(bench.desired) == set(RUNTIMES)
     assert bench.guard.held == ()
@@ -136,7 +169,7 @@ def test_a_disk_that_is_full_keeps_what_is_held() -> None:
     bench.batch(1, 2, snapshot=True, from_revision=0)
     bench.break_disk()
     bench.wait(65)
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
     assert len(bench.guard.held) == 10
 
 
@@ -151,14 +184,14 @@ def test_an_agent_that_lost_its_records_stops_nothing_for_an_empty_snapshot() ->
     bench = lost()
     bench.batch(1, 2, snapshot=True)
     assert names(bench.desired) == set()
-    assert set(bench.spared) == {name_of(runtime) for runtime in RUNTIMES}
+    assert set(bench.held) == {name_of(runtime) for runtime in RUNTIMES}
     assert {problem.problem.reason for problem in bench.acks[0].problems} == {"REMOVAL_GUARD"}
     bench.start()
     assert len(bench.guard.held) == 10
     bench.welcome()
     bench.batch(1, 2)
     bench.wait(61)
-    assert bench.spared == ()
+    assert bench.held == ()
 
 
 def test_an_agent_that_lost_its_records_waits_for_the_whole_set() -> None:
@@ -167,7 +200,7 @@ def test_an_agent_that_lost_its_records_waits_for_the_whole_set() -> None:
     assert bench.desired is None
     bench.batch(2, 2, *(wanted(runtime, 2) for runtime in "fghij"), snapshot=True)
     assert names(bench.desired) == set(RUNTIMES)
-    assert bench.spared == ()
+    assert bench.held == ()
 
 
 def test_what_was_not_taken_over_yet_counts_as_running() -> None:
@@ -175,5 +208,5 @@ def test_what_was_not_taken_over_yet_counts_as_running() -> None:
     bench = AgentBench(disk=MemoryDesired(HISTORY, 1, specs), left_running=RUNTIMES)
     bench.welcome()
     bench.batch(1, 2, removals=tuple(removal(runtime, 2) for runtime in RUNTIMES))
-    assert bench.desired is None
+    assert names(bench.desired) == set(RUNTIMES)
     assert len(bench.guard.held) == 10

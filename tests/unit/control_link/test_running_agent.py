@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.domain.errors import AlreadyRunning
+from node_agent.domain.errors import AlreadyRunning, DirectoryCopied
 from node_agent.identity.files import NodeIdentity
-from node_agent.running_agent import RunRecord, end, locked, own_record, recorded, sole_agent
+from node_agent.running_agent import RunRecord, end, locked, own_record, recorded, settled_here, sole_agent
 from node_agent.runtimes.process import boot_id, start_ticks
 from node_agent.settings import StateDirectory
 
@@ -27,16 +28,29 @@ def write(state: StateDirectory, record: RunRecord) -> None:
 
 
 def test_a_running_agent_is_known_by_pid_start_and_boot(state: StateDirectory) -> None:
+    with locked(state):
+        write(state, own_record())
+        assert recorded(state) == own_record()
+
+
+def test_a_record_of_a_living_stranger_names_nobody_while_the_lock_is_free(state: StateDirectory) -> None:
     write(state, own_record())
-    assert recorded(state) == own_record()
+    assert recorded(state) is None, "there is no lock at all"
+    with sole_agent(state) as record:
+        pass
+    write(state, record)
+    assert recorded(state) is None
+    with locked(state):
+        assert recorded(state) == record, "asking left it free"
 
 
 @pytest.mark.parametrize(
     "changed", [{"start_ticks": 1}, {"boot_id": "another boot"}, {"pid": 2**22 - 1}], ids=["start", "boot", "pid"]
 )
 def test_a_process_that_only_shares_a_part_is_not_it(state: StateDirectory, changed: dict[str, object]) -> None:
-    write(state, replace(own_record(), **changed))  # type: ignore[arg-type]
-    assert recorded(state) is None
+    with locked(state):
+        write(state, replace(own_record(), **changed))  # type: ignore[arg-type]
+        assert recorded(state) is None
 
 
 def test_a_damaged_record_names_nobody(state: StateDirectory) -> None:
@@ -74,18 +88,21 @@ def joined(state: StateDirectory, installation: str) -> StateDirectory:
     return state
 
 
-def test_a_copied_directory_is_refused_while_the_first_is_in_use(
+def test_a_copied_directory_is_refused_while_the_first_is_in_use_and_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, copy, other = (
-        joined(StateDirectory(tmp_path / name), installation)
-        for name, installation in (("first", "one"), ("copy", "one"), ("other", "two"))
-    )
+    first, other = (joined(StateDirectory(tmp_path / name), name) for name in ("first", "other"))
     with sole_agent(first), sole_agent(other):
+        copy = StateDirectory(shutil.copytree(first.path, tmp_path / "copy"))
         with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}") as refused, sole_agent(copy):
             pytest.fail("one identity was used twice")
         assert "join --force" in refused.value.remedy
+    with pytest.raises(DirectoryCopied), sole_agent(copy):
+        pytest.fail("the copy came to life once the original had ended")
+    assert recorded(copy) is None
+    shutil.rmtree(first.path)
+    settled_here(copy)
     with sole_agent(copy):
         assert recorded(copy)
     assert list(tmp_path.glob("*.lock")) == [], "nothing is left"

@@ -83,8 +83,10 @@ class BareSync(RuleBasedStateMachine):
     def settle(self, node: str) -> None:
         self.pairs[node].settle()
 
-    @rule(node=A_NODE)
-    def cut(self, node: str) -> None:
+    @rule(node=A_NODE, messages=st.integers(0, 9))
+    def cut(self, node: str, messages: int) -> None:
+        """In the middle of whatever is under way."""
+        self.deliver(node, messages)
         self.pairs[node].cut()
 
     @rule(node=A_NODE)
@@ -103,11 +105,18 @@ class BareSync(RuleBasedStateMachine):
         for node, pair in self.pairs.items():
             self._heal(pair)
             self.no_revision_goes_back()
-            stored = {spec.name: (spec.generation, spec.revision) for spec in pair.bench.disk.specs.values()}
-            live = {row.name: (row.generation, row.revision) for row in self.history.live(node)}
-            assert stored == live
-            assert digest(pair.bench.disk.specs.values()) == self.history.digest(node)
+            self._compare(node, pair)
+            # A stream on which nothing was said hears of the newest revision by a bookmark; a new one at once.
+            pair.cut()
+            self._heal(pair)
+            self._compare(node, pair)
             assert pair.bench.disk.revision == self.history.revision
+
+    def _compare(self, node: str, pair: SyncPair) -> None:
+        stored = {spec.name: (spec.generation, spec.revision) for spec in pair.bench.disk.specs.values()}
+        live = {row.name: (row.generation, row.revision) for row in self.history.live(node)}
+        assert stored == live
+        assert digest(pair.bench.disk.specs.values()) == self.history.digest(node)
 
     def _heal(self, pair: SyncPair) -> None:
         for _ in range(4):
@@ -146,6 +155,10 @@ class Sync(BareSync):
         pair.bench.disk.broken = False
         pair.cut()
         super()._heal(pair)
+        # Every half minute a node looks again at what it refused.
+        for _ in range(4):
+            pair.bench.wait(9)
+            pair.settle()
 
 
 class EagerKeeper(DesiredKeeper):

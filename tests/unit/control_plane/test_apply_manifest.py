@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from control_plane.domain.runtime import DesiredState
 from control_plane.manifests.reader import Reader
 from control_plane.use_cases.apply_manifest import Applied, ApplyManifest
 from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.rows import publish
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from tests.fakes.control_plane import World, a_model, a_runtime
 
@@ -49,6 +51,18 @@ async def test_new_runtimes_are_declared_in_one_revision(world: World) -> None:
     assert applied.revision == before + 1
     assert {row.view.runtime.revision for row in applied.runtimes} == {applied.revision}
     assert (await world.runtime("a")).source == "m.toml"
+
+
+async def test_what_needs_no_model_is_placed_and_published_without_one(world: World) -> None:
+    entry = '[[runtimes]]\nid = "a"\nadapter = "external"\nauto_start = true\n'
+    applied = await apply(world, f'version = 1\n{entry}external = {{ url = "http://127.0.0.1:1" }}\n')
+    assert outcomes(applied) == [Outcome.CREATED]
+    row = replace(await world.runtime("a"), node=NodeId("n1"))
+    await world.has(row)
+    await world.store.write(lambda tx: publish(tx, row))
+    (placed,) = await world.store.read(lambda tx: tx.desired.live(NodeId("n1")))
+    assert placed.content is not None
+    assert placed.content.model is None
 
 
 async def test_the_same_manifest_again_changes_nothing(world: World) -> None:
@@ -160,5 +174,6 @@ async def test_a_changed_spec_reaches_its_node_in_the_same_change(world: World) 
     ]
     assert rows[0].content
     assert rows[0].content.runtime.spec.preset == "quick"
+    assert rows[0].content.model
     assert rows[0].content.model.id == "tiny"
     assert applied.runtimes[0].view.state is InstanceState.UNKNOWN

@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestModel
-from control_plane.domain.runtime import EngineSettings, MissingAccelerator, Modality, RestartPolicy
-from control_plane.manifests.positions import json_lines, line_of, toml_lines
+from control_plane.domain.runtime import (
+    NO_MODEL,
+    EngineSettings,
+    ExternalSettings,
+    HealthCheck,
+    MissingAccelerator,
+    Modality,
+    ProcessSettings,
+    RestartPolicy,
+)
 from control_plane.manifests.reader import ACCELERATORS, Reader
+from wire.positions import json_lines, line_of, toml_lines
 
 WHOLE = """\
 version = 1
@@ -150,7 +159,6 @@ def test_every_fault_of_a_file_is_named_in_order() -> None:
     text = 'version = 1\n[[runtimes]]\nid = "a"\nfoo = 1\n[[runtimes]]\nadapter = 5\nmodel = "m"\n'
     assert faults(text) == [
         "line 2: runtimes[0]: lacks 'adapter'",
-        "line 2: runtimes[0]: lacks 'model'",
         "line 4: runtimes[0].foo: is not known",
         "line 5: runtimes[1]: lacks 'id'",
         "line 6: runtimes[1].adapter: must be text, not int",
@@ -296,3 +304,67 @@ def test_every_place_of_a_json_document_has_a_line_that_grows(data: dict[str, An
     known = [path for path in paths(data) if path]
     assert all(line_of(lines, path) > 0 for path in known)
     assert [line_of(lines, path) for path in known] == sorted(line_of(lines, path) for path in known)
+
+
+PROGRAM = """
+version = 1
+[[runtimes]]
+id = "a"
+adapter = "process"
+[runtimes.process]
+command = ["/opt/serve", "--port", "{port}"]
+env = { THREADS = "2" }
+working_directory = "/opt"
+openai = true
+health = { path = "/healthz", expect_status = 204, expect_body = "ok" }
+"""
+ATTACHED = """
+version = 1
+[[runtimes]]
+id = "a"
+adapter = "external"
+[runtimes.external]
+url = "http://127.0.0.1:11434"
+health_path = "/api/version"
+model = "llama3:8b"
+"""
+
+
+def test_a_program_and_what_runs_already_are_declared_without_a_model() -> None:
+    (program,) = read(PROGRAM).runtimes
+    assert program.spec.model == NO_MODEL
+    assert program.spec.process == ProcessSettings(
+        command=("/opt/serve", "--port", "{port}"),
+        env={"THREADS": "2"},
+        working_directory="/opt",
+        health=HealthCheck("/healthz", 204, "ok"),
+        openai=True,
+    )
+    (attached,) = read(ATTACHED).runtimes
+    assert attached.spec.external == ExternalSettings("http://127.0.0.1:11434", "/api/version", "llama3:8b")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (PROGRAM.replace("/opt/serve", "serve"), "must begin with the absolute path of a program"),
+        (PROGRAM.replace('"{port}"', '"1"'), "must say where {port} goes"),
+        (PROGRAM.replace('"/opt"', '"opt"'), "must be an absolute path"),
+        (PROGRAM.replace("THREADS", '"A B"'), "runtimes[0].process.env"),
+        (PROGRAM.replace('"process"', '"llama.cpp"'), "is for the adapter process, not for llama.cpp"),
+        (PROGRAM.replace("openai", "opnai"), "did you mean 'openai'"),
+        (PROGRAM.replace("expect_body", "expect_words"), "runtimes[0].process.health.expect_words: is not known"),
+        (ATTACHED.replace("http:", "https:"), "runtimes[0].external.url"),
+        (ATTACHED.replace("11434", "11434/admin"), "runtimes[0].external.url"),
+        (ATTACHED.replace("[runtimes.external]", 'model = "m"\n[runtimes.external]'), "external.model names"),
+        (ATTACHED.partition("[runtimes.external]")[0], "lacks 'external'"),
+        ('version = 1\n[[runtimes]]\nid = "a"\nadapter = "vllm"\n', "lacks 'model': vllm needs one"),
+    ],
+)
+def test_a_section_that_does_not_fit_its_adapter_is_a_fault(text: str, fault: str) -> None:
+    assert any(fault in one for one in faults(text)), faults(text)
+
+
+def test_an_adapter_that_is_not_known_here_is_left_to_the_node() -> None:
+    (entry,) = read('version = 1\n[[runtimes]]\nid = "a"\nadapter = "acme.echo"\n').runtimes
+    assert entry.spec.adapter == "acme.echo"

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from control_plane.domain.accelerator import AcceleratorKind
-from control_plane.domain.ids import NodeId
 from control_plane.domain.instance import Instance, InstanceState, Severity
-from control_plane.domain.matrix import Code, Finding, HttpFigures, MatrixEntry, entry, matrix, status, ttl_seconds
+from control_plane.domain.matrix import Code, Finding, HttpFigures, MatrixEntry, entry, status, ttl_seconds
 from control_plane.domain.node import Liveness, Standing
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import DesiredState
@@ -98,19 +97,6 @@ def test_silence_is_a_warning_first_and_an_error_later() -> None:
 def test_a_node_that_may_not_work_says_why(node: NodeView, code: Code, label: str) -> None:
     said = entry_of(node=node).status
     assert (said.code, said.label) == (code, label)
-
-
-def test_revoked_nodes_leave_the_matrix() -> None:
-    nodes = [seen(a_node("n1")), seen(a_node("n2", standing=Standing.REVOKED))]
-    assert list(matrix(nodes, {}, {}, NOON, timedelta(seconds=10)).items) == ["n1"]
-
-
-def test_a_runtime_and_a_node_of_one_name_stay_apart() -> None:
-    node = seen(a_node("chat"))
-    failed = RuntimeView(a_runtime("chat", "chat"), an_instance("chat", "chat", InstanceState.ERROR))
-    found = matrix([node], {NodeId("chat"): [failed]}, {}, NOON, timedelta(seconds=10))
-    assert list(found.items) == ["chat"]
-    assert found.items[NodeId("chat")].runtime.total == 1
 
 
 def test_slow_answers_never_lower_the_severity_that_errors_gave() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.domain.errors import AlreadyExists, EtagMismatch, InUse, InvalidArgument, InvalidId, NotFound
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
+from control_plane.domain.model import ModelPart
 from control_plane.use_cases.create_model import CreateModel, NewModel
 from control_plane.use_cases.delete_model import DeleteModel
 from control_plane.use_cases.delete_runtime import DeleteRuntime
@@ -37,6 +38,17 @@ async def test_the_same_model_again_is_no_change(world: World) -> None:
     assert await world.revision() == revision
 
 
+async def test_a_projector_is_part_of_a_model_and_checked_like_it(world: World) -> None:
+    seeing = replace(NEW, projector=ModelPart("/models/eyes.gguf", "cd" * 32, 10))
+    model = await create(world)(seeing)
+    assert (model.projector, model.whole_size_bytes) == (seeing.projector, 1034)
+    for projector in (ModelPart("eyes", "cd" * 32, 1), ModelPart("/e", "x", 1), ModelPart("/e", "cd" * 32, 0)):
+        with pytest.raises(InvalidArgument):
+            await create(world)(replace(NEW, projector=projector))
+    blind = await create(world)(NEW, replace_existing=True)
+    assert blind.etag != model.etag
+
+
 async def test_another_file_under_one_id_needs_replace(world: World) -> None:
     first = await create(world)(NEW)
     other = replace(NEW, sha256="cd" * 32)
@@ -53,6 +65,7 @@ async def test_a_replaced_model_reaches_the_nodes_that_have_it(world: World) -> 
     await create(world)(replace(NEW, sha256="cd" * 32), replace_existing=True)
     (row,) = await world.store.read(lambda tx: tx.desired.live(NodeId("n1")))
     assert row.content
+    assert row.content.model
     assert row.content.model.sha256 == "cd" * 32
     assert row.revision == await world.revision()
 
@@ -67,7 +80,7 @@ async def test_a_replaced_model_reaches_the_nodes_that_have_it(world: World) -> 
         replace(NEW, sha256="AB" * 32),
         replace(NEW, sha256=""),
         replace(NEW, size_bytes=0),
-        replace(NEW, format="onnx"),
+        replace(NEW, format="pickle"),
     ],
 )
 async def test_a_model_that_lacks_something_is_refused(world: World, bad: NewModel) -> None:

@@ -23,6 +23,7 @@ from control_plane.use_cases.admit_session import Admission, AdmitSession, Greet
 from control_plane.use_cases.approve_node import ApproveNode
 from control_plane.use_cases.authenticate_node import AuthenticateNode
 from control_plane.use_cases.diagnose_credential import DiagnoseCredential
+from control_plane.use_cases.ports import Change
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.read_nodes import GetNode, ListNodes
 from control_plane.use_cases.renew_certificate import RenewCertificate
@@ -110,10 +111,11 @@ async def test_a_node_is_advertised_when_something_about_it_is_new(world: World)
     assert second.payload["engines"] == []
 
 
-async def test_a_session_takes_no_revision(world: World) -> None:
+async def test_a_session_is_a_change_of_its_node_alone(world: World) -> None:
     before = await world.revision()
     await admit(world)
-    assert await world.revision() == before
+    changes = await world.store.read(lambda tx: tx.changes(before))
+    assert changes == [Change(before + 1, "nodes", "n1")]
 
 
 async def test_a_renewed_certificate_counts_from_its_first_use_on(world: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceHealth, InstanceState, Severity
 from control_plane.domain.matrix import HttpFigures
+from control_plane.domain.node import HeldRemoval, Standing
 from control_plane.domain.problem import Problem
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
@@ -42,7 +44,7 @@ async def observe(world: World, *instances: Instance, full: bool = False, gone: 
 
 
 def matrix_of(world: World) -> GetMatrix:
-    return GetMatrix(world.store, world.fleet, world.clock, world.traffic, timedelta(seconds=10))
+    return GetMatrix(world.mirror, world.fleet, world.clock, world.traffic, timedelta(seconds=10))
 
 
 async def test_a_changed_state_is_told_with_slugs_and_labels(world: World) -> None:
@@ -191,17 +193,20 @@ HELD = Problem("REMOVAL_GUARD", "Holds back 2 removals: a, b.", "Declare them ag
 
 async def test_what_is_wrong_with_a_node_is_told_and_shown_while_it_lasts(world: World) -> None:
     trouble = ReportTroubles(world.store, world.fleet, world.clock)
-    assert await trouble(N1, 1, [HELD])
-    assert not await trouble(N1, 1, [HELD])
+    removals = [HeldRemoval(RuntimeId(runtime), 1) for runtime in "ab"]
+    assert await trouble(N1, 1, [HELD], removals)
+    assert not await trouble(N1, 1, [HELD], removals)
     shown = node_view(await world.node(), world.fleet)
     assert (shown.summary, shown.severity(NOON)) == (HELD.text, Severity.WARN)
     entry = (await matrix_of(world)()).items[N1]
-    assert (entry.status.code, entry.status.detail) == ("degraded", (HELD.text,))
+    assert (entry.status.code, entry.status.detail) == ("degraded", (HELD.text, HELD.remedy))
+    assert entry.status.label == f"Degraded - {HELD.text}"
     assert await trouble(N1, 1, [])
     assert node_view(await world.node(), world.fleet).summary == "Connected"
     begun, over = await world.events("cluster.node.changed")
     assert (begun.payload["cause"], begun.payload["reason"]) == ("trouble", "REMOVAL_GUARD")
     assert (begun.payload["severity"], begun.payload["summary"]) == ("warn", HELD.text)
+    assert begun.payload["held_removals"] == ["a", "b"]
     assert begun.payload["problems"] == [{"reason": HELD.reason, "text": HELD.text, "remedy": HELD.remedy}]
     assert (over.payload["cause"], over.payload["problems"], over.payload["severity"]) == ("trouble over", [], "info")
 
@@ -255,8 +260,20 @@ async def test_the_matrix_joins_nodes_runtimes_and_traffic(world: World) -> None
     assert (entry.generate_time, matrix.update_time, matrix.ttl_seconds) == (NOON, NOON, 60)
 
 
+async def test_revoked_nodes_leave_the_matrix(world: World) -> None:
+    await world.has(a_node("n2", standing=Standing.REVOKED))
+    assert list((await matrix_of(world)()).items) == [N1]
+
+
+async def test_a_runtime_and_a_node_of_one_name_stay_apart(world: World) -> None:
+    await world.has(a_node("chat"))
+    world.fleet.record(an_instance(state=DEGRADED))
+    items = (await matrix_of(world)()).items
+    assert {node: entry.runtime.total for node, entry in items.items()} == {"chat": 0, "n1": 1}
+
+
 async def test_health_is_published_when_it_changes_and_not_else(world: World) -> None:
-    publish = PublishHealth(matrix_of(world), world.store)
+    publish = PublishHealth(matrix_of(world), world.store, world.clock, timedelta(seconds=10))
     world.fleet.record(an_instance())
     assert await publish() == 1
     world.clock.advance(timedelta(seconds=5))
@@ -269,6 +286,24 @@ async def test_health_is_published_when_it_changes_and_not_else(world: World) ->
     assert first.payload["status"]["severity_label"] == "Info"
     assert second.payload["status"]["label"] == "Degraded - Runtime issues: chat: Slow"
     assert second.payload["runtime"]["states"] == {"degraded": 1}
+
+
+async def test_what_time_alone_changes_is_published_by_the_next_sweep(world: World) -> None:
+    publish = PublishHealth(matrix_of(world), world.store, world.clock, timedelta(seconds=10))
+    world.fleet.disconnect("n1", world.clock.now())
+    await publish()
+    world.clock.advance(timedelta(seconds=9))
+    assert await publish() == 0
+    world.clock.advance(timedelta(seconds=60))
+    assert await publish() == 1
+
+
+async def test_a_runtime_that_leaves_a_node_changes_the_health_of_both(world: World) -> None:
+    publish = PublishHealth(matrix_of(world), world.store, world.clock, timedelta(seconds=10))
+    await world.has(a_node("n2"))
+    await publish()
+    await world.has(replace(await world.runtime(), node=NodeId("n2")))
+    assert await publish() == 2
 
 
 async def test_the_supervisor_names_its_processes(world: World) -> None:

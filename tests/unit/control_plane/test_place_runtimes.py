@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import pytest
 
+from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.node import Standing
 from control_plane.domain.runtime import DesiredState
+from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.place_runtimes import PlaceRuntimes
 from control_plane.use_cases.ports import Transaction
 from control_plane.use_cases.restore_runtime import RestoreRuntime
@@ -36,7 +38,7 @@ def restore(world: World) -> RestoreRuntime:
 
 async def test_placing_writes_place_and_desired_state_as_one_change(world: World) -> None:
     await world.has(a_runtime("new"))
-    place = PlaceRuntimes(world.store, world.fleet, world.clock)
+    place = PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)
     before = await world.revision()
     assert await place() == 1
     placed = await world.runtime("new")
@@ -50,7 +52,7 @@ async def test_placing_writes_place_and_desired_state_as_one_change(world: World
 async def test_a_new_place_leaves_the_etag_alone(world: World) -> None:
     view = await restore(world)(CHAT)
     await world.has(replace(await world.node("n1"), standing=Standing.REVOKED))
-    assert await PlaceRuntimes(world.store, world.fleet, world.clock)() == 1
+    assert await PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)() == 1
     assert (await world.runtime()).etag == view.runtime.etag
 
 
@@ -58,7 +60,7 @@ async def test_a_move_buries_and_puts_in_one_change_with_a_higher_fence(world: W
     await restore(world)(CHAT)
     before = await world.revision()
     await world.has(replace(await world.node("n1"), standing=Standing.REVOKED))
-    await PlaceRuntimes(world.store, world.fleet, world.clock)()
+    await PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)()
     moved = await world.runtime()
     assert (moved.node, moved.fence) == ("n2", 2)
     old = await world.store.read(lambda tx: tx.desired.since(N1, before))
@@ -73,12 +75,12 @@ async def test_a_move_buries_and_puts_in_one_change_with_a_higher_fence(world: W
 async def test_a_silent_node_keeps_its_runtimes(world: World) -> None:
     world.fleet.disconnect("n1")
     world.clock.advance(timedelta(days=1))
-    assert await PlaceRuntimes(world.store, world.fleet, world.clock)() == 0
+    assert await PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)() == 0
 
 
 async def test_a_runtime_without_a_place_says_why_once(world: World) -> None:
     await world.has(a_runtime("far", spec=a_spec(node_selector={"site": "mars"})))
-    place = PlaceRuntimes(world.store, world.fleet, world.clock)
+    place = PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)
     assert await place() == 1
     problem = (await world.runtime("far")).placement_problem
     assert problem
@@ -91,7 +93,7 @@ async def test_a_runtime_without_a_place_says_why_once(world: World) -> None:
 
 
 async def test_a_runtime_that_lost_its_place_returns_with_a_higher_fence(world: World) -> None:
-    place = PlaceRuntimes(world.store, world.fleet, world.clock)
+    place = PlaceRuntimes(world.store, world.mirror, world.fleet, world.clock)
     nodes = [await world.node("n1"), await world.node("n2")]
     await world.has(*(replace(node, standing=Standing.REVOKED) for node in nodes))
     await place()
@@ -105,9 +107,35 @@ async def test_a_runtime_that_lost_its_place_returns_with_a_higher_fence(world: 
 
 async def test_what_changed_while_placing_is_left_to_the_next_call(world: World) -> None:
     await world.has(a_runtime("new"))
-    place = PlaceRuntimes(Meddling(world), world.fleet, world.clock)
+    meddling = Meddling(world)
+    place = PlaceRuntimes(meddling, Mirror(meddling), world.fleet, world.clock)
     assert await place() == 0
     assert (await world.runtime("new")).node is None
+
+
+async def test_a_place_that_could_not_be_written_is_found_again(world: World) -> None:
+    await world.has(a_runtime("new"))
+    full = Full(world)
+    place = PlaceRuntimes(full, world.mirror, world.fleet, world.clock)
+    with pytest.raises(StorageUnavailable):
+        await place()
+    full.has_room = True
+    assert await place() == 1
+
+
+class Full:
+    """A store whose disk has no room yet."""
+
+    def __init__(self, world: World) -> None:
+        self.read = world.store.read
+        self.on_change = world.store.on_change
+        self.has_room = False
+        self._write = world.store.write
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        if not self.has_room:
+            raise StorageUnavailable("The disk is full.", "Free some space.")
+        return await self._write(change)
 
 
 class Meddling:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.ids import NodeId
 from control_plane.domain.labels import unmatched
+from control_plane.domain.model import ModelPart
 from control_plane.domain.node import Standing
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.placement import Assignment, place, verdicts
 from control_plane.domain.problem import Problem
-from control_plane.domain.runtime import MissingAccelerator, Runtime
+from control_plane.domain.runtime import ExternalSettings, MissingAccelerator, Runtime, RuntimeSpec
 from tests.fakes.control_plane import SIZE, TINY, a_model, a_node, a_runtime, a_spec, an_inventory, seen
 
 MODELS = {TINY: a_model()}
@@ -23,8 +25,12 @@ GPU_ONLY = a_spec(accelerator=AcceleratorKind.GPU_CUDA, on_missing_accelerator=M
 GPU_WISH = a_spec(accelerator=AcceleratorKind.GPU_CUDA)
 
 
+def by_id(nodes: Iterable[NodeView]) -> dict[NodeId, NodeView]:
+    return {view.node.id: view for view in nodes}
+
+
 def placed_on(runtime: Runtime, *nodes: NodeView) -> Assignment:
-    return place([runtime], MODELS, nodes)[0]
+    return place([runtime], MODELS, by_id(nodes))[0]
 
 
 def refused(runtime: Runtime, node: NodeView) -> Problem:
@@ -42,6 +48,19 @@ def test_without_a_node_the_reason_says_how_to_join_one() -> None:
     assert problem
     assert problem.reason == "NO_NODE"
     assert "arwctl up" in problem.remedy
+
+
+def test_what_runs_already_needs_neither_engine_nor_model() -> None:
+    bare = seen(a_node("n1", inventory=an_inventory(engines=())))
+    spec = RuntimeSpec("external", external=ExternalSettings("http://127.0.0.1:1"))
+    assert placed_on(a_runtime(spec=spec), bare).node == NodeId("n1")
+
+
+def test_a_projector_counts_as_memory_too() -> None:
+    runtime, tight = a_runtime(), seen(a_node(inventory=replace(an_inventory(), memory_bytes=SIZE * 2)))
+    assert placed_on(runtime, tight).node
+    seeing = replace(a_model(), projector=ModelPart("/p.gguf", "ab" * 32, SIZE))
+    assert place([runtime], {TINY: seeing}, by_id([tight]))[0].problem is not None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +89,7 @@ def test_each_reason_against_a_node_has_words_and_a_remedy(runtime: Runtime, nod
 
 
 def test_an_unregistered_model_is_a_reason() -> None:
-    found = place([a_runtime()], {}, [seen(a_node())])[0]
+    found = place([a_runtime()], {}, by_id([seen(a_node())]))[0]
     assert found.problem
     assert found.problem.reason == "NOT_FOUND"
 
@@ -88,7 +107,7 @@ def test_a_wished_accelerator_is_preferred_and_its_lack_is_no_reason() -> None:
 
 def test_runtimes_spread_over_nodes_that_have_fewer() -> None:
     nodes = [seen(a_node(name)) for name in ("n1", "n2", "n3")]
-    found = place([a_runtime(f"r{number}") for number in range(6)], MODELS, nodes)
+    found = place([a_runtime(f"r{number}") for number in range(6)], MODELS, by_id(nodes))
     assert Counter(a.node for a in found) == {"n1": 2, "n2": 2, "n3": 2}
 
 
@@ -127,6 +146,20 @@ def test_a_runtime_leaves_a_node_that_does_not_exist() -> None:
 def test_a_changed_selector_moves_a_runtime() -> None:
     runtime = a_runtime(node="n1", spec=a_spec(node_selector={"site": "b"}))
     assert placed_on(runtime, seen(a_node("n1")), seen(a_node("n2", labels={"site": "b"}))).node == "n2"
+
+
+def test_a_selector_that_no_node_has_is_the_reason_however_many_there_are() -> None:
+    nodes = [seen(a_node(f"n{number}", labels={"site": "a"})) for number in range(3)]
+    problem = placed_on(a_runtime(spec=a_spec(node_selector={"site": "b"})), *nodes).problem
+    assert problem
+    assert (problem.reason, problem.text) == ("LABELS_UNMATCHED", "No node has the labels site=b.")
+
+
+def test_only_nodes_with_the_right_labels_are_spoken_of() -> None:
+    far, near = seen(a_node("far")), seen(a_node("near", labels={"site": "b"}), online=False)
+    problem = placed_on(a_runtime(spec=a_spec(node_selector={"site": "b"})), far, near).problem
+    assert problem
+    assert (problem.reason, problem.text) == ("NODE_OFFLINE", "Node near is offline.")
 
 
 def test_reasons_of_many_nodes_are_told_together() -> None:
@@ -208,8 +241,8 @@ def after(runtimes: list[Runtime], found: list[Assignment]) -> list[Runtime]:
 
 @given(RUNTIMES, NODES)
 def test_a_second_placement_changes_nothing(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
-    found = place(runtimes, MODELS, nodes)
-    assert place(after(runtimes, found), MODELS, nodes) == found
+    found = place(runtimes, MODELS, by_id(nodes))
+    assert place(after(runtimes, found), MODELS, by_id(nodes)) == found
 
 
 @given(RUNTIMES, NODES)
@@ -217,7 +250,7 @@ def test_nothing_that_is_placed_moves_while_its_node_is_admitted(
     runtimes: list[Runtime], nodes: list[NodeView]
 ) -> None:
     known = {view.node.id: view.node for view in nodes if view.node.standing is Standing.ADMITTED}
-    found = {assignment.runtime: assignment.node for assignment in place(runtimes, MODELS, nodes)}
+    found = {assignment.runtime: assignment.node for assignment in place(runtimes, MODELS, by_id(nodes))}
     for runtime in runtimes:
         node = known.get(runtime.node) if runtime.node else None
         if node and not unmatched(runtime.spec.node_selector, node.labels):
@@ -228,26 +261,27 @@ def test_nothing_that_is_placed_moves_while_its_node_is_admitted(
 def test_the_order_of_what_is_asked_does_not_matter(
     runtimes: list[Runtime], nodes: list[NodeView], random: Random
 ) -> None:
-    expected = place(runtimes, MODELS, nodes)
+    expected = place(runtimes, MODELS, by_id(nodes))
     shuffled, others = list(runtimes), list(nodes)
     random.shuffle(shuffled)
     random.shuffle(others)
-    assert place(shuffled, MODELS, others) == expected
+    assert place(shuffled, MODELS, by_id(others)) == expected
 
 
 @given(RUNTIMES, NODES)
 def test_whoever_has_no_place_has_a_reason_with_a_remedy(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
-    for assignment in place(runtimes, MODELS, nodes):
+    for assignment in place(runtimes, MODELS, by_id(nodes)):
         assert (assignment.node is None) == (assignment.problem is not None)
         assert assignment.problem is None or (assignment.problem.text and assignment.problem.remedy)
 
 
 @given(RUNTIMES, NODES)
 def test_nothing_new_goes_where_it_cannot_run(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
-    by_id = {view.node.id: view for view in nodes}
-    for runtime, assignment in zip(sorted(runtimes, key=lambda r: r.id), place(runtimes, MODELS, nodes), strict=True):
+    views = by_id(nodes)
+    found = place(runtimes, MODELS, views)
+    for runtime, assignment in zip(sorted(runtimes, key=lambda r: r.id), found, strict=True):
         if assignment.node and assignment.node != runtime.node:
-            view = by_id[assignment.node]
+            view = views[assignment.node]
             assert view.liveness.online
             assert view.node.schedulable
             assert view.node.standing is Standing.ADMITTED
@@ -255,16 +289,28 @@ def test_nothing_new_goes_where_it_cannot_run(runtimes: list[Runtime], nodes: li
 
 
 @given(RUNTIMES, NODES)
+def test_those_that_changed_are_placed_alone_as_they_would_be_with_all(
+    runtimes: list[Runtime], nodes: list[NodeView]
+) -> None:
+    settled = after(runtimes, place(runtimes, MODELS, by_id(nodes)))
+    changed = [a_runtime("new", spec=GPU_WISH), *settled[:2]]
+    load = Counter(runtime.node for runtime in settled[2:] if runtime.node)
+    alone = {assignment.runtime: assignment for assignment in place(changed, MODELS, by_id(nodes), load)}
+    together = {a.runtime: a for a in place([*settled[2:], *changed], MODELS, by_id(nodes))}
+    assert alone == {name: together[name] for name in alone}
+
+
+@given(RUNTIMES, NODES)
 def test_an_explanation_chooses_what_placement_chooses(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
     new = a_runtime("new", spec=GPU_WISH)
-    settled = after(runtimes, place(runtimes, MODELS, nodes))
+    settled = after(runtimes, place(runtimes, MODELS, by_id(nodes)))
     load = Counter(runtime.node for runtime in settled if runtime.node)
     chosen = [verdict.node for verdict in verdicts(new, a_model(), nodes, load) if verdict.chosen]
-    found = next(a for a in place([*settled, new], MODELS, nodes) if a.runtime == "new")
+    found = next(a for a in place([*settled, new], MODELS, by_id(nodes)) if a.runtime == "new")
     assert chosen == [found.node] * (found.node is not None)
 
 
 def test_a_great_fleet_is_placed_in_a_moment() -> None:
     nodes = [seen(a_node(f"n{number:05}")) for number in range(3000)]
-    found = place([a_runtime(f"r{number:05}") for number in range(6000)], MODELS, nodes)
+    found = place([a_runtime(f"r{number:05}") for number in range(6000)], MODELS, by_id(nodes))
     assert set(Counter(assignment.node for assignment in found).values()) == {2}

@@ -58,14 +58,14 @@ async def append(world: World, *kinds: str) -> None:
 
 
 async def test_a_watch_begins_with_everything_and_a_mark(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)()) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)()) as watch:
         first, second, mark = await taken(watch, 3)
         assert [first.runtime, second.runtime] == ["a", "b"]
         assert mark == RuntimeChange(synced=True)
 
 
 async def test_a_watch_tells_changes_of_intent_and_of_fact_once(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)()) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)()) as watch:
         await taken(watch, 3)
         await ShutdownRuntime(world.store, world.fleet, world.clock)(RuntimeId("b"))
         (stopped,) = await taken(watch, 1)
@@ -80,14 +80,14 @@ async def test_a_watch_tells_changes_of_intent_and_of_fact_once(world: World) ->
 
 
 async def test_a_watch_tells_what_was_deleted(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)()) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)()) as watch:
         await taken(watch, 3)
         await DeleteRuntime(world.store, world.clock)(RuntimeId("a"))
         assert await taken(watch, 1) == [RuntimeChange(RuntimeId("a"), deleted=True)]
 
 
 async def test_a_watch_of_one_runtime_hears_of_no_other(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)(RuntimeId("a"))) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)(RuntimeId("a"))) as watch:
         first, mark = await taken(watch, 2)
         assert (first.runtime, mark.synced) == ("a", True)
         world.fleet.record(an_instance("b"))
@@ -96,7 +96,7 @@ async def test_a_watch_of_one_runtime_hears_of_no_other(world: World) -> None:
 
 
 async def test_a_watch_that_fell_behind_compaction_starts_over(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)()) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)()) as watch:
         await taken(watch, 3)
         await world.has(a_runtime("c"), a_model("other"))
         await DeleteRuntime(world.store, world.clock)(RuntimeId("a"))
@@ -107,11 +107,11 @@ async def test_a_watch_that_fell_behind_compaction_starts_over(world: World) -> 
 
 async def test_a_watch_of_what_does_not_exist_is_refused(world: World) -> None:
     with pytest.raises(NotFound):
-        await anext(WatchRuntimes(world.store, world.fleet)(RuntimeId("nobody")))
+        await anext(WatchRuntimes(world.store, world.mirror, world.fleet)(RuntimeId("nobody")))
 
 
 async def test_a_closed_watch_listens_no_longer(world: World) -> None:
-    async with closing(WatchRuntimes(world.store, world.fleet)()) as watch:
+    async with closing(WatchRuntimes(world.store, world.mirror, world.fleet)()) as watch:
         await taken(watch, 3)
         assert world.fleet.listeners
     assert not world.fleet.listeners

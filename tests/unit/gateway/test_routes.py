@@ -7,10 +7,14 @@ import pytest
 from control_plane.data_path.routes import RouteTable
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
-from control_plane.domain.runtime import Runtime
-from gateway.refusals import ModelNotFound, NotServing
+from control_plane.domain.runtime import Modality, ProcessSettings, Runtime
+from control_plane.store.memory import MemoryStore
+from control_plane.use_cases.mirror import Mirror
+from gateway.ports import Task
+from gateway.refusals import ModelNotFound, NodeOffline, NotServing, WrongTask
+from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.fleet import FakeFleet
-from tests.fakes.store_rows import a_runtime
+from tests.fakes.store_rows import a_node, a_runtime
 
 
 def declared(name: str, node: str = "box", **spec: object) -> Runtime:
@@ -26,41 +30,130 @@ def fleet(*serving: str) -> FakeFleet:
     return made
 
 
-def test_a_route_carries_the_instance_and_the_hold_under_which_it_may_pass() -> None:
-    table = RouteTable(fleet("a/b"))
-    table.replace([declared("a/b")])
+class Bench:
+    """A route table over a store."""
+
+    def __init__(self, known: FakeFleet) -> None:
+        self.store = MemoryStore(FakeClock())
+        self.mirror = Mirror(self.store)
+        self.table = RouteTable(self.mirror, known)
+
+    async def has(self, *runtimes: Runtime) -> None:
+        for runtime in runtimes:
+            await self.store.write(lambda tx, row=runtime: tx.runtimes.put(row))  # type: ignore[misc]
+        await self.mirror.look()
+
+    async def loses(self, name: str) -> None:
+        await self.store.write(lambda tx: tx.runtimes.delete(RuntimeId(name)))
+        await self.mirror.look()
+
+
+async def table_of(known: FakeFleet, *runtimes: Runtime) -> RouteTable:
+    bench = Bench(known)
+    await bench.has(*runtimes)
+    return bench.table
+
+
+async def test_a_route_carries_the_instance_and_the_hold_under_which_it_may_pass() -> None:
+    table = await table_of(fleet("a/b"), declared("a/b"))
     route = table.resolve("a/b")
     assert (route.instance, route.node, route.claim, route.fence) == ("nodes/box/instances/a__b", "box", "system", 7)
 
 
-def test_an_id_wins_over_a_display_name_and_that_over_a_model() -> None:
-    table = RouteTable(fleet("one", "two", "three"))
-    table.replace([declared("one", display_name="two"), declared("two", model=ModelId("three")), declared("three")])
+async def test_an_id_wins_over_a_display_name_and_that_over_a_model() -> None:
+    runtimes = declared("one", display_name="two"), declared("two", model=ModelId("three")), declared("three")
+    table = await table_of(fleet("one", "two", "three"), *runtimes)
     assert table.resolve("two").model_alias == "two"
     assert table.resolve("three").model_alias == "three"
 
 
-def test_runtimes_of_one_model_take_turns_and_those_that_do_not_serve_are_passed_over() -> None:
-    table = RouteTable(fleet("one", "two"))
-    table.replace([declared("one"), declared("two"), declared("three")])
+async def test_runtimes_of_one_model_take_turns_and_those_that_do_not_serve_are_passed_over() -> None:
+    table = await table_of(fleet("one", "two"), declared("one"), declared("two"), declared("three"))
     assert {table.resolve("tiny").model_alias for _ in range(6)} == {"one", "two"}
     assert [model.id for model in table.models()] == ["one", "two"]
 
 
-def test_a_runtime_on_an_offline_node_does_not_serve() -> None:
+async def away_from(known: FakeFleet, *runtimes: Runtime) -> RouteTable:
+    """On node "box", which was heard at noon."""
+    bench = Bench(known)
+    await bench.store.write(lambda tx: tx.nodes.put(replace(a_node("box"), last_contact_time=NOON)))
+    await bench.has(*runtimes)
+    return bench.table
+
+
+async def test_a_runtime_on_an_offline_node_does_not_serve_and_the_refusal_says_since_when() -> None:
     known = fleet("one")
-    table = RouteTable(known)
-    table.replace([declared("one")])
-    known.disconnect("box")
-    with pytest.raises(NotServing, match="unknown") as raised:
+    table = await away_from(known, declared("one"))
+    known.disconnect("box", NOON)
+    with pytest.raises(NodeOffline, match="^Node box is offline since 2026-") as raised:
         table.resolve("one")
     assert raised.value.retry_after == 10
+    assert "arwctl nodes show box" in raised.value.remedy
+    assert raised.value.metadata == {"node": "box"}
     assert table.models() == []
 
 
-def test_a_name_that_is_gone_is_unknown() -> None:
-    table = RouteTable(fleet("one"))
-    table.replace([declared("one")])
-    table.replace([])
-    with pytest.raises(ModelNotFound, match="No runtime is declared yet"):
+async def test_a_node_that_may_still_come_back_after_a_start_is_waited_for() -> None:
+    table = await away_from(FakeFleet(), declared("one"))
+    with pytest.raises(NotServing, match="has not come back since the control plane started") as raised:
         table.resolve("one")
+    assert (raised.value.reason, raised.value.retry_after) == ("NOT_READY", 2)
+
+
+async def test_of_runtimes_that_share_a_model_the_one_that_is_about_to_serve_gives_the_reason() -> None:
+    known = fleet("one")
+    table = await away_from(known, declared("one"), declared("two", "other"))
+    known.disconnect("box", NOON)
+    known.connect("other", NOON)
+    known.record(Instance(NodeId("other"), RuntimeId("two"), InstanceState.STARTING))
+    with pytest.raises(NotServing, match="two is starting"):
+        table.resolve("tiny")
+
+
+async def test_a_name_that_is_gone_is_unknown() -> None:
+    bench = Bench(fleet("one"))
+    await bench.has(declared("one"))
+    await bench.loses("one")
+    with pytest.raises(ModelNotFound, match="No runtime is declared yet"):
+        bench.table.resolve("one")
+
+
+async def test_a_renamed_runtime_answers_to_its_new_names_alone() -> None:
+    bench = Bench(fleet("one"))
+    await bench.has(declared("one", display_name="Old", model=ModelId("m1")))
+    await bench.has(declared("one", display_name="New", model=ModelId("m2")))
+    assert {bench.table.resolve(name).model_alias for name in ("New", "m2", "one")} == {"one"}
+    for name in ("Old", "m1", ""):
+        with pytest.raises(ModelNotFound):
+            bench.table.resolve(name)
+
+
+async def test_a_runtime_is_asked_only_for_what_it_can_do_and_the_refusal_names_those_that_can() -> None:
+    hears = declared("hears", adapter="whisper.cpp", model=ModelId("w"))
+    table = await table_of(fleet("hears", "reads"), hears, declared("reads"))
+    assert table.resolve("hears", Task.SPEECH).model_alias == "hears"
+    with pytest.raises(WrongTask, match="'hears' cannot answer text") as raised:
+        table.resolve("hears")
+    assert raised.value.remedy == "These can: reads."
+    with pytest.raises(WrongTask, match="'reads' cannot transcribe speech") as raised:
+        table.resolve("reads", Task.SPEECH)
+    assert raised.value.remedy == "These can: hears."
+
+
+async def test_what_speaks_no_path_of_the_gateway_is_neither_listed_nor_asked() -> None:
+    mute = declared("mute", adapter="process", process=ProcessSettings(("/p",)))
+    open_ = declared("open", adapter="process", process=ProcessSettings(("/p",), openai=True))
+    voice = declared("voice", adapter="piper", modalities=(Modality.AUDIO,))
+    table = await table_of(fleet("mute", "open", "voice"), mute, open_, voice)
+    assert [model.id for model in table.models()] == ["open"]
+    assert table.resolve("open").model_alias == "open"
+    for name, task in (("mute", Task.TEXT), ("voice", Task.SPEECH)):
+        with pytest.raises(WrongTask):
+            table.resolve(name, task)
+
+
+async def test_of_runtimes_that_share_a_model_those_that_can_are_chosen() -> None:
+    both = declared("both", modalities=(Modality.TEXT, Modality.AUDIO))
+    table = await table_of(fleet("both", "reads"), both, declared("reads"))
+    assert {table.resolve("tiny", Task.SPEECH).model_alias for _ in range(4)} == {"both"}
+    assert {table.resolve("tiny").model_alias for _ in range(4)} == {"both", "reads"}

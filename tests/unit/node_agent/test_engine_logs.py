@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.runtimes.logs import CHUNK_BYTES, EngineLogs, Follower, pieces, tail, tail_lines
+from node_agent.runtimes.logs import CHUNK_BYTES, EngineLogs, Follower, everything, pieces, tail, tail_lines
 from node_agent.runtimes.shim import Launch, logs, prune_logs, rotate_log
 from node_agent.use_cases.ports import LogChunk
 from tests.fakes.instance_specs import NAME
@@ -140,3 +140,27 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret\n")
     (folder / "engine.1.log").symlink_to(tmp_path / "secret")
     assert told(tail(folder, 5)) == ""
+
+
+def test_everything_is_all_launches_from_their_first_byte(folder: Path) -> None:
+    write(folder, "engine.1.log", "a\n")
+    write(folder, "engine.2.3.log", "c" * (CHUNK_BYTES + 1) + "\n")
+    write(folder, "engine.2.log", "d\n")
+    chunks = list(everything(folder))
+    assert told(chunks) == "a\n" + "c" * (CHUNK_BYTES + 1) + "\nd\n"
+    assert [chunk.incarnation for chunk in chunks] == [1, 2, 2, 2]
+    assert max(len(chunk.data) for chunk in chunks) == CHUNK_BYTES
+
+
+def test_everything_holds_what_is_put_aside_while_it_is_read(folder: Path) -> None:
+    write(folder, "engine.1.log", "a\n")
+    chunks = everything(folder)
+    first = next(chunks)
+    write(folder, "engine.1.log", "b\n")
+    (folder / "engine.1.log").rename(folder / "engine.1.1.log")
+    write(folder, "engine.1.log", "c\n")
+    assert told([first, *chunks]) == "a\nb\nc\n"
+
+
+async def test_the_whole_log_of_an_instance_that_never_ran_is_empty(tmp_path: Path) -> None:
+    assert [chunk async for chunk in EngineLogs(tmp_path).whole(NAME)] == []

@@ -1,18 +1,22 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
 import os
-import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from node_agent.domain.inventory import Engine
-from node_agent.hardware.machine import LocalHardware
-from node_agent.hardware.nvidia import nvidia_gpus
-from node_agent.hardware.processor import read_machine
-
-PATIENCE = timedelta(seconds=10)
+from node_agent.domain.inventory import AcceleratorUsage, DeviceHealth, Engine, Inventory
+from node_agent.hardware.machine import SECOND_LONG, LocalHardware
+from node_agent.hardware.processor.details import processor_details
+from node_agent.hardware.processor.probe import available_memory_bytes, read_machine
+from node_agent.hardware.processor.usage import ProcessorUsage, battery, temperature
+from tests.fakes import fake_driver
+from tests.fakes.fake_driver import FakeDriver
 
 
 def tree(root: Path, **files: str) -> Path:
@@ -63,63 +67,179 @@ def test_a_v1_group_limits_us(tmp_path: Path) -> None:
     assert (machine.memory_bytes, machine.cpu_cores) == (2_000_000, 1)
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has an NVIDIA driver")
-async def test_no_driver_is_no_gpu_and_no_error() -> None:
-    assert await nvidia_gpus(PATIENCE) == ()
+def test_what_may_still_be_taken_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
+    info = "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n"
+    root = tree(tmp_path, proc__meminfo=info, proc__self__cgroup="0::/a\n")
+    assert available_memory_bytes(root) == 8_000_000 << 10
+    group = root / "sys/fs/cgroup/a"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("4000000\n")
+    (group / "memory.current").write_text("1000000\n")
+    assert available_memory_bytes(root) == 3_000_000
 
 
-async def test_a_driver_that_hangs_costs_its_deadline(tmp_path: Path) -> None:
-    probe = tmp_path / "probe.py"
-    probe.write_text("import time\ntime.sleep(60)\n")
-    assert await nvidia_gpus(timedelta(seconds=0.3), probe) == ()
+def test_a_machine_that_hides_its_memory_has_an_unknown_amount(tmp_path: Path) -> None:
+    usage = ProcessorUsage(tmp_path).read()
+    assert usage == AcceleratorUsage("cpu")
 
 
-@pytest.mark.parametrize("body", ["import os; os.abort()", "print('nonsense')", "raise SystemExit(3)"])
-async def test_a_driver_that_crashes_takes_only_its_child(tmp_path: Path, body: str) -> None:
-    probe = tmp_path / "probe.py"
-    probe.write_text(body)
-    assert await nvidia_gpus(PATIENCE, probe) == ()
+def test_busy_time_is_that_between_two_rounds(tmp_path: Path) -> None:
+    root = tree(tmp_path, proc__stat="cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 2 3\n")
+    usage = ProcessorUsage(root)
+    assert usage.read().utilization_percent is None
+    tree(tmp_path, proc__stat="cpu  150 0 150 900 0 0 0 0 0 0\n")
+    assert usage.read().utilization_percent == 50.0
+
+
+def test_what_the_processor_can_do_is_told_as_far_as_inference_asks(tmp_path: Path) -> None:
+    core = "physical id\t: {}\nsiblings\t: 2\ncore id\t\t: {}\nflags\t\t: fpu vme avx2 avx512_vnni amx_int8 syscall\n\n"
+    root = tree(tmp_path, proc__cpuinfo="".join(core.format(*place) for place in ((0, 0), (0, 0), (0, 1), (1, 0))))
+    (root / "sys/devices/system/node/node0").mkdir(parents=True)
+    assert processor_details(root) == {
+        "features": "avx2 avx512_vnni amx_int8",
+        "physical_cores": "3",
+        "sockets": "2",
+        "numa_nodes": "1",
+    }
+
+
+def test_heat_is_that_of_the_processors_own_sensors(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        sys__class__hwmon__hwmon0__name="nvme\n",
+        sys__class__hwmon__hwmon0__temp1_input="99000\n",
+        sys__class__hwmon__hwmon1__name="k10temp\n",
+        sys__class__hwmon__hwmon1__temp1_input="61500\n",
+    )
+    assert temperature(root) == 61.5
+    zone = tree(
+        tmp_path / "arm",
+        sys__class__thermal__thermal_zone0__type="cpu-thermal\n",
+        sys__class__thermal__thermal_zone0__temp="48000\n",
+    )
+    assert temperature(zone) == 48.0
+    assert temperature(tmp_path / "none") is None
+
+
+def test_a_laptop_tells_its_charge_and_whether_it_lives_on_it(tmp_path: Path) -> None:
+    supplies = {
+        "sys__class__power_supply__BAT0__type": "Battery\n",
+        "sys__class__power_supply__BAT0__capacity": "40\n",
+        "sys__class__power_supply__mouse__type": "Battery\n",
+        "sys__class__power_supply__mouse__scope": "Device\n",
+        "sys__class__power_supply__mouse__capacity": "99\n",
+        "sys__class__power_supply__AC__type": "Mains\n",
+    }
+    root = tree(tmp_path, **supplies, sys__class__power_supply__AC__online="0\n")
+    assert battery(root) == (40.0, True)
+    assert battery(tree(tmp_path, sys__class__power_supply__AC__online="1\n")) == (40.0, False)
+    assert battery(tmp_path / "none") == (None, None)
+
+
+@contextlib.asynccontextmanager
+async def running(engines: tuple[Engine, ...] = ()) -> AsyncIterator[LocalHardware]:
+    hardware = LocalHardware(lambda: engines, SECOND_LONG)
+    task = asyncio.create_task(hardware.run())
+    try:
+        async with asyncio.timeout(30):
+            yield hardware
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def until(known: Callable[[], object]) -> None:
+    while not known():  # noqa: ASYNC110 - what is awaited is another process
+        await asyncio.sleep(0.02)
+
+
+def measured(hardware: LocalHardware) -> list[str]:
+    usage = hardware.usage()
+    return [each.id for each in usage.accelerators] if usage else []
 
 
 async def test_the_inventory_names_processor_and_trusted_engines() -> None:
     engine = Engine("llama.cpp", ("/x",), (("/x", "00"),))
-    inventory = await LocalHardware(lambda: [engine]).inventory()
-    assert inventory.accelerators[0].id == inventory.accelerators[0].kind == "cpu"
+    async with running((engine,)) as hardware:
+        inventory = await hardware.inventory()
+    cpu = inventory.accelerators[0]
+    assert cpu.id == cpu.kind == "cpu"
     assert inventory.engines == (engine,)
     assert inventory.memory_bytes > 0
 
 
-FAKE_LIBRARY = """
-#include <string.h>
-typedef struct { unsigned long long total, free, used; } memory;
-int nvmlInitWithFlags(unsigned flags) { return 0; }
-int nvmlInit_v2(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned *n) { *n = 2; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { if (i == 1) return 15; *h = (void *)8; return 0; }
-int nvmlDeviceGetUUID(void *h, char *s, unsigned n) { strcpy(s, "GPU-made-up"); return 0; }
-int nvmlDeviceGetName(void *h, char *s, unsigned n) { strcpy(s, "Made-up GPU"); return 0; }
-int nvmlDeviceGetMemoryInfo(void *h, memory *m) { m->total = 1000; m->free = 900; m->used = 100; return 0; }
-int nvmlSystemGetDriverVersion(char *s, unsigned n) { strcpy(s, "999.1"); return 0; }
-"""
+async def test_the_processor_tells_what_it_does() -> None:
+    async with running() as hardware:
+        await until(hardware.usage)
+        usage = hardware.usage()
+    assert usage is not None
+    assert usage.accelerators[0].id == "cpu"
+    assert usage.accelerators[0].memory_used_bytes
+
+
+async def test_a_simulated_gpu_says_so_wherever_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_GPU_SIMULATE", "1")
+    async with running() as hardware:
+        (device,) = (each for each in (await hardware.inventory()).accelerators if each.simulated)
+        await until(lambda: device.id in measured(hardware))
+    assert device.simulated
+    assert (device.display_name, device.driver_version, device.source) == ("SIMULATED GPU", "simulated", "simulated")
+    assert device.id.startswith("simulated")
 
 
 @pytest.fixture
-def made_up_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler to make a driver library with")
-    (tmp_path / "nvml.c").write_text(FAKE_LIBRARY)
-    library = tmp_path / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-w", "-shared", "-fPIC", "-o", library, tmp_path / "nvml.c"], check=True)
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    return fake_driver.installed(tmp_path, monkeypatch)
 
 
-@pytest.mark.usefixtures("made_up_driver")
-async def test_gpus_are_read_and_one_that_fell_off_the_bus_does_not_hide_the_others() -> None:
-    gpus = await nvidia_gpus(PATIENCE)
-    assert [(gpu.id, gpu.kind, gpu.memory_bytes, gpu.driver_version) for gpu in gpus] == [
-        ("GPU-made-up", "gpu_cuda", 1000, "999.1")
-    ]
+async def test_a_gpu_that_is_lost_is_told_with_its_name_and_what_to_do(driver: FakeDriver) -> None:
+    told: asyncio.Queue[Inventory] = asyncio.Queue()
+    async with running() as hardware:
+        hardware.on_change(told.put_nowait)
+        assert [device.health for device in (await told.get()).accelerators[1:]] == [DeviceHealth.OK] * 2
+        await until(lambda: len(measured(hardware)) == 3)
+        driver.says(lost=1)
+        first, second = (await told.get()).accelerators[1:]
+        await until(lambda: len(measured(hardware)) == 2)
+    assert (first.id, first.problem) == ("GPU-00000000", None)
+    assert (second.id, second.display_name, second.health) == (
+        "GPU-00000001",
+        "NVIDIA Fake H200",
+        DeviceHealth.UNUSABLE,
+    )
+    assert second.problem is not None
+    assert second.problem.reason == "ACCELERATOR_LOST"
+
+
+async def test_an_xid_stays_with_its_gpu_though_the_gpu_looks_well(driver: FakeDriver) -> None:
+    told: asyncio.Queue[Inventory] = asyncio.Queue()
+    driver.says(gpus=1)
+    async with running() as hardware:
+        hardware.on_change(told.put_nowait)
+        await told.get()
+        driver.says(gpus=1, xid=48)
+        device = (await told.get()).accelerators[1]
+        usage = hardware.usage()
+    assert device.health is DeviceHealth.DEGRADED
+    assert device.problem is not None
+    assert "Xid 48" in device.problem.text
+    assert usage is not None
+    assert [each.last_xid for each in usage.accelerators] == [None, 48]
+
+
+async def test_an_application_xid_is_noted_and_speaks_against_nobody(driver: FakeDriver) -> None:
+    driver.says(gpus=1, xid=31)
+    async with running() as hardware:
+        await until(lambda: (usage := hardware.usage()) and usage.accelerators[-1].last_xid == 31)
+        assert (await hardware.inventory()).accelerators[1].health is DeviceHealth.OK
+
+
+async def test_a_driver_that_hangs_does_not_keep_the_node_from_connecting(driver: FakeDriver) -> None:
+    driver.says(hang=1)
+    async with running() as hardware:
+        inventory = await hardware.inventory()
+        await until(hardware.usage)
+    assert [device.id for device in inventory.accelerators] == ["cpu"]
 
 
 def test_the_agent_itself_never_loads_the_driver() -> None:

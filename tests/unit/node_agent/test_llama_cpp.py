@@ -10,8 +10,9 @@ from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import EngineSettings, InstanceSpec, ModelFile
 from node_agent.runtimes.kinds import llama_log
 from node_agent.runtimes.kinds.adapter import Capabilities, Command, Endpoint
+from node_agent.runtimes.kinds.flags import flags_of, version_of
 from node_agent.runtimes.kinds.llama_cpp import LlamaCpp
-from node_agent.runtimes.kinds.llama_help import capabilities, devices_of, flags_of
+from node_agent.runtimes.kinds.llama_help import devices_of
 from tests.fakes.instance_specs import model_at, spec
 
 HELP = """\
@@ -41,7 +42,7 @@ Available devices:
   CUDA0: NVIDIA H200 (143771 MiB, 142000 MiB free)
   Vulkan1: AMD Radeon (8192 MiB, 8000 MiB free)
 """
-ABLE = capabilities(HELP, "version: 0.7.0 (build 11669)\nbuilt with GNU\n", "Available devices:\n  (none)\n")
+ABLE = Capabilities(version_of("version: 0.7.0 (build 11669)\nbuilt with GNU\n"), flags_of(HELP))
 ENGINE = Engine("llama.cpp", ("/opt/llama-server",), (("/opt/llama-server", "00"),))
 AT = Endpoint(4711, Path("/run/key"))
 
@@ -67,7 +68,7 @@ def test_the_help_gives_every_spelling_and_no_words_about_others() -> None:
 
 def test_devices_get_their_kind_from_the_engines_own_names() -> None:
     assert [(one.name, one.kind) for one in devices_of(DEVICES)] == [("CUDA0", "gpu_cuda"), ("Vulkan1", "gpu_vulkan")]
-    assert ABLE.devices == ()
+    assert devices_of("Available devices:\n  (none)\n") == ()
     assert ABLE.version == "0.7.0 (build 11669)"
 
 
@@ -150,14 +151,14 @@ def test_the_environment_is_an_allow_list(tiny: ModelFile, monkeypatch: pytest.M
     ],
 )
 def test_the_log_tells_why_an_engine_ended(line: str, reason: str, hopeless: bool) -> None:
-    finding = llama_log.classify(["I all well", line, "E exiting due to model loading error"])
+    finding = LlamaCpp().classify(["I all well", line, "E exiting due to model loading error"])
     assert finding is not None
     assert (finding.problem.reason, finding.hopeless) == (reason, hopeless)
     assert finding.problem.remedy
 
 
 def test_a_log_without_a_known_line_tells_nothing() -> None:
-    assert llama_log.classify(["I srv init: listening on http://127.0.0.1:1"]) is None
+    assert LlamaCpp().classify(["I srv init: listening on http://127.0.0.1:1"]) is None
 
 
 def test_what_the_engine_uses_is_read_from_its_log() -> None:

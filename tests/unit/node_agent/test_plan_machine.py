@@ -8,16 +8,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node_agent.domain.budget import Budget
+from node_agent.domain.limits import Denial
 from node_agent.domain.observed import Observed, Phase, launch_key
 from node_agent.domain.plan import plan
 from node_agent.domain.restart import backoff
 from node_agent.domain.spec import DesiredState, EngineSettings, InstanceName, InstanceSpec, RestoreOrder
+from node_agent.domain.status import Problem
 from node_agent.domain.step import (
     Acknowledge,
     Adopt,
     Cause,
+    Deny,
     Fail,
     Forget,
+    Reclaim,
     ResetBudget,
     Restart,
     Retry,
@@ -41,11 +45,13 @@ class ModelOwner:
         self.phase, self.key, self.serial, self.budget = Phase.DOWN, "", 0, Budget()
         self.retry_at: datetime | None = None
         self.hopeless, self.failures = False, 0
+        self.denied: Problem | None = None
         self.running = False
         self.ready_since = datetime(2026, 11, 20, tzinfo=UTC)
 
     def observed(self) -> Observed:
-        return Observed(self.name, self.phase, self.key, self.serial, self.budget, self.retry_at, self.hopeless)
+        denied = self.denied if self.phase is Phase.DENIED else None
+        return Observed(self.name, self.phase, self.key, self.serial, self.budget, self.retry_at, self.hopeless, denied)
 
 
 class Plans(RuleBasedStateMachine):
@@ -55,6 +61,7 @@ class Plans(RuleBasedStateMachine):
         self.desired: dict[InstanceName, InstanceSpec] = {}
         self.owners: dict[InstanceName, ModelOwner] = {}
         self.automatic: dict[InstanceName, list[datetime]] = {name: [] for name in NAMES}
+        self.denials: dict[InstanceName, Denial] = {}
 
     @rule(name=names, slots=st.integers(1, 3), stopped=st.booleans(), auto=st.booleans())
     def declare(self, name: InstanceName, slots: int, stopped: bool, auto: bool) -> None:
@@ -79,6 +86,15 @@ class Plans(RuleBasedStateMachine):
                 desired_state=DesiredState.RUNNING,
                 restore=order,
             )
+
+    @rule(name=names, why=st.sampled_from(["hours", "adapters"]), seconds=st.none() | st.integers(0, 90))
+    def owner_denies(self, name: InstanceName, why: str, seconds: int | None) -> None:
+        stop_at = None if seconds is None else self.now + timedelta(seconds=seconds)
+        self.denials[name] = Denial(Problem("LOCAL_POLICY_DENIED", why), stop_at)
+
+    @rule(name=names)
+    def owner_permits(self, name: InstanceName) -> None:
+        self.denials.pop(name, None)
 
     @rule(name=names)
     def remove(self, name: InstanceName) -> None:
@@ -111,11 +127,19 @@ class Plans(RuleBasedStateMachine):
         for name in self.desired:
             self.owners.setdefault(name, ModelOwner(name))
         for _ in range(PLANS_TO_REST):
-            steps = plan(list(self.desired.values()), [one.observed() for one in self.owners.values()], self.now)
-            for step in steps:
+            for step in self.planned():
                 self.apply(step)
-        assert plan(list(self.desired.values()), [one.observed() for one in self.owners.values()], self.now) == []
+        assert self.planned() == []
         self.check_convergence()
+
+    def planned(self) -> list[Step]:
+        denied = {
+            name: denial
+            for name, denial in self.denials.items()
+            if name in self.desired and self.desired[name].desired_state is DesiredState.RUNNING
+        }
+        observed = [one.observed() for one in self.owners.values()]
+        return plan(list(self.desired.values()), observed, self.now, denied)
 
     def check_convergence(self) -> None:
         for owner in self.owners.values():
@@ -124,13 +148,16 @@ class Plans(RuleBasedStateMachine):
             assert owner.serial == one.restore.serial
             if one.desired_state is DesiredState.STOPPED:
                 assert owner.phase is Phase.DOWN
+            elif (denial := self.denials.get(owner.name)) is not None:
+                over = denial.stop_at is not None and self.now >= denial.stop_at
+                assert not (owner.running and over)
             elif owner.running:
                 assert owner.key == launch_key(one)
             else:
                 assert owner.phase in (Phase.WAITING, Phase.BLOCKED, Phase.FAILED)
         assert self.desired.keys() == self.owners.keys()
 
-    def apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:  # noqa: C901 - one case a step
         owner = self.owners[step.name]
         match step:
             case Adopt():
@@ -152,6 +179,13 @@ class Plans(RuleBasedStateMachine):
             case Acknowledge(_, serial):
                 assert serial != owner.serial
                 owner.serial = serial
+            case Deny(name, problem):
+                assert not owner.running
+                assert name in self.denials
+                owner.phase, owner.denied, owner.retry_at = Phase.DENIED, problem, None
+            case Reclaim(_, problem):
+                assert owner.running, "nothing runs that could be reclaimed"
+                owner.running, owner.phase, owner.denied = False, Phase.DENIED, problem
             case Forget():
                 assert not owner.running
                 del self.owners[step.name]
@@ -159,6 +193,7 @@ class Plans(RuleBasedStateMachine):
 
     def start(self, owner: ModelOwner, one: InstanceSpec, cause: Cause) -> None:
         assert not owner.running, "started twice"
+        assert owner.name not in self.denials, "started against the owner's word"
         owner.running, owner.phase, owner.key, owner.hopeless = True, Phase.UP, launch_key(one), False
         if cause is Cause.AUTOMATIC:
             owner.budget = owner.budget.spend(one.restart, self.now)

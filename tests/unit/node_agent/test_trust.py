@@ -11,7 +11,7 @@ from node_agent.domain.errors import EngineNotFound, EngineNotTrusted
 from node_agent.runtimes import engines
 from node_agent.runtimes.engines import FRONT, candidate, find_engines
 from node_agent.runtimes.kinds.llama_cpp import LlamaCpp
-from node_agent.runtimes.trust import TrustList, trust, trust_found
+from node_agent.runtimes.trust import TrustList, trust, usable_engines
 
 SCRIPT = f"""#!{sys.executable}
 import sys
@@ -138,8 +138,8 @@ async def test_a_named_engine_that_cannot_run_is_an_error(tmp_path: Path, truste
     broken = tmp_path / "llama-server"
     broken.write_text("#!/bin/false\n")
     broken.chmod(0o700)
-    with pytest.raises(EngineNotFound, match="--help"):
-        await trust_found(trusted, LlamaCpp(), (broken,))
+    with pytest.raises(EngineNotFound, match="does not answer --"):
+        await usable_engines(trusted, LlamaCpp(), (broken,))
 
 
 async def test_a_found_engine_that_cannot_run_is_left_out(
@@ -150,13 +150,15 @@ async def test_a_found_engine_that_cannot_run_is_left_out(
     broken.write_text("#!/bin/false\n")
     broken.chmod(0o700)
     monkeypatch.setenv("PATH", str(broken.parent))
-    assert str(broken) not in [engine.command[0] for engine in await trust_found(trusted, LlamaCpp())]
+    assert str(broken) not in [engine.command[0] for engine in await usable_engines(trusted, LlamaCpp())]
 
 
 async def test_what_was_named_comes_first(
     binary: Path, trusted: TrustList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    found = await trust_found(trusted, LlamaCpp(), (binary,))
+    found = await usable_engines(trusted, LlamaCpp(), (binary,))
+    assert trusted.engines() == ()
+    trusted.keep(found)
     assert next(engine.command[0] for engine in found) == str(binary)
     assert trusted.engine_for("llama.cpp").command == (str(binary),)

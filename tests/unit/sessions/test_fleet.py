@@ -6,6 +6,7 @@ import pytest
 
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
+from control_plane.domain.node import HeldRemoval
 from control_plane.domain.problem import Problem
 from control_plane.sessions.fleet import FleetRules, FleetState
 from tests.fakes.clock import FakeClock
@@ -160,12 +161,24 @@ def test_listeners_hear_of_changes_only_and_of_nodes_that_come_and_go() -> None:
 def test_what_is_wrong_with_a_node_outlives_its_stream() -> None:
     fleet = Fleet()
     full = Problem("STORAGE_UNAVAILABLE", "The disk is full.")
-    fleet.state.trouble(N1, [full])
+    removal = HeldRemoval(R, 3)
+    fleet.state.trouble(N1, [full], [removal])
     fleet.state.disconnected(N1, 1, for_good=False)
     fleet.state.connected(N1, 2, 0)
     assert fleet.state.liveness(N1).problems == (full,)
+    assert fleet.state.liveness(N1).held == (removal,)
     fleet.state.trouble(N1, [])
     assert fleet.state.liveness(N1).problems == ()
+
+
+def test_a_node_that_never_came_back_is_offline_once_every_node_had_its_time() -> None:
+    clock = FakeClock()
+    state = FleetState(clock, FleetRules())
+    clock.advance(timedelta(seconds=14))
+    assert state.liveness(N2).offline_since is None
+    clock.advance(timedelta(seconds=1))
+    assert state.liveness(N2).offline_since == clock.now()
+    assert not state.liveness(N2).online
 
 
 @pytest.mark.parametrize(("nodes", "seconds"), [(1, 10), (5000, 10), (10_000, 20)])

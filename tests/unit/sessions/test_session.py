@@ -5,14 +5,28 @@ from typing import Any
 
 import pytest
 
-from arw.v1 import instance_pb2, problem_pb2
+from arw.v1 import instance_pb2, node_pb2, problem_pb2
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import CertificateRevoked
-from control_plane.domain.ids import NodeId
+from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.node import HeldRemoval
 from control_plane.sessions.desired_feed import DesiredPage
+from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession, Terms, refusal_message
-from control_plane.sessions.steps import Admit, Close, Contact, Load, Note, Observe, Reject, Say, Step, Trouble
+from control_plane.sessions.steps import (
+    Admit,
+    Close,
+    Contact,
+    Load,
+    Note,
+    Observe,
+    Reject,
+    Say,
+    Step,
+    Trouble,
+    Withdraw,
+)
 from tests.fakes.clock import NOON
 from tests.fakes.desired_rows import row
 
@@ -20,8 +34,8 @@ TERMS = Terms("history", (pb.Replica(grpc_address="127.0.0.1:7443"),), 2)
 PERIOD = timedelta(seconds=10)
 
 
-def session() -> ServerSession:
-    return ServerSession(NodeId("n1"), SessionRules(), NOON, lambda: PERIOD)
+def session(rejections: Rejections | None = None) -> ServerSession:
+    return ServerSession(rejections or Rejections(NodeId("n1")), SessionRules(), NOON, lambda: PERIOD)
 
 
 def hello(**changes: Any) -> pb.AgentMessage:
@@ -36,8 +50,8 @@ def hello(**changes: Any) -> pb.AgentMessage:
     return pb.AgentMessage(seq=1, hello=pb.Hello(**{**said, **changes}))
 
 
-def opened() -> ServerSession:
-    made = session()
+def opened(rejections: Rejections | None = None) -> ServerSession:
+    made = session(rejections)
     made.received(hello(), NOON)
     made.admitted(7, TERMS, NOON)
     made.loaded(DesiredPage("history", 1, 0, (), ()), NOON)
@@ -48,9 +62,17 @@ class Talk:
     """Numbers what the node says."""
 
     def __init__(self) -> None:
-        self.session = opened()
+        self.rejections = Rejections(NodeId("n1"))
+        self.session = opened(self.rejections)
         self.seq = 1
         self.say(desired_ack=pb.DesiredAck(nonce=1))
+
+    def reconnected(self, *pages: DesiredPage) -> list[Step]:
+        """The node's next stream, on which it has said nothing yet; what follows from these reads."""
+        self.session, self.seq = session(self.rejections), 1
+        self.session.received(hello(history_id="history", desired_revision=1), NOON)
+        self.session.admitted(7, TERMS, NOON)
+        return [step for page in pages for step in self.session.loaded(page, NOON)]
 
     def say(self, at: timedelta = timedelta(), **body: Any) -> list[Step]:
         self.seq += 1
@@ -242,9 +264,68 @@ def test_a_spec_that_is_refused_again_is_told_again() -> None:
     assert [type(step) for step in talk.say(desired_ack=refusing()) if isinstance(step, Reject)] == [Reject]
 
 
+A_IS_WANTED = DesiredPage("history", 2, 0, (row("a", 2),), (row("a", 2),))
+EVERYTHING = {"b": ("ready", ""), "a": ("error", "MODEL_FILE_MISSING")}
+
+
+def withdrawn(steps: list[Step]) -> list[str]:
+    return [runtime for step in steps if isinstance(step, Withdraw) for runtime in step.runtimes]
+
+
+@pytest.mark.parametrize("pages", [(), (A_IS_WANTED,)])
+def test_a_refused_spec_stays_on_show_when_the_next_stream_reports_before_it_answers(
+    pages: tuple[DesiredPage, ...],
+) -> None:
+    talk = talk_with_refusal()
+    assert withdrawn(talk.reconnected(*pages)) == []
+    assert observed(talk, report(1, full=True, name="nodes/n1/instances/b")) == EVERYTHING
+    talk.session.loaded(A_IS_WANTED, NOON)
+    problems = refusing().problems
+    steps = talk.say(desired_ack=pb.DesiredAck(nonce=1, problems=problems))
+    assert not [step for step in steps if isinstance(step, Reject | Withdraw)]
+    assert observed(talk, report(2, full=True, name="nodes/n1/instances/b")) == EVERYTHING
+
+
+def test_a_spec_that_the_node_takes_on_the_next_stream_is_refused_no_more() -> None:
+    talk = talk_with_refusal()
+    talk.reconnected(A_IS_WANTED)
+    observed(talk, report(1, full=True, name="nodes/n1/instances/b"))
+    assert withdrawn(talk.say(desired_ack=pb.DesiredAck(nonce=1))) == ["a"]
+    assert observed(talk, report(2, full=True, name="nodes/n1/instances/b")) == {"b": ("ready", "")}
+
+
+def test_a_node_that_reports_the_refused_generation_has_taken_it() -> None:
+    talk = talk_with_refusal()
+    talk.reconnected(A_IS_WANTED)
+    taken = report(1, full=True)
+    taken.instances[0].observed_generation = 1
+    assert observed(talk, taken) == {"a": ("ready", "")}
+
+
+def test_an_older_spec_that_serves_on_keeps_its_objection_on_the_next_stream() -> None:
+    talk = talk_with_refusal()
+    talk.reconnected(A_IS_WANTED)
+    assert observed(talk, report(1, full=True)) == {"a": ("ready", "MODEL_FILE_MISSING")}
+
+
+def test_what_was_removed_while_the_node_was_away_is_refused_no_more() -> None:
+    talk = talk_with_refusal()
+    assert withdrawn(talk.reconnected(DesiredPage("history", 3, 0, (row("a", 3, gone=True),), ()))) == ["a"]
+
+
+def test_a_refused_spec_that_is_removed_is_withdrawn_at_once() -> None:
+    talk = talk_with_refusal()
+    talk.session.changed()
+    steps = talk.session.loaded(DesiredPage("history", 3, 0, (row("a", 3, gone=True),), None), NOON)
+    assert withdrawn(steps) == ["a"]
+
+
 def guarded(*runtimes: str) -> list[pb.ResourceProblem]:
     problem = problem_pb2.Problem(reason=problem_pb2.REASON_REMOVAL_GUARD, text="Too many.", remedy="Declare it.")
-    return [pb.ResourceProblem(name=f"nodes/n1/instances/{runtime}", problem=problem) for runtime in runtimes]
+    return [
+        pb.ResourceProblem(name=f"nodes/n1/instances/{runtime}", problem=problem, spec_revision=4)
+        for runtime in runtimes
+    ]
 
 
 def told(steps: list[Step]) -> list[list[str]]:
@@ -253,11 +334,28 @@ def told(steps: list[Step]) -> list[list[str]]:
 
 def test_removals_that_are_held_back_are_one_trouble_of_the_node_until_it_lets_go() -> None:
     talk = Talk()
-    held = pb.DesiredAck(nonce=1, problems=guarded("e", "d", "c", "b", "a"))
-    assert told(talk.say(desired_ack=held)) == [["Holds back 5 removals: a, b, c and 2 more."]]
+    held = pb.DesiredAck(nonce=1, problems=guarded(*"jihgfedcba"))
+    steps = talk.say(desired_ack=held)
+    assert told(steps) == [["Holds back 10 removals: a, b, c, d, e, f, g, h and 2 more."]]
+    (trouble,) = [step for step in steps if isinstance(step, Trouble)]
+    assert trouble.held == tuple(HeldRemoval(RuntimeId(runtime), 4) for runtime in "abcdefghij")
+    assert "arwctl nodes allow-removals n1" in trouble.problems[0].remedy
     assert told(talk.say(desired_ack=held)) == []
     assert told(talk.say(desired_ack=pb.DesiredAck(nonce=1, problems=guarded("a")))) == [["Holds back 1 removal: a."]]
     assert told(talk.say(desired_ack=pb.DesiredAck(nonce=1))) == [[]]
+
+
+def test_the_next_batch_says_once_which_removals_an_operator_lets_through() -> None:
+    talk = Talk()
+    (say,) = talk.session.allow([HeldRemoval(RuntimeId("a/b"), 4)], NOON)
+    assert isinstance(say, Say)
+    allowed = say.message.desired_batch.allowed_removals
+    assert list(allowed) == [node_pb2.HeldRemoval(instance="nodes/n1/instances/a__b", spec_revision=4)]
+    talk.session.changed()
+    (later, *_) = talk.session.loaded(DesiredPage("history", 2, 0, (row("a", 2),), None), NOON)
+    assert isinstance(later, Say)
+    assert not later.message.desired_batch.allowed_removals
+    assert session().allow([HeldRemoval(RuntimeId("a"), 4)], NOON) == []
 
 
 @pytest.mark.parametrize("reason", ["HISTORY_CHANGED", "STORAGE_UNAVAILABLE", "STALE_REVISION"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from wire.machine_id import machine_id_hash
+from wire.machine_id import lasting_machine_id_hash, machine_id_hash
 
 
 def with_machine_id(root: Path, text: str, name: str = "etc/machine-id") -> Path:
@@ -25,6 +25,12 @@ def test_the_same_machine_always_tells_the_same(tmp_path: Path) -> None:
     other = machine_id_hash(with_machine_id(tmp_path / "c", "two"))
     assert first == again
     assert first != other
+
+
+def test_only_an_id_of_the_machines_own_lasts(tmp_path: Path) -> None:
+    known = with_machine_id(tmp_path / "a", "one")
+    assert lasting_machine_id_hash(known) == machine_id_hash(known)
+    assert lasting_machine_id_hash(tmp_path / "nothing") == ""
 
 
 def test_a_machine_without_an_id_is_still_told_apart(tmp_path: Path) -> None:

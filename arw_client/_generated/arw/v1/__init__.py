@@ -5,10 +5,15 @@
 
 __all__ = (
     "Accelerator",
+    "AcceleratorHealth",
     "AcceleratorKind",
+    "AcceleratorProcess",
     "AcceleratorRollup",
+    "AcceleratorUsage",
     "AgentMessage",
     "AgentServiceStub",
+    "AllowRemovalsRequest",
+    "AllowRemovalsResponse",
     "AppliedRuntime",
     "ApplyManifestRequest",
     "ApplyManifestResponse",
@@ -45,6 +50,8 @@ __all__ = (
     "ExitRecord",
     "ExplainRuntimeRequest",
     "ExplainRuntimeResponse",
+    "ExternalSettings",
+    "Footprint",
     "GetModelRequest",
     "GetModelResponse",
     "GetNodeRequest",
@@ -57,8 +64,10 @@ __all__ = (
     "GetSupervisorResponse",
     "Goodbye",
     "GoodbyeKind",
+    "HealthCheck",
     "Heartbeat",
     "HeartbeatAck",
+    "HeldRemoval",
     "Hello",
     "Hold",
     "HttpRollup",
@@ -66,6 +75,7 @@ __all__ = (
     "InstanceHealth",
     "InstanceSpec",
     "InstanceState",
+    "InventoryReport",
     "JoinToken",
     "ListEventsRequest",
     "ListEventsResponse",
@@ -77,22 +87,26 @@ __all__ = (
     "ListNodesResponse",
     "ListRuntimesRequest",
     "ListRuntimesResponse",
+    "LocalLimits",
     "LogRequest",
     "ManifestFormat",
     "MissingAccelerator",
     "Modality",
     "Model",
     "ModelFile",
+    "ModelPart",
     "ModelServiceStub",
     "Node",
     "NodeInventory",
     "NodeServiceStub",
     "NodeState",
+    "NodeUsage",
     "ObservedReport",
     "ParkConnections",
     "PlacementVerdict",
     "Problem",
     "ProcessIdentity",
+    "ProcessSettings",
     "PushLogsRequest",
     "PushLogsResponse",
     "Reason",
@@ -119,6 +133,7 @@ __all__ = (
     "RuntimeServiceStub",
     "RuntimeSpec",
     "RuntimeStatus",
+    "SandboxLayer",
     "Severity",
     "ShutdownRuntimeRequest",
     "ShutdownRuntimeResponse",
@@ -152,6 +167,47 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class AcceleratorHealth(betterproto2.Enum):
+    """
+    Whether a device can compute now.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Nothing says.
+    """
+
+    OK = 1
+
+    DEGRADED = 2
+    """
+    It works, and something is wrong with it.
+    """
+
+    UNUSABLE = 3
+    """
+    It is there and nothing can run on it: no driver, lost, in need of a reset.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "ACCELERATOR_HEALTH_UNSPECIFIED",
+            1: "ACCELERATOR_HEALTH_OK",
+            2: "ACCELERATOR_HEALTH_DEGRADED",
+            3: "ACCELERATOR_HEALTH_UNUSABLE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "ACCELERATOR_HEALTH_UNSPECIFIED": 0,
+            "ACCELERATOR_HEALTH_OK": 1,
+            "ACCELERATOR_HEALTH_DEGRADED": 2,
+            "ACCELERATOR_HEALTH_UNUSABLE": 3,
+        }
 
 
 class AcceleratorKind(betterproto2.Enum):
@@ -534,6 +590,8 @@ class Reason(betterproto2.Enum):
 
     IN_USE = 9
 
+    NOTHING_HELD = 10
+
     UNAUTHENTICATED = 20
     """
     Who is calling.
@@ -609,6 +667,11 @@ class Reason(betterproto2.Enum):
 
     STALE_FENCE = 70
 
+    AGENT_SAFE_MODE = 71
+    """
+    The agent died again and again as it started; it keeps what runs, and starts and stops nothing.
+    """
+
     ENGINE_EXITED = 80
     """
     How an instance failed.
@@ -630,6 +693,11 @@ class Reason(betterproto2.Enum):
 
     ENGINE_IDENTITY_MISMATCH = 88
 
+    NO_PROGRESS = 89
+    """
+    It takes requests and gives nothing back.
+    """
+
     NO_NODE = 100
     """
     Why a runtime has no place, or no answer yet.
@@ -644,6 +712,30 @@ class Reason(betterproto2.Enum):
     NOT_READY = 104
 
     SHUT_DOWN = 105
+
+    ACCELERATOR_DRIVER_MISSING = 110
+    """
+    What is wrong with an accelerator.
+    """
+
+    ACCELERATOR_DRIVER_UNRESPONSIVE = 111
+
+    ACCELERATOR_DRIVER_MISMATCH = 112
+
+    ACCELERATOR_NO_PERMISSION = 113
+
+    ACCELERATOR_LOST = 114
+
+    ACCELERATOR_RESET_REQUIRED = 115
+
+    ACCELERATOR_UNHEALTHY = 116
+
+    ACCELERATOR_RESERVED = 117
+
+    ACCELERATOR_LEAKING = 118
+    """
+    Memory of an engine that ended did not come back.
+    """
 
     UNAVAILABLE = 120
 
@@ -662,6 +754,7 @@ class Reason(betterproto2.Enum):
             7: "REASON_PAGE_TOKEN_INVALID",
             8: "REASON_REQUEST_ID_REUSED",
             9: "REASON_IN_USE",
+            10: "REASON_NOTHING_HELD",
             20: "REASON_UNAUTHENTICATED",
             21: "REASON_PERMISSION_DENIED",
             22: "REASON_CERTIFICATE_EXPIRED",
@@ -695,6 +788,7 @@ class Reason(betterproto2.Enum):
             68: "REASON_ACCELERATOR_MISSING",
             69: "REASON_LOCAL_POLICY_DENIED",
             70: "REASON_STALE_FENCE",
+            71: "REASON_AGENT_SAFE_MODE",
             80: "REASON_ENGINE_EXITED",
             81: "REASON_ENGINE_EXITED_BEFORE_READY",
             82: "REASON_START_DEADLINE_EXCEEDED",
@@ -704,12 +798,22 @@ class Reason(betterproto2.Enum):
             86: "REASON_PORT_UNAVAILABLE",
             87: "REASON_MEMORY_INSUFFICIENT",
             88: "REASON_ENGINE_IDENTITY_MISMATCH",
+            89: "REASON_NO_PROGRESS",
             100: "REASON_NO_NODE",
             101: "REASON_NODE_OFFLINE",
             102: "REASON_UNSCHEDULABLE",
             103: "REASON_LABELS_UNMATCHED",
             104: "REASON_NOT_READY",
             105: "REASON_SHUT_DOWN",
+            110: "REASON_ACCELERATOR_DRIVER_MISSING",
+            111: "REASON_ACCELERATOR_DRIVER_UNRESPONSIVE",
+            112: "REASON_ACCELERATOR_DRIVER_MISMATCH",
+            113: "REASON_ACCELERATOR_NO_PERMISSION",
+            114: "REASON_ACCELERATOR_LOST",
+            115: "REASON_ACCELERATOR_RESET_REQUIRED",
+            116: "REASON_ACCELERATOR_UNHEALTHY",
+            117: "REASON_ACCELERATOR_RESERVED",
+            118: "REASON_ACCELERATOR_LEAKING",
             120: "REASON_UNAVAILABLE",
             121: "REASON_INTERNAL",
         }
@@ -727,6 +831,7 @@ class Reason(betterproto2.Enum):
             "REASON_PAGE_TOKEN_INVALID": 7,
             "REASON_REQUEST_ID_REUSED": 8,
             "REASON_IN_USE": 9,
+            "REASON_NOTHING_HELD": 10,
             "REASON_UNAUTHENTICATED": 20,
             "REASON_PERMISSION_DENIED": 21,
             "REASON_CERTIFICATE_EXPIRED": 22,
@@ -760,6 +865,7 @@ class Reason(betterproto2.Enum):
             "REASON_ACCELERATOR_MISSING": 68,
             "REASON_LOCAL_POLICY_DENIED": 69,
             "REASON_STALE_FENCE": 70,
+            "REASON_AGENT_SAFE_MODE": 71,
             "REASON_ENGINE_EXITED": 80,
             "REASON_ENGINE_EXITED_BEFORE_READY": 81,
             "REASON_START_DEADLINE_EXCEEDED": 82,
@@ -769,12 +875,22 @@ class Reason(betterproto2.Enum):
             "REASON_PORT_UNAVAILABLE": 86,
             "REASON_MEMORY_INSUFFICIENT": 87,
             "REASON_ENGINE_IDENTITY_MISMATCH": 88,
+            "REASON_NO_PROGRESS": 89,
             "REASON_NO_NODE": 100,
             "REASON_NODE_OFFLINE": 101,
             "REASON_UNSCHEDULABLE": 102,
             "REASON_LABELS_UNMATCHED": 103,
             "REASON_NOT_READY": 104,
             "REASON_SHUT_DOWN": 105,
+            "REASON_ACCELERATOR_DRIVER_MISSING": 110,
+            "REASON_ACCELERATOR_DRIVER_UNRESPONSIVE": 111,
+            "REASON_ACCELERATOR_DRIVER_MISMATCH": 112,
+            "REASON_ACCELERATOR_NO_PERMISSION": 113,
+            "REASON_ACCELERATOR_LOST": 114,
+            "REASON_ACCELERATOR_RESET_REQUIRED": 115,
+            "REASON_ACCELERATOR_UNHEALTHY": 116,
+            "REASON_ACCELERATOR_RESERVED": 117,
+            "REASON_ACCELERATOR_LEAKING": 118,
             "REASON_UNAVAILABLE": 120,
             "REASON_INTERNAL": 121,
         }
@@ -845,8 +961,81 @@ class Accelerator(betterproto2.Message):
     True for a device that a test or demo made up; every view labels it as simulated.
     """
 
+    vendor: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    "NVIDIA", "AMD", "Intel", "Apple"; empty when not known.
+    """
+
+    pci_address: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    "0000:01:00.0", lower case; empty for a device that is not on PCI, or whose address is not known.
+    """
+
+    health: "AcceleratorHealth" = betterproto2.field(
+        9, betterproto2.TYPE_ENUM, default_factory=lambda: AcceleratorHealth(0)
+    )
+
+    problem: "Problem | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Why it is degraded or unusable; absent otherwise.
+    """
+
+    unified_memory: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
+    """
+    It computes in the machine's own memory: memory_bytes is then a limit, not a further amount.
+    """
+
+    partition_of: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    Id of the device that this is a part of, such as the GPU of a MIG device.
+    """
+
+    source: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    What told of it: "nvml", "amd-smi", "sysfs", "pci" and so on.
+    """
+
+    details: "dict[str, str]" = betterproto2.field(
+        14,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
+        ),
+    )
+    """
+    Further lasting facts as the vendor's tool says them; a unit is part of the name.
+    """
+
+    kind_label: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    Set by the control plane: the words that people read.
+    """
+
+    health_slug: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+
+    health_label: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
+
 
 default_message_pool.register_message("arw.v1", "Accelerator", Accelerator)
+
+
+@dataclass(eq=False, repr=False)
+class AcceleratorProcess(betterproto2.Message):
+    pid: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    In the driver's process namespace, which may not be the agent's.
+    """
+
+    memory_bytes: "int | None" = betterproto2.field(
+        2, betterproto2.TYPE_UINT64, optional=True
+    )
+
+
+default_message_pool.register_message(
+    "arw.v1", "AcceleratorProcess", AcceleratorProcess
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -863,6 +1052,77 @@ class AcceleratorRollup(betterproto2.Message):
 
 
 default_message_pool.register_message("arw.v1", "AcceleratorRollup", AcceleratorRollup)
+
+
+@dataclass(eq=False, repr=False)
+class AcceleratorUsage(betterproto2.Message):
+    """
+    What a device does now. Everything absent is unknown, which is not zero.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    As in Accelerator.id.
+    """
+
+    memory_total_bytes: "int | None" = betterproto2.field(
+        2, betterproto2.TYPE_UINT64, optional=True
+    )
+
+    memory_used_bytes: "int | None" = betterproto2.field(
+        3, betterproto2.TYPE_UINT64, optional=True
+    )
+
+    utilization_percent: "float | None" = betterproto2.field(
+        4, betterproto2.TYPE_DOUBLE, optional=True
+    )
+
+    temperature_celsius: "float | None" = betterproto2.field(
+        5, betterproto2.TYPE_DOUBLE, optional=True
+    )
+
+    power_milliwatts: "int | None" = betterproto2.field(
+        6, betterproto2.TYPE_UINT64, optional=True
+    )
+
+    power_limit_milliwatts: "int | None" = betterproto2.field(
+        7, betterproto2.TYPE_UINT64, optional=True
+    )
+
+    throttle_reasons: "list[str]" = betterproto2.field(
+        8, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Why it runs slower than it could, such as "hw_thermal_slowdown".
+    """
+
+    processes: "list[AcceleratorProcess]" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Only processes that the driver shows to this agent.
+    """
+
+    last_xid: "int | None" = betterproto2.field(
+        10, betterproto2.TYPE_UINT32, optional=True
+    )
+    """
+    Newest NVIDIA Xid since the agent's probe started.
+    """
+
+    figures: "dict[str, float]" = betterproto2.field(
+        11,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_DOUBLE
+        ),
+    )
+    """
+    Further figures by name, with the unit in the name, such as "graphics_clock_mhz".
+    """
+
+
+default_message_pool.register_message("arw.v1", "AcceleratorUsage", AcceleratorUsage)
 
 
 @dataclass(eq=False, repr=False)
@@ -904,8 +1164,53 @@ class AgentMessage(betterproto2.Message):
         14, betterproto2.TYPE_MESSAGE, optional=True, group="body"
     )
 
+    inventory_report: "InventoryReport | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
 
 default_message_pool.register_message("arw.v1", "AgentMessage", AgentMessage)
+
+
+@dataclass(eq=False, repr=False)
+class AllowRemovalsRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    "nodes/{node}".
+    """
+
+    removals: "list[HeldRemoval]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    As Node.held_removals showed them; at least one. What is no longer held so is passed over.
+    """
+
+    request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "arw.v1", "AllowRemovalsRequest", AllowRemovalsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AllowRemovalsResponse(betterproto2.Message):
+    node: "Node | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    allowed: "list[HeldRemoval]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Those that the node was told to let go of.
+    """
+
+
+default_message_pool.register_message(
+    "arw.v1", "AllowRemovalsResponse", AllowRemovalsResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -1286,9 +1591,11 @@ class DesiredBatch(betterproto2.Message):
     SHA-256 over the sorted lines "name generation revision\\n" after this batch; last chunk only.
     """
 
-    removal_override: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
+    allowed_removals: "list[HeldRemoval]" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, repeated=True
+    )
     """
-    An operator's word that lets a batch remove more than the agent's removal guard allows.
+    Removals that the agent's guard holds back and an operator lets through; any other stays held.
     """
 
 
@@ -1624,6 +1931,88 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ExternalSettings(betterproto2.Message):
+    """
+    Something that runs already: asked how it is, never started, stopped or signalled.
+    """
+
+    url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    "http://host:port", as its node sees it. Another machine than the node itself only where the node's owner allows it.
+    """
+
+    health_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Of a GET; empty: /v1/models.
+    """
+
+    model: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What it calls the model; empty: the only one that it lists.
+    """
+
+
+default_message_pool.register_message("arw.v1", "ExternalSettings", ExternalSettings)
+
+
+@dataclass(eq=False, repr=False)
+class Footprint(betterproto2.Message):
+    """
+    What launches of one engine with one model took on a node. Its first four fields are the key: launches that agree
+    in them take as much on every machine.
+    """
+
+    model_sha256: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the model's file, lower-case hex.
+    """
+
+    engine_sha256: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the engine's main file, lower-case hex.
+    """
+
+    options_digest: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    SHA-256 over the sorted lines "option=value" of the given engine settings, joined by "\\n".
+    """
+
+    accelerator: "AcceleratorKind" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: AcceleratorKind(0)
+    )
+    """
+    What the engine really used.
+    """
+
+    memory_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    Peak of the whole process tree in the machine's own memory.
+    """
+
+    device_memory_bytes: "int | None" = betterproto2.field(
+        6, betterproto2.TYPE_UINT64, optional=True
+    )
+    """
+    Peak over all devices; absent where the driver does not say.
+    """
+
+    load_time: "datetime.timedelta | None" = betterproto2.field(
+        7,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: __google__protobuf__.Duration,
+        optional=True,
+    )
+    """
+    The slowest seen, from launch to ready; absent when none was seen.
+    """
+
+    launches: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+
+
+default_message_pool.register_message("arw.v1", "Footprint", Footprint)
+
+
+@dataclass(eq=False, repr=False)
 class GetModelRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1740,6 +2129,33 @@ default_message_pool.register_message("arw.v1", "Goodbye", Goodbye)
 
 
 @dataclass(eq=False, repr=False)
+class HealthCheck(betterproto2.Message):
+    """
+    How a program says that it is well.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Of a GET on its port, such as "/healthz"; empty: it is well when it takes connections.
+    """
+
+    expect_status: "int | None" = betterproto2.field(
+        2, betterproto2.TYPE_UINT32, optional=True
+    )
+    """
+    Absent: 200.
+    """
+
+    expect_body: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Must be part of the answer; empty: any answer will do.
+    """
+
+
+default_message_pool.register_message("arw.v1", "HealthCheck", HealthCheck)
+
+
+@dataclass(eq=False, repr=False)
 class Heartbeat(betterproto2.Message):
     observed_seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
 
@@ -1748,6 +2164,13 @@ class Heartbeat(betterproto2.Message):
     self_lateness_ms: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
     How late the agent's own timers fire.
+    """
+
+    usage: "NodeUsage | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the devices do now; absent when the agent does not know.
     """
 
 
@@ -1770,6 +2193,26 @@ class HeartbeatAck(betterproto2.Message):
 
 
 default_message_pool.register_message("arw.v1", "HeartbeatAck", HeartbeatAck)
+
+
+@dataclass(eq=False, repr=False)
+class HeldRemoval(betterproto2.Message):
+    """
+    An instance whose removal the node's guard holds back: it runs on as this revision of its spec.
+    """
+
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    "nodes/{node}/instances/{runtime}".
+    """
+
+    spec_revision: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    0: the node lost the spec.
+    """
+
+
+default_message_pool.register_message("arw.v1", "HeldRemoval", HeldRemoval)
 
 
 @dataclass(eq=False, repr=False)
@@ -1982,6 +2425,20 @@ class Instance(betterproto2.Message):
     The engine that runs it, for example "llama.cpp b11549 (wheel)".
     """
 
+    sandbox: "list[SandboxLayer]" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What holds the running engine, or held the last one.
+    """
+
+    footprint: "Footprint | None" = betterproto2.field(
+        22, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Absent until the engine was ready once, and for runtimes without a model.
+    """
+
 
 default_message_pool.register_message("arw.v1", "Instance", Instance)
 
@@ -2050,6 +2507,20 @@ class InstanceSpec(betterproto2.Message):
 
 
 default_message_pool.register_message("arw.v1", "InstanceSpec", InstanceSpec)
+
+
+@dataclass(eq=False, repr=False)
+class InventoryReport(betterproto2.Message):
+    """
+    The machine is no longer what Hello said: a device came, went, or changed its health.
+    """
+
+    inventory: "NodeInventory | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+
+default_message_pool.register_message("arw.v1", "InventoryReport", InventoryReport)
 
 
 @dataclass(eq=False, repr=False)
@@ -2252,6 +2723,55 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class LocalLimits(betterproto2.Message):
+    """
+    The node enforces these itself; here they keep placement from choosing it in vain. Absent: no limit.
+    """
+
+    file: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where they stand on the node; empty: nowhere, and everything may run.
+    """
+
+    denied_adapters: "list[str]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Of the adapters that the agent has.
+    """
+
+    modes: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    "native", "container"; none: unknown.
+    """
+
+    max_runtimes: "int | None" = betterproto2.field(
+        4, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    memory_bytes: "int | None" = betterproto2.field(
+        5, betterproto2.TYPE_UINT64, optional=True
+    )
+    """
+    For all runtimes together, and for each.
+    """
+
+    memory_per_runtime_bytes: "int | None" = betterproto2.field(
+        6, betterproto2.TYPE_UINT64, optional=True
+    )
+
+    closed: "Problem | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Why the node takes nothing new now; absent: it does.
+    """
+
+
+default_message_pool.register_message("arw.v1", "LocalLimits", LocalLimits)
+
+
+@dataclass(eq=False, repr=False)
 class LogRequest(betterproto2.Message):
     """
     Open PushLogs with this subscription.
@@ -2267,6 +2787,11 @@ class LogRequest(betterproto2.Message):
     tail_lines: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
 
     follow: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    whole: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    As in StreamLogsRequest.
+    """
 
 
 default_message_pool.register_message("arw.v1", "LogRequest", LogRequest)
@@ -2303,7 +2828,7 @@ class Model(betterproto2.Message):
 
     format: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    "gguf".
+    "gguf", "ggml" of whisper.cpp, "onnx", or "folder": the file stands for the folder that it lies in.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -2312,6 +2837,13 @@ class Model(betterproto2.Message):
         unwrap=lambda: __google__protobuf__.Timestamp,
         optional=True,
     )
+
+    projector: "ModelPart | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Absent: it reads text alone.
+    """
 
 
 default_message_pool.register_message("arw.v1", "Model", Model)
@@ -2330,8 +2862,37 @@ class ModelFile(betterproto2.Message):
 
     size_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
 
+    projector: "ModelPart | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The model's projector; absent: it has none.
+    """
+
 
 default_message_pool.register_message("arw.v1", "ModelFile", ModelFile)
+
+
+@dataclass(eq=False, repr=False)
+class ModelPart(betterproto2.Message):
+    """
+    A further file that belongs to a model, such as the projector that turns pictures into its tokens.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Absolute path on the nodes.
+    """
+
+    sha256: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the whole file, lower-case hex.
+    """
+
+    size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message("arw.v1", "ModelPart", ModelPart)
 
 
 @dataclass(eq=False, repr=False)
@@ -2418,6 +2979,27 @@ class Node(betterproto2.Message):
     SHA-256 of the machine id, for the approver to compare.
     """
 
+    usage: "NodeUsage | None" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    As of the last heartbeat; absent while the node is offline or has said nothing.
+    """
+
+    problems: "list[Problem]" = betterproto2.field(
+        22, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What is wrong with the node as a whole, as it said last; empty: nothing.
+    """
+
+    held_removals: "list[HeldRemoval]" = betterproto2.field(
+        23, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Removals that the node holds back, as it said last.
+    """
+
 
 default_message_pool.register_message("arw.v1", "Node", Node)
 
@@ -2455,8 +3037,60 @@ class NodeInventory(betterproto2.Message):
         7, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    limits: "LocalLimits | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the machine's owner lets it run. Devices that may not be used are told as unusable.
+    """
+
+    sandbox: "list[SandboxLayer]" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What the next engine that is started there gets.
+    """
+
 
 default_message_pool.register_message("arw.v1", "NodeInventory", NodeInventory)
+
+
+@dataclass(eq=False, repr=False)
+class NodeUsage(betterproto2.Message):
+    """
+    What a node's devices do now; the processor is the one with the id "cpu".
+    """
+
+    accelerators: "list[AcceleratorUsage]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    battery_percent: "float | None" = betterproto2.field(
+        2, betterproto2.TYPE_DOUBLE, optional=True
+    )
+    """
+    Absent without a battery.
+    """
+
+    on_battery: "bool | None" = betterproto2.field(
+        3, betterproto2.TYPE_BOOL, optional=True
+    )
+    """
+    Absent when nothing says where the power comes from.
+    """
+
+    update_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: __google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    Set by the control plane: when it heard this.
+    """
+
+
+default_message_pool.register_message("arw.v1", "NodeUsage", NodeUsage)
 
 
 @dataclass(eq=False, repr=False)
@@ -2589,6 +3223,54 @@ default_message_pool.register_message("arw.v1", "ProcessIdentity", ProcessIdenti
 
 
 @dataclass(eq=False, repr=False)
+class ProcessSettings(betterproto2.Message):
+    """
+    A program that is no known engine. A node runs it only when its owner trusts the program's file.
+    """
+
+    command: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The program's absolute path, then its arguments; there is no shell. "{port}", "{key_file}" and "{model}" stand for
+    what the launch gets.
+    """
+
+    env: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
+        ),
+    )
+    """
+    Added to the little that engines inherit; no secrets here.
+    """
+
+    working_directory: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it runs; empty: a directory of its own.
+    """
+
+    port: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    The port that it always uses; 0: a free one, put in for "{port}".
+    """
+
+    health: "HealthCheck | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    openai: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    It answers the paths of the OpenAI API, so requests are sent to it.
+    """
+
+
+default_message_pool.register_message("arw.v1", "ProcessSettings", ProcessSettings)
+
+
+@dataclass(eq=False, repr=False)
 class PushLogsRequest(betterproto2.Message):
     subscription: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -2713,6 +3395,11 @@ class ResourceProblem(betterproto2.Message):
     problem: "Problem | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
+
+    spec_revision: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    With REMOVAL_GUARD: HeldRemoval.spec_revision.
+    """
 
 
 default_message_pool.register_message("arw.v1", "ResourceProblem", ResourceProblem)
@@ -3131,7 +3818,7 @@ class RuntimeSpec(betterproto2.Message):
 
     model: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    "models/{model}".
+    "models/{model}"; empty where the adapter needs none.
     """
 
     profile: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -3186,6 +3873,20 @@ class RuntimeSpec(betterproto2.Message):
     )
     """
     Every pair must match the node's labels.
+    """
+
+    process: "ProcessSettings | None" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Only with the adapter "process", or one that takes a command too.
+    """
+
+    external: "ExternalSettings | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Only with the adapter "external".
     """
 
 
@@ -3250,6 +3951,28 @@ default_message_pool.register_message("arw.v1", "RuntimeStatus", RuntimeStatus)
 
 
 @dataclass(eq=False, repr=False)
+class SandboxLayer(betterproto2.Message):
+    """
+    Something that keeps an engine from what is not its own.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Such as "landlock-files" or "memory-limit".
+    """
+
+    in_force: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why it is not in force, for a person; empty when it is.
+    """
+
+
+default_message_pool.register_message("arw.v1", "SandboxLayer", SandboxLayer)
+
+
+@dataclass(eq=False, repr=False)
 class ShutdownRuntimeRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -3286,6 +4009,12 @@ class StreamLogsRequest(betterproto2.Message):
     """
 
     follow: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+    whole: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Everything that the node keeps of all launches, oldest first; `tail_lines` and `follow` do not count then. A node
+    that does not know this sends its last lines.
+    """
 
 
 default_message_pool.register_message("arw.v1", "StreamLogsRequest", StreamLogsRequest)
@@ -3803,6 +4532,28 @@ class NodeServiceStub(betterproto2_grpclib.ServiceStub):
             "/arw.v1.NodeService/RevokeNode",
             message,
             RevokeNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def allow_removals(
+        self,
+        message: "AllowRemovalsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AllowRemovalsResponse":
+        """
+        Tells a connected node to let go now of removals that it holds back. Only those named are let through, and
+        only while they are held as named; nothing is kept for later.
+        """
+
+        return await self._unary_unary(
+            "/arw.v1.NodeService/AllowRemovals",
+            message,
+            AllowRemovalsResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,

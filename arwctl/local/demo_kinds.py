@@ -1,0 +1,127 @@
+"""What can be demonstrated: each kind brings a tiny model, a manifest, and a question."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+import wave
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from arw_client import ArwError, Prompt, Recording
+from arwctl.command import Call
+from arwctl.groups.chat import print_stream
+from arwctl.groups.transcribe import heard, text_of
+
+RATE = 16_000
+HUM_HERTZ = 220
+HUM_S = 3
+
+
+class DemoKind(StrEnum):
+    CHAT = "chat"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    runtime: str
+    """Also the name of its files in the demo's folder."""
+    manifest: str
+    make_model: Callable[[Path], object]
+    """Writes into a folder; ArwError when the packages that it takes are not installed."""
+    ask: Callable[[Call, Path], Awaitable[str]]
+    """Shows question and reply; gives the reply."""
+
+
+CHAT_MANIFEST = """\
+version = 1
+
+[[models]]
+id = "tiny-chat"
+path = "tiny-chat.gguf"
+
+[[runtimes]]
+id = "tiny-chat"
+name = "Tiny chat"
+adapter = "llama.cpp"
+model = "tiny-chat"
+auto_start = true
+modalities = ["text"]
+accelerator = "cpu"
+
+[runtimes.settings]
+context_length = 1024
+slots = 2
+"""
+AUDIO_MANIFEST = """\
+version = 1
+
+[[models]]
+id = "tiny-whisper"
+path = "tiny-whisper.bin"
+
+[[runtimes]]
+id = "tiny-whisper"
+name = "Tiny whisper"
+adapter = "whisper.cpp"
+model = "tiny-whisper"
+auto_start = true
+modalities = ["audio"]
+accelerator = "cpu"
+"""
+
+
+def _chat_model(folder: Path) -> Path:
+    try:
+        from arwctl import tiny_model  # noqa: PLC0415 - gguf and numpy are extras
+    except ImportError as error:
+        raise _not_installed(error, "demo,llama") from error
+    return tiny_model.write(folder / "tiny-chat.gguf")
+
+
+async def _chat(call: Call, _folder: Path) -> str:
+    question = "hello"
+    call.screen.line(f"> {question}")
+    return await print_stream(call, Prompt("tiny-chat", [{"role": "user", "content": question}]))
+
+
+def _speech_model(folder: Path) -> Path:
+    try:
+        from arwctl import tiny_speech_model  # noqa: PLC0415 - numpy is an extra
+    except ImportError as error:
+        raise _not_installed(error, "demo,whisper") from error
+    return tiny_speech_model.write(folder / "tiny-whisper.bin")
+
+
+async def _listen(call: Call, folder: Path) -> str:
+    file = folder / "hum.wav"
+    await asyncio.to_thread(hum, file)
+    call.screen.line(f"> {file.name}: {HUM_S} s of a hum, which is speech to the tiny model")
+    said = text_of(await heard(call, Recording("tiny-whisper", await asyncio.to_thread(file.read_bytes))))
+    call.screen.line(said)
+    return said
+
+
+def hum(file: Path) -> None:
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(RATE)
+        levels = (int(8000 * math.sin(2 * math.pi * HUM_HERTZ * at / RATE)) for at in range(HUM_S * RATE))
+        sound.writeframes(b"".join(struct.pack("<h", level) for level in levels))
+
+
+def _not_installed(error: ImportError, extras: str) -> ArwError:
+    return ArwError(
+        "NOT_INSTALLED", f"The demo needs {error.name}.", f"Install the extras: `pip install 'arw[{extras}]'`."
+    )
+
+
+SUBJECTS = {
+    DemoKind.CHAT: Subject("tiny-chat", CHAT_MANIFEST, _chat_model, _chat),
+    DemoKind.AUDIO: Subject("tiny-whisper", AUDIO_MANIFEST, _speech_model, _listen),
+}

@@ -1,0 +1,90 @@
+"""What each command of the control plane does; `app` holds what `run` serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from control_plane.app import ControlPlane, ground
+from control_plane.initialise import initialise, provide_context
+from control_plane.process.clock import SystemClock
+from control_plane.process.listening import check_port, free_ports
+from control_plane.process.run_file import announced, locked
+from control_plane.settings import PORTS, Paths, Settings, Timers
+from wire import event_loop
+from wire.log_lines import LogLinesFactory
+
+
+def init(state: Path, told: Mapping[str, Any], context_file: Path | None) -> int:
+    """Make everything that a control plane keeps. `told`: settings by name, kept from now on."""
+    _log_to_stderr(logging.WARNING)
+    paths = _prepared(state, told)
+    file = context_file or paths.state / "context.json"
+    settings = Settings.load(paths.settings)
+    asyncio.run(initialise(settings, Timers.chosen(os.environ), paths, SystemClock(), file))
+    print(f"Initialised {paths.directory}; the operator's context is {file}")  # noqa: T201 - the answer itself
+    return 0
+
+
+def run(state: Path, told: Mapping[str, Any], context_file: Path | None) -> int:
+    """Serve until SIGTERM or SIGINT, with the operator's context made first where one is named."""
+    _log_to_stderr(logging.INFO)
+    paths = _prepared(state, told)
+    with locked(paths.lock, paths.run):
+        settings = Settings.load(paths.settings)
+        for name, (flag, what) in PORTS.items():
+            host = settings.http_host if name == "http_port" else settings.host
+            check_port(host, getattr(settings, name), what, flag)
+        event_loop.run(_serve(settings, paths, context_file))
+    return 0
+
+
+async def _serve(settings: Settings, paths: Paths, context_file: Path | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with ground(settings, Timers.chosen(os.environ), paths, SystemClock()) as on:
+        if context_file:
+            await provide_context(on, context_file)
+        await ControlPlane(on).run(stop, partial(announced, paths.run, paths.lock))
+
+
+def _prepared(state: Path, told: Mapping[str, Any]) -> Paths:
+    """The state directory, with what was told kept in its settings."""
+    paths = Paths(state)
+    paths.make()
+    kept = Settings.load(paths.settings)
+    settings = _told(kept, told)
+    if settings != kept or not paths.settings.exists():
+        settings.save(paths.settings)
+    return paths
+
+
+def _told(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """What was kept, changed by what was told; a port of 0 becomes a free one."""
+    told = {**asdict(settings), **given}
+    open_ones = [name for name in PORTS if told[name] == 0]
+    return Settings(**{**told, **dict(zip(open_ones, free_ports(told["host"], len(open_ones)), strict=True))})
+
+
+def _log_to_stderr(level: int) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=LogLinesFactory(),
+    )

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from control_plane.domain.ids import NodeId
+from control_plane.domain.labels import unmatched
+from control_plane.domain.node import Standing
+from control_plane.domain.node_view import NodeView
+
+
+class Candidates:
+    """Nodes that something may be placed on, found by their labels without looking at all of them each time."""
+
+    def __init__(self, nodes: Mapping[NodeId, NodeView]) -> None:
+        self._nodes = nodes
+
+    def get(self, node: NodeId) -> NodeView | None:
+        view = self._nodes.get(node)
+        return view if view is not None and _may_return(view) else None
+
+    def matching(self, selector: Mapping[str, str]) -> Sequence[NodeView]:
+        """Those that have every label of `selector`."""
+        if not selector:
+            return self._all
+        rarest = min((self._labelled.get(pair, ()) for pair in selector.items()), key=len)
+        return [view for view in rarest if not unmatched(selector, view.node.labels)]
+
+    @cached_property
+    def _all(self) -> Sequence[NodeView]:
+        return [view for view in self._nodes.values() if _may_return(view)]
+
+    @cached_property
+    def _labelled(self) -> Mapping[tuple[str, str], Sequence[NodeView]]:
+        found: dict[tuple[str, str], list[NodeView]] = {}
+        for view in self._all:
+            for pair in view.node.labels.items():
+                found.setdefault(pair, []).append(view)
+        return found
+
+
+def _may_return(view: NodeView) -> bool:
+    return view.node.standing is not Standing.REVOKED

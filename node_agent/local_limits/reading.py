@@ -1,0 +1,123 @@
+"""node_agent.toml as limits: strict, and every fault with its key and line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from node_agent.domain.hours import Hours, Window
+from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.local_limits import amounts, shapes
+from node_agent.local_limits.measure import Machine, UnreadableError
+from wire.positions import Lines, line_of, toml_lines
+from wire.strict import Check, shown
+from wire.strict import Path as Key
+
+MAX_BYTES = 256 * 1024
+_WRITABLE_BY_OTHERS = 0o022
+
+T = TypeVar("T")
+
+
+def read(path: Path, machine: Machine) -> Limits:
+    """UnreadableError when it does not say one plain thing, or others could have written it."""
+    text = _text(path)
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"it is no valid TOML: {error}") from None
+    return parsed(data, toml_lines(text), str(path), machine)
+
+
+def parsed(data: dict[str, Any], lines: Lines, file: str, machine: Machine) -> Limits:
+    check = Check()
+    document = check.struct(data, shapes.Document, ())
+    limits = _limits(document, file, machine, check) if document is not None else None
+    if limits is None or check.misfits:
+        faults = sorted((line_of(lines, misfit.path), shown(misfit.path), misfit.text) for misfit in check.misfits)
+        raise UnreadableError("; ".join(f"line {line}: {key} {text}" for line, key, text in faults))
+    return limits
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            seen = os.fstat(file.fileno())
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableError(str(error.strerror)) from error
+    if not stat.S_ISREG(seen.st_mode) or seen.st_uid not in (0, os.geteuid()) or seen.st_mode & _WRITABLE_BY_OTHERS:
+        raise UnreadableError("others than root and the agent's user can write it; chmod go-w it, and own it")
+    if len(content) > MAX_BYTES:
+        raise UnreadableError(f"it has more than {MAX_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UnreadableError("it is not UTF-8") from None
+
+
+def _limits(document: shapes.Document, file: str, machine: Machine, check: Check) -> Limits:
+    def memory(text: str) -> int:
+        return amounts.memory(text, machine.memory_bytes)
+
+    def adapter(text: str) -> str:
+        return _known(text, machine.adapters)
+
+    total, each = document.memory.total, document.memory.per_runtime
+    return Limits(
+        file=file,
+        adapters=_choice(document.adapters, "adapters", adapter, check),
+        devices=_choice(document.devices, "devices", amounts.device, check),
+        modes=frozenset(Mode if document.modes is None else (Mode(mode) for mode in document.modes)),
+        max_runtimes=document.max_runtimes,
+        memory_bytes=_noted(memory, total, ("memory", "total"), check) if total else None,
+        memory_per_runtime_bytes=_noted(memory, each, ("memory", "per_runtime"), check) if each else None,
+        hours=_hours(document.hours, check) if document.hours is not None else None,
+        grace=timedelta(seconds=document.grace_seconds),
+    )
+
+
+def _choice(given: shapes.Choice, key: str, name: Callable[[str], str], check: Check) -> Choice:
+    def names(texts: Sequence[str], list_: str) -> frozenset[str]:
+        found = [_noted(name, text, (key, list_), check) for text in texts]
+        return frozenset(one for one in found if one is not None)
+
+    return Choice(names(given.allow, "allow"), names(given.deny, "deny"))
+
+
+def _hours(given: shapes.Hours, check: Check) -> Hours | None:
+    zone = _noted(_zone, given.time_zone, ("hours", "time_zone"), check)
+    found: list[Window] = []
+    for text in given.windows:
+        found += _noted(amounts.windows, text, ("hours", "windows"), check) or ()
+    return Hours(zone, given.time_zone, tuple(found), given.outside == "stop") if zone is not None else None
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f'does not know the time zone {name!r}; use a name such as "Europe/Berlin"') from None
+
+
+def _known(text: str, names: Collection[str]) -> str:
+    if text in names:
+        return text
+    near = difflib.get_close_matches(text, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
+    raise ValueError(f"does not know the adapter {text!r}; {hint}")
+
+
+def _noted(reader: Callable[[str], T], text: str, path: Key, check: Check) -> T | None:
+    try:
+        return reader(text)
+    except ValueError as error:
+        check.note(path, str(error))
+        return None

@@ -1,0 +1,38 @@
+"""The keys of node_agent.toml. configs/node_agent.toml explains them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=64)]
+Seconds = Annotated[int, Meta(ge=0, le=86400)]
+Text = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Choice(Struct, frozen=True):
+    allow: Names = ()
+    deny: Names = ()
+
+
+class Memory(Struct, frozen=True):
+    total: Text | None = None
+    per_runtime: Text | None = None
+
+
+class Hours(Struct, frozen=True):
+    time_zone: Text
+    windows: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=64)]
+    outside: Literal["stop", "drain"] = "stop"
+
+
+class Document(Struct, frozen=True):
+    max_runtimes: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    modes: Annotated[tuple[Literal["native", "container"], ...], Meta(max_length=2)] | None = None
+    grace_seconds: Seconds = 60
+    adapters: Choice = Choice()
+    devices: Choice = Choice()
+    memory: Memory = Memory()
+    hours: Hours | None = None

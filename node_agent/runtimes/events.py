@@ -1,0 +1,71 @@
+"""What a launch tells its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from node_agent.domain.footprint import Footprint
+from node_agent.domain.status import Problem
+from node_agent.runtimes.kinds.adapter import Gauges, InUse
+from node_agent.runtimes.launcher import Running
+from node_agent.runtimes.records import ExitNote, LaunchRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    running: Running
+    record: LaunchRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    in_use: InUse
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    latency: timedelta | None
+    """None: no answer in time."""
+    misses: int
+    """In a row."""
+    gauges: Gauges
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Whether it gives back what it is asked for."""
+
+    slow: Problem | None
+    """None: it does, or nothing is asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """It runs, but it is of no use: it is being stopped."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Unkillable:
+    """It survives SIGKILL; nothing is started in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    footprint: Footprint
+
+
+Event = Launched | Learnt | Ready | Probed | Progressed | GivenUp | Unkillable
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a launch ended without being told to."""
+
+    problem: Problem
+    note: ExitNote | None
+    log_tail: tuple[str, ...] = ()
+    hopeless: bool = False
+    port_taken: bool = False

@@ -1,0 +1,101 @@
+"""What the shim is told to do for one launch: the owner's wishes, filled in with what the engine needs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from node_agent.domain.errors import MemoryInsufficient
+from node_agent.domain.inventory import Engine
+from node_agent.domain.spec import InstanceSpec
+from node_agent.runtimes.directory import InstanceDirectory
+from node_agent.runtimes.kinds.adapter import Endpoint, Traits
+from node_agent.runtimes.records import SandboxRecord, WantedRecord
+from node_agent.runtimes.sandbox import cgroup, confine, landlock, paths
+from node_agent.runtimes.sandbox.policy import MIB, Sandbox, left_out, user_of
+
+SEARCH = ("LD_LIBRARY_PATH", "GGML_BACKEND_PATH")
+"""Of the agent's own environment: where its owner lets engines find libraries."""
+IN_PARTS = "this kind of engine is several processes that meet on ports of their own choice"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One launch, as far as its sandbox depends on it."""
+
+    spec: InstanceSpec
+    engine: Engine
+    traits: Traits
+    at: Endpoint
+    home: InstanceDirectory
+
+
+def sandbox_of(start: Start, wanted: Sandbox) -> SandboxRecord:
+    """MemoryInsufficient when the model alone would not fit. Looks at files: call it in a thread."""
+    limit = wanted.memory_limit_mib * MIB
+    _check_size(start.spec, limit)
+    user, why = user_of(wanted)
+    without = left_out(wanted)
+    if start.traits.in_parts:
+        without.setdefault(landlock.NETWORK, IN_PARTS)
+    if user is None:
+        without[confine.OWN_USER] = why
+    rules = _rules(start, wanted)
+    return SandboxRecord(
+        WantedRecord(
+            rules=rules,
+            port=start.at.port,
+            needed=_needed(start),
+            without=without,
+            user=user.name if user else "",
+            uid=user.uid if user else 0,
+            groups=user.groups if user else (),
+        ),
+        0 if cgroup.MEMORY in wanted.off else limit,
+        0 if cgroup.PIDS in wanted.off else wanted.process_limit,
+        wanted.required,
+    )
+
+
+def _rules(start: Start, wanted: Sandbox) -> dict[str, tuple[str, ...]]:
+    files = [path for path, _ in start.engine.digests]
+    search = [folder for name in SEARCH for folder in os.environ.get(name, "").split(":")]
+    state = start.home.path.parents[1]
+    own = paths.engine_paths(start.engine.command[0], files, search, state)
+    accelerated = start.spec.accelerator != "cpu" or start.traits.in_parts
+    devices = (*paths.PLAIN_DEVICES, *(paths.ACCELERATORS if accelerated else ()))
+    shared = paths.there(paths.SHARED_MEMORY) if accelerated else []
+    return {
+        "list": tuple(paths.package_root(state)),
+        "use": (*paths.there(paths.SYSTEM), *own, *wanted.use),
+        "read": (*paths.there(paths.FACTS), *_models(start), str(start.at.key_file)),
+        "change": (str(start.home.scratch), *shared, *wanted.write),
+        "device": tuple(paths.there(devices)),
+    }
+
+
+def _models(start: Start) -> list[str]:
+    files = [file.path for file in (start.spec.model, start.spec.projector) if file is not None and file.path]
+    return [path for file in files for path in paths.model_paths(file, whole_folder=start.traits.model_folder)]
+
+
+def _needed(start: Start) -> tuple[tuple[str, int], ...]:
+    read = [*(path for path, _ in start.engine.digests), *_models(start), str(start.at.key_file)]
+    run = start.engine.command[0]
+    return (
+        (run, os.R_OK | os.X_OK),
+        *((str(program), os.X_OK) for program in paths.interpreter(Path(run))),
+        *((path, os.R_OK) for path in read),
+        (str(start.home.scratch), os.R_OK | os.W_OK | os.X_OK),
+    )
+
+
+def _check_size(spec: InstanceSpec, limit: int) -> None:
+    """A model that is mapped from its file is not killed at the limit: it would be read from the disk for ever."""
+    size = spec.model.size_bytes + (spec.projector.size_bytes if spec.projector is not None else 0)
+    if limit and size > limit:
+        raise MemoryInsufficient(
+            f"The model has {size / MIB:.0f} MiB, and this node lets an engine have {limit / MIB:.0f} MiB.",
+            "Use a smaller model, another node, or raise memory_limit_mib in its sandbox.toml.",
+        )

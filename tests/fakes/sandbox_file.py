@@ -1,0 +1,17 @@
+"""A sandbox.toml for engines of ours that keep notes outside their own directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+FAKES = Path(__file__).parent
+
+
+def write(state: Path, *, folders: Sequence[Path] = (), **others: object) -> None:
+    """`state` is the agent's directory; engines may run what lies in tests/fakes, and change `folders`."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    values = {"use": [str(FAKES)], "write": [str(folder) for folder in folders], **others}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    (state / "sandbox.toml").write_text("\n".join(lines))
