@@ -83,11 +83,17 @@ class BareSync(RuleBasedStateMachine):
     def settle(self, node: str) -> None:
         self.pairs[node].settle()
 
-    @rule(node=A_NODE, messages=st.integers(0, 9))
-    def cut(self, node: str, messages: int) -> None:
-        """In the middle of whatever is under way."""
-        self.deliver(node, messages)
+    @rule(node=A_NODE)
+    def cut(self, node: str) -> None:
         self.pairs[node].cut()
+
+    @rule(node=A_NODE, number=A_REPLICA, messages=st.integers(0, 9))
+    def cut_in_the_middle(self, node: str, number: int, messages: int) -> None:
+        self.declare_many(node)
+        self.catch_up(number)
+        self.connect(node, number)
+        self.deliver(node, messages)
+        self.cut(node)
 
     @rule(node=A_NODE)
     def crash(self, node: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 from node_agent.disk.starts import Starts
 from node_agent.domain.crash_loop import CrashTimers
 from node_agent.domain.inventory import Inventory
+from node_agent.main import REFUSED
 from node_agent.runtimes.safe_mode import GuardedHardware, SafeMode
 from tests.fakes.leaky_hardware import LeakyHardware
 
@@ -65,3 +68,14 @@ def test_a_note_that_makes_no_sense_or_cannot_be_written_keeps_no_agent_from_sta
     (tmp_path / "starts.json").write_text("nonsense")
     assert not started(tmp_path).hands_off()
     assert not started(tmp_path / "gone").hands_off()
+
+
+def test_a_persons_word_leaves_safe_mode(tmp_path: Path) -> None:
+    state = tmp_path / "node_agent"
+    state.mkdir(mode=0o700)
+    for _ in range(3):
+        started(state)
+    program = Path(sys.executable).with_name("arw-node-agent")
+    words = [str(program), "run", "--leave-safe-mode", "--state-dir", str(tmp_path)]
+    assert subprocess.run(words, check=False, capture_output=True).returncode == REFUSED, "it has not joined yet"
+    assert not started(state).hands_off()
