@@ -24,8 +24,8 @@ PATH = "/v1/chat/completions"
 
 def rows() -> Iterator[Row]:
     with pair() as made, direct(made.folder, 64, 5) as port:
-        made.up("--engine", stub(made.folder, 64, 5))
         let_be_used(made, Path(__file__).parent, made.folder / "pace.json")
+        made.up("--engine", stub(made.folder, 64, 5))
         made.apply(slots=256)
         ours, beside = Target(f"{made.http}{PATH}", made.token), Target(f"http://127.0.0.1:{port}{PATH}", "")
         yield throughput(ours, beside, "same machine over a Unix socket", 0.98)
@@ -36,7 +36,10 @@ def rows() -> Iterator[Row]:
 
 def let_be_used(made: Pair, *paths: Path) -> None:
     """The stub is called by a script, and only the script is what the node trusts."""
-    (made.state / "node_agent" / "sandbox.toml").write_text(f"use = {json.dumps([str(path) for path in paths])}")
+    made.state.mkdir(mode=0o700)
+    owner = made.state / "node_agent.toml"
+    owner.write_text(f"[sandbox]\nuse = {json.dumps([str(path) for path in paths])}\n")
+    owner.chmod(0o600)
 
 
 def over_tls(made: Pair) -> None:

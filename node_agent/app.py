@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Collection, Coroutine, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -45,6 +44,7 @@ from node_agent.runtimes.leaks import SECOND_LONG as SECOND_LONG_LEAKS
 from node_agent.runtimes.leaks import LeakTimers, LeakWatch
 from node_agent.runtimes.process import boot_id
 from node_agent.runtimes.safe_mode import GuardedHardware, SafeMode
+from node_agent.runtimes.sandbox.layers import OPTIONAL
 from node_agent.runtimes.sandbox.offered import layers_here
 from node_agent.settings import Settings, StateDirectory, Timers, product_version
 from wire.credentials import client_context
@@ -81,9 +81,7 @@ class Agent:
         self._credentials = NodeCredentials(files, utc_now)
         self.limits = limits_file(settings, adapters)
         self._hardware = machine.LocalHardware(
-            assembly.trust_list(state.path, digests).engines,
-            hardware_timers(timers),
-            partial(layers_here, assembly.sandbox_policy(state.path)),
+            assembly.trust_list(state.path, digests).engines, hardware_timers(timers)
         )
         self._leaks = LeakWatch(self._hardware, SECOND_LONG_LEAKS if timers.test_profile else LeakTimers())
         self._supervisor = assembly.supervisor(
@@ -102,7 +100,9 @@ class Agent:
         self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
         self._supervisor.before_stop(self._relay.close_instance)
         self._supervisor.ask_for_traffic(self._relay.traffic)
-        limited = LimitedHardware(self._leaks, self.limits, identity.node, adapters.keys(), utc_now)
+        limited = LimitedHardware(
+            self._leaks, self.limits, identity.node, adapters.keys(), utc_now, sandbox=layers_here
+        )
         node = Node(
             me=_me(identity),
             inventory=GuardedHardware(limited, self._mode),
@@ -166,7 +166,7 @@ def desired_store(state: StateDirectory, database: Database) -> SqliteDesired:
 
 def limits_file(settings: Settings, adapters: Collection[str]) -> LimitsFile:
     """One that was named must be there; the state directory's need not be."""
-    measure = Machine(memory_bytes(ROOT) or 0, frozenset(adapters))
+    measure = Machine(memory_bytes(ROOT) or 0, frozenset(adapters), OPTIONAL)
     path = settings.limits or settings.state.limits
     return LimitsFile(path, measure, utc_now, required=settings.limits is not None)
 

@@ -96,9 +96,10 @@ def _words(limits: Limits) -> Iterator[str]:
         yield f"modes: {', '.join(sorted(limits.modes)) or 'none'}"
     if limits.max_runtimes is not None:
         yield f"at most {limits.max_runtimes} runtimes at once"
-    for what, size in (("all runtimes", limits.memory_bytes), ("a runtime", limits.memory_per_runtime_bytes)):
-        if size is not None:
-            yield f"at most {size / GIB:.1f} GiB for {what}, by estimate"
+    if limits.memory_bytes is not None:
+        yield f"at most {limits.memory_bytes / GIB:.1f} GiB for all runtimes, by estimate"
+    if limits.memory_per_runtime_bytes is not None:
+        yield f"at most {limits.memory_per_runtime_bytes / GIB:.1f} GiB for a runtime, by estimate and as it runs"
     if limits.hours is not None:
         then = "what runs is stopped" if limits.hours.stops else "what runs may go on"
         yield f"hours in {limits.hours.zone_name}; outside of them {then}"

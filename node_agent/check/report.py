@@ -26,7 +26,7 @@ async def check_report(state: StateDirectory, limits: Limits, now: datetime) -> 
     found += of_devices(looked.accelerators, looked.problems, limits)
     found += await asyncio.to_thread(_engines, state, limits)
     found += of_limits(limits, f"nodes/{_node(state)}", now)
-    found += of_sandbox(layers_here(assembly.sandbox_policy(state.path)))
+    found += of_sandbox(layers_here(limits))
     found += of_room(state.path, memory_bytes(ROOT) or 0)
     return [*found, of_ports()]
 

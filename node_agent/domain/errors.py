@@ -2,7 +2,7 @@
 
 Refusal
 ├── Resource: SpecInvalid, AdapterUnknown, ModelFileMissing, ModelFileInvalid, ModelDigestMismatch, EngineNotFound,
-│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, AcceleratorLeaking, LocalPolicyDenied, MemoryInsufficient
+│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, AcceleratorLeaking, LocalPolicyDenied
 ├── Launch: SpawnFailed, PortUnavailable, EngineIdentityMismatch
 ├── Sync: StaleRevision, HistoryChanged, ProtocolViolation, RemovalGuard
 └── Local: StorageUnavailable, JoinFailed, AlreadyRunning, DirectoryCopied, NotJoined, ServiceFileForeign,
@@ -56,10 +56,6 @@ class AcceleratorLeaking(Refusal):
 
 class LocalPolicyDenied(Refusal):
     reason = "LOCAL_POLICY_DENIED"
-
-
-class MemoryInsufficient(Refusal):
-    reason = "MEMORY_INSUFFICIENT"
 
 
 class SpawnFailed(Refusal):

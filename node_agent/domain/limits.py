@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from node_agent.domain.hours import Hours
+from node_agent.domain.sandbox import Sandbox
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 
@@ -55,9 +56,11 @@ class Limits:
     memory_bytes: int | None = None
     """For all runtimes together."""
     memory_per_runtime_bytes: int | None = None
+    """By estimate before a start, and then for all processes of the engine."""
     hours: Hours | None = None
     grace: timedelta = timedelta(seconds=60)
     """From the notice to the stop, when something that runs may not any more."""
+    sandbox: Sandbox = field(default_factory=Sandbox)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from datetime import timedelta
 import structlog
 
 from node_agent.domain.inventory import CPU, Accelerator, DeviceHealth, Engine, Inventory, NodeUsage
-from node_agent.domain.sandbox import SandboxLayer
 from node_agent.hardware.look import Look, Looked
 from node_agent.hardware.nvidia.xid_memory import XidMemory
 from node_agent.hardware.processor.details import processor_details
@@ -33,6 +32,8 @@ class HardwareTimers:
     first_look: timedelta = timedelta(seconds=5)
     """How long the first inventory waits for it; a driver that hangs does not keep the node offline."""
     usage: timedelta = timedelta(seconds=5)
+    engines: timedelta = timedelta(seconds=2)
+    """Between looks at the list of trusted engines."""
     patience: timedelta = timedelta(seconds=10)
     """With one probe, and with a driver that comes up: one that nobody has open takes seconds."""
 
@@ -42,6 +43,7 @@ SECOND_LONG = HardwareTimers(
     settle=timedelta(milliseconds=50),
     first_look=timedelta(seconds=3),
     usage=timedelta(milliseconds=500),
+    engines=timedelta(milliseconds=200),
     patience=timedelta(seconds=3),
 )
 
@@ -49,14 +51,8 @@ SECOND_LONG = HardwareTimers(
 class LocalHardware:
     """Implements the link's InventorySource. Runs no driver's code in this process."""
 
-    def __init__(
-        self,
-        engines: Callable[[], Sequence[Engine]],
-        timers: HardwareTimers,
-        sandbox: Callable[[], tuple[SandboxLayer, ...]] = tuple,
-    ) -> None:
+    def __init__(self, engines: Callable[[], Sequence[Engine]], timers: HardwareTimers) -> None:
         self._engines = engines
-        self._sandbox = sandbox
         self._timers = timers
         self._look = Look(timers.patience)
         self._usage = UsageWatch(timers.usage, self._device_event, timers.patience)
@@ -70,6 +66,7 @@ class LocalHardware:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_looking())
             group.create_task(self._keep_measuring())
+            group.create_task(self._keep_reading_engines())
 
     async def inventory(self) -> Inventory:
         """Devices as of the last look, everything else as of now."""
@@ -89,7 +86,7 @@ class LocalHardware:
         return found and replace(found, accelerators=tuple(map(self._xids.noted, found.accelerators)))
 
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        """Called on the loop after a look, or an Xid, that changed something."""
+        """Called on the loop after a look, or an Xid, that changed something, and when other engines are trusted."""
         self._listeners.append(listener)
 
     def _device_event(self, event: DeviceEvent) -> None:
@@ -114,13 +111,22 @@ class LocalHardware:
             devices = self._devices()
             if devices != told:
                 told = devices
+                _journal(devices)
                 await self._tell(devices)
             await self._next_look()
 
+    async def _keep_reading_engines(self) -> None:
+        told = tuple(self._engines())
+        await self._looked.wait()
+        while True:
+            await asyncio.sleep(self._timers.engines.total_seconds())
+            trusted = tuple(self._engines())
+            if trusted != told:
+                told = trusted
+                _log.info("trusted_engines", engines=[list(engine.command) for engine in trusted])
+                await self._tell(self._devices())
+
     async def _tell(self, devices: Sequence[Accelerator]) -> None:
-        for device in devices:
-            said = {"reason": device.problem.reason, "text": device.problem.text} if device.problem else {}
-            _log.info("accelerator_found", id=device.id, name=device.display_name, health=device.health.value, **said)
         now = await self._as_of_now(devices)
         for listener in self._listeners:
             listener(now)
@@ -144,7 +150,6 @@ class LocalHardware:
             memory_bytes=machine.memory_bytes,
             accelerators=(cpu, *devices),
             engines=tuple(self._engines()),
-            sandbox=self._sandbox(),
         )
 
     def _taken(self, looked: Looked) -> None:
@@ -165,6 +170,12 @@ class LocalHardware:
         except TimeoutError:
             return
         await asyncio.sleep(self._timers.settle.total_seconds())
+
+
+def _journal(devices: Sequence[Accelerator]) -> None:
+    for device in devices:
+        said = {"reason": device.problem.reason, "text": device.problem.text} if device.problem else {}
+        _log.info("accelerator_found", id=device.id, name=device.display_name, health=device.health.value, **said)
 
 
 def _read() -> tuple[Machine, dict[str, str]]:

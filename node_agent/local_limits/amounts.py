@@ -34,13 +34,14 @@ def memory(text: str, whole: int) -> int:
     if found is None or not (found["unit"] == "%" or found["unit"] in _UNITS):
         raise ValueError('must be an amount such as "24GiB" or "75%"')
     number = float(found["number"])
-    if found["unit"] != "%":
-        return int(number * _UNITS[found["unit"]])
-    if number > _ALL:
+    if found["unit"] == "%" and number > _ALL:
         raise ValueError("must be at most 100%")
-    if not whole:
+    if found["unit"] == "%" and not whole:
         raise ValueError("must be an amount such as 24GiB: the memory of this machine is not known")
-    return int(whole * number / _ALL)
+    size = int(whole * number / _ALL if found["unit"] == "%" else number * _UNITS[found["unit"]])
+    if not size:
+        raise ValueError("must be more than nothing; max_runtimes = 0 keeps everything out")
+    return size
 
 
 def device(text: str) -> str:

@@ -16,3 +16,5 @@ class Machine:
 
     memory_bytes: int
     adapters: Collection[str]
+    layers: Collection[str]
+    """Of the sandbox, that its owner may require or leave out."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from node_agent.domain.device_limits import offered
 from node_agent.domain.inventory import Inventory, LocalLimits, NodeUsage
 from node_agent.domain.limits import Limits, closed
+from node_agent.domain.sandbox import SandboxLayer
 from node_agent.local_limits.watch import LimitsFile
 
 
@@ -33,12 +34,16 @@ class LimitedHardware:
         node: str,
         adapters: Collection[str],
         now: Callable[[], datetime],
+        *,
+        sandbox: Callable[[Limits], tuple[SandboxLayer, ...]],
     ) -> None:
+        """`sandbox`: the layers that the next engine gets within these limits."""
         self._hardware = hardware
         self._file = file
         self._node = node
         self._adapters = sorted(adapters)
         self._now = now
+        self._sandbox = sandbox
         self._last: Inventory | None = None
         self._listeners: list[Callable[[Inventory], None]] = []
         hardware.on_change(self._changed)
@@ -68,7 +73,7 @@ class LimitedHardware:
     def _limited(self, inventory: Inventory) -> Inventory:
         limits = self._file.limits()
         devices = tuple(offered(limits, device) for device in inventory.accelerators)
-        return replace(inventory, accelerators=devices, limits=self._said(limits))
+        return replace(inventory, accelerators=devices, limits=self._said(limits), sandbox=self._sandbox(limits))
 
     def _said(self, limits: Limits) -> LocalLimits:
         return LocalLimits(

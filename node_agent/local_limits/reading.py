@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from node_agent.domain.hours import Hours, Window
 from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.domain.sandbox import Sandbox
 from node_agent.local_limits import amounts, shapes
 from node_agent.local_limits.measure import Machine, UnreadableError
 from wire.positions import Lines, line_of, toml_lines
@@ -68,7 +69,7 @@ def _limits(document: shapes.Document, file: str, machine: Machine, check: Check
         return amounts.memory(text, machine.memory_bytes)
 
     def adapter(text: str) -> str:
-        return _known(text, machine.adapters)
+        return _known(text, "adapter", machine.adapters)
 
     total, each = document.memory.total, document.memory.per_runtime
     return Limits(
@@ -81,6 +82,7 @@ def _limits(document: shapes.Document, file: str, machine: Machine, check: Check
         memory_per_runtime_bytes=_noted(memory, each, ("memory", "per_runtime"), check) if each else None,
         hours=_hours(document.hours, check) if document.hours is not None else None,
         grace=timedelta(seconds=document.grace_seconds),
+        sandbox=_sandbox(document.sandbox, machine, check),
     )
 
 
@@ -100,6 +102,23 @@ def _hours(given: shapes.Hours, check: Check) -> Hours | None:
     return Hours(zone, given.time_zone, tuple(found), given.outside == "stop") if zone is not None else None
 
 
+def _sandbox(given: shapes.Sandbox, machine: Machine, check: Check) -> Sandbox:
+    for key, paths in (("use", given.use), ("write", given.write)):
+        for path in paths:
+            _noted(_absolute, path, ("sandbox", key), check)
+    for key, layers in (("required", given.required), ("off", given.off)):
+        for layer in layers:
+            _noted(lambda name: _known(name, "layer", machine.layers), layer, ("sandbox", key), check)
+    for layer in sorted(set(given.required) & set(given.off)):
+        check.note(("sandbox", "off"), f"names {layer!r}, which is required too")
+    return Sandbox(given.user or "", given.use, given.write, given.required, given.off, given.process_limit)
+
+
+def _absolute(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise ValueError(f"must be absolute paths; {path!r} is none")
+
+
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
@@ -107,12 +126,12 @@ def _zone(name: str) -> ZoneInfo:
         raise ValueError(f'does not know the time zone {name!r}; use a name such as "Europe/Berlin"') from None
 
 
-def _known(text: str, names: Collection[str]) -> str:
+def _known(text: str, kind: str, names: Collection[str]) -> str:
     if text in names:
         return text
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(names))}"
-    raise ValueError(f"does not know the adapter {text!r}; {hint}")
+    raise ValueError(f"does not know the {kind} {text!r}; {hint}")
 
 
 def _noted(reader: Callable[[str], T], text: str, path: Key, check: Check) -> T | None:

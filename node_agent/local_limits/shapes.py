@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from node_agent.domain.sandbox import PROCESS_LIMIT
+
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 Text = Annotated[str, Meta(min_length=1, max_length=64)]
+Paths = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=256)]
 
 
 class Choice(Struct, frozen=True):
@@ -28,6 +31,15 @@ class Hours(Struct, frozen=True):
     outside: Literal["stop", "drain"] = "stop"
 
 
+class Sandbox(Struct, frozen=True):
+    user: Text | None = None
+    use: Paths = ()
+    write: Paths = ()
+    required: Names = ()
+    off: Names = ()
+    process_limit: Annotated[int, Meta(ge=0, le=1 << 22)] = PROCESS_LIMIT
+
+
 class Document(Struct, frozen=True):
     max_runtimes: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     modes: Annotated[tuple[Literal["native", "container"], ...], Meta(max_length=2)] | None = None
@@ -36,3 +48,4 @@ class Document(Struct, frozen=True):
     devices: Choice = Choice()
     memory: Memory = Memory()
     hours: Hours | None = None
+    sandbox: Sandbox = Sandbox()

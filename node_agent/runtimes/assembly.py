@@ -13,7 +13,6 @@ from node_agent.runtimes.equipment import Equipment, no_devices
 from node_agent.runtimes.kinds.adapter import Adapter
 from node_agent.runtimes.kinds.registry import known_adapters
 from node_agent.runtimes.logs import EngineLogs
-from node_agent.runtimes.sandbox.policy import SandboxPolicy
 from node_agent.runtimes.supervisor import LocalSupervisor
 from node_agent.runtimes.trust import TrustList
 from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
@@ -36,10 +35,6 @@ def attachable(state_dir: Path) -> Attachable:
     return Attachable(state_dir / "attachable.json")
 
 
-def sandbox_policy(state_dir: Path) -> SandboxPolicy:
-    return SandboxPolicy(state_dir / "sandbox.toml")
-
-
 def supervisor(
     state_dir: Path,
     digests: Digests,
@@ -53,12 +48,10 @@ def supervisor(
     hands_off: Callable[[], bool] = lambda: False,
 ) -> LocalSupervisor:
     """`state_dir` is the node agent's own: it holds engines.json and instances/."""
-    trusted, policy = trust_list(state_dir, digests), sandbox_policy(state_dir)
     equipment = Equipment(
         kinds,
-        trusted,
+        trust_list(state_dir, digests),
         attachable(state_dir),
-        policy,
         digests,
         timers,
         limits=limits,

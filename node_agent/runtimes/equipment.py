@@ -17,7 +17,6 @@ from node_agent.domain.spec import InstanceName
 from node_agent.domain.timers import Timers
 from node_agent.runtimes.attachable import Attachable
 from node_agent.runtimes.kinds.adapter import Adapter
-from node_agent.runtimes.sandbox.policy import SandboxPolicy
 from node_agent.runtimes.trust import TrustList
 from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
 from node_agent.use_cases.ports import DeviceMemory, Digests, Footprints
@@ -41,7 +40,6 @@ class Equipment:
     adapters: Mapping[str, Adapter]
     trusted: TrustList
     attachable: Attachable
-    sandbox: SandboxPolicy
     digests: Digests
     timers: Timers
     now: Callable[[], datetime] = utc_now

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from node_agent.domain.device_limits import Fence, fence_for
-from node_agent.domain.errors import EngineIdentityMismatch, PortUnavailable
+from node_agent.domain.errors import EngineIdentityMismatch, LocalPolicyDenied, PortUnavailable
 from node_agent.domain.footprint import FootprintKey, given
+from node_agent.domain.limits import Limits, permits
 from node_agent.domain.observed import launch_key
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import Problem
@@ -80,12 +81,13 @@ class Life:
     async def _prepare(self) -> LaunchRecord:
         engine = await checks.thorough(self._spec, self._equipment)
         able = await self._adapter.probe(engine)
-        fence = await self._fence()
+        limits = self._limits()
+        fence = await self._fence(limits)
         wanted = replace(self._spec, accelerator=fence.accelerator)
         at = Endpoint(_port(self._spec), self._home.key_file)
         command = self._adapter.render(wanted, engine, able, at, self._home.scratch)
         start = Start(wanted, engine, self._adapter.traits, at, self._home)
-        sandbox = await asyncio.to_thread(sandbox_of, start, self._equipment.sandbox.read())
+        sandbox = await asyncio.to_thread(sandbox_of, start, limits)
         incarnation = self._reserve()
         if not self._home.lock_is_free():
             await clear(self._home, None, self._unkillable)
@@ -108,9 +110,16 @@ class Life:
             sandbox=sandbox,
         )
 
-    async def _fence(self) -> Fence:
-        """LocalPolicyDenied, AcceleratorLeaking."""
+    def _limits(self) -> Limits:
+        """They may have changed since the start was decided. LocalPolicyDenied."""
         limits = self._equipment.limits()
+        problem = permits(limits, self._spec, self._equipment.now(), ())
+        if problem is not None:
+            raise LocalPolicyDenied(problem.text, problem.remedy, **problem.metadata)
+        return limits
+
+    async def _fence(self, limits: Limits) -> Fence:
+        """LocalPolicyDenied, AcceleratorLeaking."""
         if limits.devices.is_free and not self._equipment.device_memory.leaks():
             return Fence(self._spec.accelerator)
         return fence_for(limits, self._spec, await self._equipment.devices())

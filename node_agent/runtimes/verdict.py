@@ -63,14 +63,15 @@ def unanswered(url: str) -> Problem:
 def ended(note: ExitNote | None, *, was_ready: bool) -> Problem:
     if note is not None and note.missing_layer:
         layer, text = note.missing_layer, f"This node requires {note.missing_layer} of every engine's sandbox"
-        remedy = "Make it possible there, or take it out of `required` in the node's sandbox.toml."
-        return Problem("LOCAL_POLICY_DENIED", f"{text}: {note.not_started}.", remedy, {"layer": layer})
+        remedy = "Make it possible there, or ask the owner of the node: rule sandbox.required in its node_agent.toml."
+        return Problem(
+            "LOCAL_POLICY_DENIED", f"{text}: {note.not_started}.", remedy, {"layer": layer, "rule": "sandbox.required"}
+        )
     if note is not None and note.not_started:
         text = f"The engine could not be executed: {note.not_started}."
         return Problem("SPAWN_FAILED", text, "Check the engine's file and its permissions on this node.")
     if note is not None and note.oom_killed:
-        remedy = "Use a smaller model, fewer slots or a shorter context, or free memory on this node."
-        return Problem("MEMORY_INSUFFICIENT", _out_of_memory(note.memory_limit_bytes), remedy)
+        return _out_of_memory(note.memory_limit_bytes)
     if note is not None and note.exit_code == 0 and not was_ready:
         text = "The engine ended with exit code 0 before it was ready; that is a failure, for it has to go on serving."
         remedy = "Check what it is told to run: a program that only prints or checks something ends like this."
@@ -80,10 +81,14 @@ def ended(note: ExitNote | None, *, was_ready: bool) -> Problem:
     return Problem(reason, f"The engine {manner(note)}{when}.", LOOK)
 
 
-def _out_of_memory(limit_bytes: int) -> str:
+def _out_of_memory(limit_bytes: int) -> Problem:
+    smaller = "Use a smaller model, fewer slots or a shorter context"
     if limit_bytes:
-        return f"The engine ran out of its memory limit of {limit_bytes >> 20} MiB."
-    return "The kernel ended the engine because memory ran out."
+        text = f"The engine ran out of its memory limit of {limit_bytes >> 20} MiB."
+        remedy = f"{smaller}, or ask the owner of the node: rule memory.per_runtime in its node_agent.toml."
+        return Problem("MEMORY_INSUFFICIENT", text, remedy, {"rule": "memory.per_runtime"})
+    text = "The kernel ended the engine because memory ran out."
+    return Problem("MEMORY_INSUFFICIENT", text, f"{smaller}, or free memory on this node.")
 
 
 def manner(note: ExitNote | None) -> str:

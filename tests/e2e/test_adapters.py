@@ -18,8 +18,8 @@ from arwctl import tiny_model
 from arwctl.local.ports import free_ports
 from arwctl.tiny_model import SENTENCE
 from node_agent.runtimes.engines import FRONT
-from tests.fakes import fake_program, sandbox_file
-from tests.fakes.world import World, kill_hard
+from tests.fakes import fake_program, owner_file
+from tests.fakes.world import World
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 pytest.importorskip("xllamacpp")
@@ -76,7 +76,7 @@ def test_a_program_runs_once_its_owner_trusts_it_and_is_stopped_with_the_rest(wo
     program = world.folder / "program"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_program.__file__} "$@"\n')
     program.chmod(0o700)
-    sandbox_file.write(world.state / "node_agent")
+    owner_file.write(world.state)
     world.up()
     manifest = world.folder / "program.toml"
     manifest.write_text(PROGRAM.format(program=program))
@@ -85,9 +85,7 @@ def test_a_program_runs_once_its_owner_trusts_it_and_is_stopped_with_the_rest(wo
     assert "arw-node-agent trust process" in explained
     agent = Path(sys.executable).with_name("arw-node-agent")
     assert world.command(agent, "trust", "process", program).code == 0
-    kill_hard(world.status()["supervisor"]["agent_pid"])
-    world.up()
-    world.until(lambda: world.instance()["state"] == "ready", "ready once trusted")
+    world.until(lambda: world.instance().get("state") == "ready", "ready once trusted")
     pid = world.instance()["engine_pid"]
     listed = json.loads(world.done("runtime", "adapters", "list", "--output", "json"))
     engines = next(one["engines"] for one in listed if one["id"] == "process")

@@ -20,7 +20,7 @@ from arw_client import ArwError, Context, Prompt, connect
 from arwctl import tiny_model
 from arwctl.local.leftovers import left
 from arwctl.local.process import Child, running, spawn
-from tests.fakes import fake_runtime, sandbox_file
+from tests.fakes import fake_runtime, owner_file
 from tests.fakes.world import World, gone, kill_hard
 
 AGENT = Path(sys.executable).with_name("arw-node-agent")
@@ -91,7 +91,7 @@ class Drilled(World):
         """Up, with these runtimes ready."""
         trusted = ["--engine", str(engine)] if engine else []
         if engine:
-            sandbox_file.write(self.agent_state, folders=[engine.parent])
+            owner_file.write(self.state, folders=[engine.parent])
         self.done(*self.up_words(), "--detach", *trusted)
         self.apply(manifest(*ids))
 

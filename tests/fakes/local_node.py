@@ -19,6 +19,7 @@ from node_agent.disk.digests import DiskDigests
 from node_agent.disk.footprints import SqliteFootprints
 from node_agent.domain.inventory import Accelerator
 from node_agent.domain.limits import Limits
+from node_agent.domain.sandbox import Sandbox
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import InstanceState, InstanceStatus
 from node_agent.domain.timers import TEST, Timers
@@ -30,7 +31,7 @@ from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.shutdown import stop_everything
 from node_agent.runtimes.supervisor import LocalSupervisor
 from node_agent.runtimes.trust import trust
-from tests.fakes import fake_runtime, sandbox_file
+from tests.fakes import fake_runtime, owner_file
 from tests.fakes.instance_specs import NAME, model_at, spec
 
 PATIENCE_S = 20
@@ -47,7 +48,7 @@ class LocalNode:
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path / "state"
         self.path.mkdir(mode=0o700)
-        sandbox_file.write(self.path, folders=[path])
+        self.sandbox = Sandbox(use=(str(owner_file.FAKES),), write=(str(path),))
         self.behaviour = path / "behaviour.json"
         self.binary = path / "llama-server"
         self.model = model_at(model)
@@ -91,7 +92,10 @@ class LocalNode:
         leaks: LeakWatch | None = None,
         hands_off: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[LocalSupervisor]:
-        """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's."""
+        """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's.
+
+        Within `limits`, engines get `self.sandbox`.
+        """
 
         async def seen() -> Sequence[Accelerator]:
             return devices
@@ -101,7 +105,7 @@ class LocalNode:
             self.digests,
             timers,
             assembly.adapters(),
-            limits=limits,
+            limits=lambda: replace(limits(), sandbox=self.sandbox),
             devices=leaks.devices if leaks is not None else seen,
             device_memory=leaks,
             footprints=self.footprints,

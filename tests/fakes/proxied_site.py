@@ -25,7 +25,7 @@ from arw.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from arw.v1.state_service_pb2 import ListEventsRequest
 from arw.v1.state_service_pb2_grpc import StateServiceStub
 from arwctl import tiny_model
-from tests.fakes import fake_runtime, sandbox_file
+from tests.fakes import fake_runtime, owner_file
 from tests.fakes.processes import AgentProcess, ControlPlaneProcess, until
 from tests.fakes.unruly_proxy import UnrulyProxy
 from wire.channel import OPTIONS
@@ -174,7 +174,7 @@ def _equip(site: ProxiedSite) -> None:
     behaviour = site.folder / "behaviour.json"
     engine.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_runtime.__file__} --behaviour {behaviour} "$@"\n')
     engine.chmod(0o700)
-    sandbox_file.write(site.folder / "node_agent", folders=[site.folder])
+    owner_file.write(site.folder, folders=[site.folder])
     model = site.folder / "tiny.gguf"
     tiny_model.write(model)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()

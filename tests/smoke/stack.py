@@ -39,10 +39,11 @@ class Stack:
         script.write_text(f'#!/bin/sh\nexec {shlex.join([*command, *shlex.split(arguments)])} "$@"\n')
         script.chmod(0o700)
         # What the script calls is not the engine that is trusted, so the node's owner lets it be used.
-        owner = self._folder / "state" / "node_agent" / "sandbox.toml"
+        owner = self._folder / "state" / "node_agent.toml"
         owner.parent.mkdir(parents=True)
         called = [str(Path(word).parent) for word in command if Path(word).is_absolute()]
-        owner.write_text(f"use = {json.dumps(called)}")
+        owner.write_text(f"[sandbox]\nuse = {json.dumps(called)}\n")
+        owner.chmod(0o600)
 
     def arwctl(self, *words: str) -> str:
         left = None if self._end is None else max(self._end - time.monotonic(), 0.1)

@@ -13,7 +13,11 @@ OWN_GROUP = "arw-agent"
 """DelegateSubgroup= of the agent's unit: a group that holds processes cannot limit groups below it (version 2)."""
 MEMORY, PIDS = "memory-limit", "process-limit"
 LIMITS = {MEMORY: ("memory.max", "memory.limit_in_bytes"), PIDS: ("pids.max",)}
-NO_LIMIT = "no limit is set for it in sandbox.toml"
+NO_LIMIT = {
+    MEMORY: "no limit is set for it: memory.per_runtime",
+    PIDS: "no limit is set for it: sandbox.process_limit",
+}
+"""With the key by which its owner would set one."""
 NOT_OFFERED = "no control group that the agent may use offers it"
 HUGE_PAGES = 4 << 20
 """What may be left below a limit when the next page does not fit."""
@@ -40,7 +44,7 @@ class Cgroup:
         return [self._limit(layer, self._wanted.get(layer, 0)) for layer in LIMITS]
 
     def _limit(self, layer: str, amount: int) -> dict[str, object]:
-        reason = self._limited(LIMITS[layer], amount) if amount else NO_LIMIT
+        reason = self._limited(LIMITS[layer], amount) if amount else NO_LIMIT[layer]
         if layer == MEMORY and not reason:
             self._limit_swap()
         return {"name": layer, "in_force": not reason, "reason": reason}

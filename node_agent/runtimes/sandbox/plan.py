@@ -1,4 +1,4 @@
-"""What the shim is told to do for one launch: the owner's wishes, filled in with what the engine needs."""
+"""What the shim is told to do for one launch: the owner's word, filled in with what the engine needs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from node_agent.domain.errors import MemoryInsufficient
 from node_agent.domain.inventory import Engine
+from node_agent.domain.limits import Limits
+from node_agent.domain.sandbox import Sandbox
 from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.kinds.adapter import Endpoint, Traits
 from node_agent.runtimes.records import SandboxRecord, WantedRecord
 from node_agent.runtimes.sandbox import cgroup, confine, landlock, paths
-from node_agent.runtimes.sandbox.policy import MIB, Sandbox, left_out, user_of
+from node_agent.runtimes.sandbox.layers import left_out
+from node_agent.runtimes.sandbox.user import user_of
 
 SEARCH = ("LD_LIBRARY_PATH", "GGML_BACKEND_PATH")
 """Of the agent's own environment: where its owner lets engines find libraries."""
@@ -31,10 +33,9 @@ class Start:
     home: InstanceDirectory
 
 
-def sandbox_of(start: Start, wanted: Sandbox) -> SandboxRecord:
-    """MemoryInsufficient when the model alone would not fit. Looks at files: call it in a thread."""
-    limit = wanted.memory_limit_mib * MIB
-    _check_size(start.spec, limit)
+def sandbox_of(start: Start, limits: Limits) -> SandboxRecord:
+    """Looks at files: call it in a thread."""
+    wanted = limits.sandbox
     user, why = user_of(wanted)
     without = left_out(wanted)
     if start.traits.in_parts:
@@ -52,7 +53,7 @@ def sandbox_of(start: Start, wanted: Sandbox) -> SandboxRecord:
             uid=user.uid if user else 0,
             groups=user.groups if user else (),
         ),
-        0 if cgroup.MEMORY in wanted.off else limit,
+        0 if cgroup.MEMORY in wanted.off else limits.memory_per_runtime_bytes or 0,
         0 if cgroup.PIDS in wanted.off else wanted.process_limit,
         wanted.required,
     )
@@ -89,13 +90,3 @@ def _needed(start: Start) -> tuple[tuple[str, int], ...]:
         *((path, os.R_OK) for path in read),
         (str(start.home.scratch), os.R_OK | os.W_OK | os.X_OK),
     )
-
-
-def _check_size(spec: InstanceSpec, limit: int) -> None:
-    """A model that is mapped from its file is not killed at the limit: it would be read from the disk for ever."""
-    size = spec.model.size_bytes + (spec.projector.size_bytes if spec.projector is not None else 0)
-    if limit and size > limit:
-        raise MemoryInsufficient(
-            f"The model has {size / MIB:.0f} MiB, and this node lets an engine have {limit / MIB:.0f} MiB.",
-            "Use a smaller model, another node, or raise memory_limit_mib in its sandbox.toml.",
-        )

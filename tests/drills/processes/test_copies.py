@@ -32,6 +32,7 @@ def copy(world: Drilled) -> Iterator[Path]:
     """Nothing runs for the copy afterwards."""
     copied = world.folder / "copy"
     shutil.copytree(world.agent_state, copied / "node_agent", ignore=shutil.ignore_patterns("run.json.*"))
+    shutil.copy(world.state / "node_agent.toml", copied)
     yield copied
     stopped = world.command(AGENT, "stop", "--state-dir", copied)
     assert stopped.code == 0, stopped.err

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,8 +72,6 @@ def trusted(world: Drilled) -> Path:
     program.chmod(0o700)
     said = world.command(AGENT, "trust", "process", program)
     assert said.code == 0, said.err
-    kill_hard(world.agent_pid)
-    world.done(*world.up_words(), "--detach")
     return program
 
 
@@ -100,10 +99,15 @@ def test_t15_a_node_says_which_layers_hold_its_engines_and_why_one_does_not(
     shown = world.done("nodes", "show", node_of(world))
     assert "landlock-files" in shown
     assert "without memory-limit: no limit is set" in shown
-    (node,) = json.loads(world.done("nodes", "list", "--output", "json"))
-    layers = {layer["name"]: layer for layer in node["inventory"]["sandbox"]}
+    layers = layers_of(world)
     assert layers["landlock-network"]["in_force"]
     assert layers["own-user"]["reason"]
+
+
+def layers_of(world: Drilled) -> dict[str, dict[str, Any]]:
+    """What the node tells of the next engine, by layer."""
+    (node,) = json.loads(world.done("nodes", "list", "--output", "json"))
+    return {layer["name"]: layer for layer in node["inventory"]["sandbox"]}
 
 
 def node_of(world: Drilled) -> str:
@@ -113,8 +117,10 @@ def node_of(world: Drilled) -> str:
 
 
 def test_t15_a_node_that_requires_a_layer_starts_nothing_without_it(world: Drilled, told: dict[str, str]) -> None:
-    rules = world.agent_state / "sandbox.toml"
-    rules.write_text('required = ["own-user"]')
+    rules = world.state / "node_agent.toml"
+    rules.write_text('[sandbox]\nrequired = ["own-user"]\noff = ["landlock-scope"]\n')
+    rules.chmod(0o600)
+    world.until(lambda: "left it out" in layers_of(world)["landlock-scope"].get("reason", ""), "the owner's word", 20)
     kill_hard(world.instance()["engine_pid"])
     world.until(lambda: world.instance()["state"] == "error", "the refusal", 20)
     (runtime,) = json.loads(world.done("runtime", "list", "--output", "json"))

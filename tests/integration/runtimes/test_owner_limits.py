@@ -128,6 +128,30 @@ async def test_t15_an_engine_gets_only_the_devices_that_the_owner_lets_it_use(no
     assert launched.env["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
 
 
+async def test_t15_a_word_that_becomes_unreadable_as_an_engine_is_about_to_start_starts_nothing(
+    node: LocalNode,
+) -> None:
+    await node.make_engine()
+    words = iter([FREE])
+    broken = replace(FREE, unreadable="line 1: colour is not known")
+    async with node.agent(node.spec(), limits=lambda: next(words, broken)) as supervisor:
+        status = await until(supervisor, lambda status: status.problem is not None)
+        assert status.problem is not None
+        assert (status.problem.reason, status.problem.metadata["rule"]) == ("LOCAL_POLICY_DENIED", "file")
+        await until_state(supervisor, InstanceState.OFFLINE)
+    assert node.starts == []
+
+
+async def test_an_engine_is_held_to_what_a_runtime_may_have(node: LocalNode) -> None:
+    await node.make_engine()
+    word = Word(replace(FREE, memory_per_runtime_bytes=8 << 30))
+    async with node.agent(node.spec(), limits=word) as supervisor:
+        await until_ready(supervisor)
+    launched = node.home.launch()
+    assert launched is not None
+    assert launched.sandbox.memory_bytes == 8 << 30
+
+
 async def test_an_engine_that_may_use_no_device_is_not_started(node: LocalNode) -> None:
     await node.make_engine()
     word = Word(replace(FREE, devices=Choice(allow=frozenset({"gpu_rocm"}))))

@@ -8,7 +8,7 @@ import pytest
 
 from node_agent.domain.spec import EngineSettings
 from node_agent.domain.status import InstanceState
-from tests.fakes import recorded_engine, sandbox_file
+from tests.fakes import recorded_engine
 from tests.fakes.adapter_cases import CASES, HELP
 from tests.fakes.instance_specs import NAME
 from tests.fakes.local_node import LocalNode, until_ready, until_state
@@ -28,7 +28,7 @@ async def trusted(node: LocalNode, adapter: str, recorded: Path) -> None:
     call = f"{sys.executable} {recorded_engine.__file__} {recorded}"
     program.write_text(f'#!/bin/sh\nexec {call} "$@"\n')
     program.chmod(0o700)
-    sandbox_file.write(node.path, folders=[node.path.parent], use=[str(sandbox_file.FAKES), str(recorded.parent)])
+    node.sandbox = replace(node.sandbox, use=(*node.sandbox.use, str(recorded.parent)))
     await node.trust(program, adapter)
 
 

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from node_agent.domain.errors import MemoryInsufficient
 from node_agent.domain.inventory import Engine
-from node_agent.domain.sandbox import SandboxLayer
+from node_agent.domain.limits import Limits
+from node_agent.domain.sandbox import Sandbox, SandboxLayer
 from node_agent.domain.spec import ModelFile
 from node_agent.runtimes import verdict
 from node_agent.runtimes.directory import InstanceDirectory
@@ -29,8 +30,8 @@ from node_agent.runtimes.kinds.asking import environment
 from node_agent.runtimes.launcher import SHIM
 from node_agent.runtimes.records import ExitNote, LaunchRecord, SandboxRecord
 from node_agent.runtimes.sandbox import cgroup, landlock, paths
+from node_agent.runtimes.sandbox.layers import OFF
 from node_agent.runtimes.sandbox.plan import Start, sandbox_of
-from node_agent.runtimes.sandbox.policy import Sandbox
 from tests.fakes import prying_program
 from tests.fakes.instance_specs import spec
 
@@ -48,6 +49,11 @@ def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind((HERE, 0))
         return int(probe.getsockname()[1])
+
+
+def within(memory_bytes: int | None = None, **wanted: Any) -> Limits:
+    """What an owner says of the sandbox, and of each engine's memory."""
+    return Limits(memory_per_runtime_bytes=memory_bytes, sandbox=Sandbox(**wanted))
 
 
 class Bench:
@@ -70,12 +76,12 @@ class Bench:
         self.home.new_key()
         self.port = free_port()
 
-    def sandbox(self, wanted: Sandbox, *, in_parts: bool = False, accelerator: str = "cpu") -> SandboxRecord:
+    def sandbox(self, limits: Limits, *, in_parts: bool = False, accelerator: str = "cpu") -> SandboxRecord:
         model = ModelFile("tiny", str(self.model), "", self.model.stat().st_size)
         engine = Engine("process", (str(self.program),), ((str(self.program), ""),))
         at = Endpoint(self.port, self.home.key_file)
         traits = Traits(frozenset(), in_parts=in_parts)
-        return sandbox_of(Start(spec(model=model, accelerator=accelerator), engine, traits, at, self.home), wanted)
+        return sandbox_of(Start(spec(model=model, accelerator=accelerator), engine, traits, at, self.home), limits)
 
     def launch(self, tries: list[str], sandbox: SandboxRecord) -> None:
         """Returns once it ended."""
@@ -106,9 +112,9 @@ class Bench:
     def command(self) -> list[str]:
         return [sys.executable, "-I", "-S", str(SHIM), str(self.home.path)]
 
-    def tried(self, *tries: str, **wanted: object) -> dict[str, str]:
+    def tried(self, *tries: str, **wanted: Any) -> dict[str, str]:
         """How each try ended."""
-        self.launch(list(tries), self.sandbox(Sandbox(**wanted)))  # type: ignore[arg-type]
+        self.launch(list(tries), self.sandbox(within(**wanted)))
         told: dict[str, str] = json.loads(self.log)
         return told
 
@@ -230,7 +236,7 @@ def test_a_fork_bomb_ends_at_its_limit_and_everything_of_it_is_gone(bench: Bench
 
 @needs_memory
 def test_an_engine_that_exceeds_its_memory_is_ended_and_told_so(bench: Bench) -> None:
-    bench.launch(["allocate=512"], bench.sandbox(Sandbox(memory_limit_mib=64)))
+    bench.launch(["allocate=512"], bench.sandbox(within(64 << 20)))
     assert bench.layers[cgroup.MEMORY].in_force
     assert bench.note.signal == signal.SIGKILL
     problem = verdict.ended(bench.note, was_ready=True)
@@ -238,18 +244,19 @@ def test_an_engine_that_exceeds_its_memory_is_ended_and_told_so(bench: Bench) ->
         "MEMORY_INSUFFICIENT",
         "The engine ran out of its memory limit of 64 MiB.",
     )
+    assert "memory.per_runtime" in problem.remedy
 
 
-def test_a_model_that_the_memory_limit_cannot_hold_is_refused_before_it_starts(bench: Bench) -> None:
-    bench.model.write_bytes(b"0" * (2 << 20))
-    with pytest.raises(MemoryInsufficient, match="The model has 2 MiB, and this node lets an engine have 1 MiB"):
-        bench.sandbox(Sandbox(memory_limit_mib=1))
+def test_what_a_runtime_may_have_by_estimate_is_what_its_engine_is_held_to(bench: Bench) -> None:
+    assert bench.sandbox(within(64 << 20)).memory_bytes == 64 << 20
+    assert bench.sandbox(within(64 << 20, off=(cgroup.MEMORY,))).memory_bytes == 0
+    assert bench.sandbox(within()).memory_bytes == 0
 
 
 def test_only_an_engine_that_may_use_an_accelerator_shares_memory_with_drivers(bench: Bench) -> None:
     shared = f"/{paths.SHARED_MEMORY[0]}"
-    assert shared not in bench.sandbox(Sandbox()).wanted.rules["change"]
-    rules = bench.sandbox(Sandbox(), accelerator="gpu_cuda").wanted.rules
+    assert shared not in bench.sandbox(within()).wanted.rules["change"]
+    rules = bench.sandbox(within(), accelerator="gpu_cuda").wanted.rules
     assert shared in rules["change"] or not Path(shared).exists()
     assert "/dev/null" in rules["device"]
 
@@ -257,11 +264,11 @@ def test_only_an_engine_that_may_use_an_accelerator_shares_memory_with_drivers(b
 def test_a_layer_that_is_off_is_told_with_its_reason(bench: Bench) -> None:
     told = bench.tried(f"read={bench.secret}", off=(landlock.FILES,))
     assert set(told.values()) == {"done"}
-    assert bench.layers[landlock.FILES] == SandboxLayer(landlock.FILES, False, "it is off in sandbox.toml")
+    assert bench.layers[landlock.FILES] == SandboxLayer(landlock.FILES, False, OFF)
 
 
 def test_nothing_starts_without_a_layer_that_is_required(bench: Bench) -> None:
-    bench.launch(["environment="], bench.sandbox(Sandbox(required=("own-user",))))
+    bench.launch(["environment="], bench.sandbox(within(required=("own-user",))))
     assert bench.log == ""
     assert bench.note.missing_layer == "own-user"
     problem = verdict.ended(bench.note, was_ready=False)
@@ -271,7 +278,7 @@ def test_nothing_starts_without_a_layer_that_is_required(bench: Bench) -> None:
 
 def test_an_engine_of_several_processes_may_use_ports_and_says_so(bench: Bench) -> None:
     port = free_port()
-    bench.launch([f"bind={port}"], bench.sandbox(Sandbox(), in_parts=True))
+    bench.launch([f"bind={port}"], bench.sandbox(within(), in_parts=True))
     assert json.loads(bench.log) == {f"bind={port}": "done"}
     assert "several processes" in bench.layers[landlock.NETWORK].reason
 
@@ -327,7 +334,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_the_sandbox_costs_the_shim_no_memory(bench: Bench) -> None:
     bench.program.write_text("#!/bin/sh\nexec sleep 60\n")
-    bench.save([], bench.sandbox(Sandbox()))
+    bench.save([], bench.sandbox(within()))
     shim = subprocess.Popen(bench.command)
     try:
         until(bench.home.run)

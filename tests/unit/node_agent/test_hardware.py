@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -137,7 +137,7 @@ def test_a_laptop_tells_its_charge_and_whether_it_lives_on_it(tmp_path: Path) ->
 
 
 @contextlib.asynccontextmanager
-async def running(engines: tuple[Engine, ...] = ()) -> AsyncIterator[LocalHardware]:
+async def running(engines: Sequence[Engine] = ()) -> AsyncIterator[LocalHardware]:
     hardware = LocalHardware(lambda: engines, SECOND_LONG)
     task = asyncio.create_task(hardware.run())
     try:
@@ -166,6 +166,16 @@ async def test_the_inventory_names_processor_and_trusted_engines() -> None:
     assert cpu.id == cpu.kind == "cpu"
     assert inventory.engines == (engine,)
     assert inventory.memory_bytes > 0
+
+
+async def test_an_engine_that_is_trusted_meanwhile_is_told_at_once() -> None:
+    told: asyncio.Queue[Inventory] = asyncio.Queue()
+    trusted: list[Engine] = []
+    async with running(trusted) as hardware:
+        hardware.on_change(told.put_nowait)
+        assert (await told.get()).engines == ()
+        trusted.append(Engine("process", ("/x",), (("/x", "00"),)))
+        assert (await told.get()).engines == tuple(trusted)
 
 
 async def test_the_processor_tells_what_it_does() -> None:

@@ -11,15 +11,18 @@ from structlog.testing import capture_logs
 
 from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.domain.sandbox import Sandbox
 from node_agent.local_limits.measure import Machine, UnreadableError
 from node_agent.local_limits.offer import LimitedHardware
 from node_agent.local_limits.reading import read
 from node_agent.local_limits.watch import LimitsFile
+from node_agent.runtimes.sandbox.layers import OPTIONAL
+from node_agent.runtimes.sandbox.offered import layers_here
 from tests.fakes.agent_bench import INVENTORY
 from tests.fakes.agent_parts import FixedInventory
 
 SHIPPED = Path(__file__).parents[3] / "configs" / "node_agent.toml"
-MACHINE = Machine(16 << 30, frozenset({"llama.cpp", "whisper.cpp", "external"}))
+MACHINE = Machine(16 << 30, frozenset({"llama.cpp", "whisper.cpp", "external"}), OPTIONAL)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -49,6 +52,19 @@ def test_the_shipped_file_is_read_and_says_what_it_explains(file: Path) -> None:
     assert (limits.memory_bytes, limits.memory_per_runtime_bytes) == (12 << 30, 8 << 30)
     assert (limits.max_runtimes, limits.modes) == (4, frozenset({Mode.NATIVE}))
     assert limits.grace == timedelta(seconds=60)
+    assert limits.sandbox == Sandbox(use=("/srv/engines",), write=("/srv/out",), required=("landlock-files",))
+
+
+def test_what_the_owner_says_of_the_sandbox_is_carried_as_it_is(file: Path) -> None:
+    words = """[sandbox]
+user = "arw-engine"
+use = ["/opt/tts"]
+required = ["own-user"]
+off = ["memory-limit"]
+process_limit = 0
+"""
+    expected = Sandbox("arw-engine", ("/opt/tts",), (), ("own-user",), ("memory-limit",), 0)
+    assert read(written(file, words), MACHINE).sandbox == expected
 
 
 def test_an_empty_file_limits_nothing(file: Path) -> None:
@@ -73,6 +89,18 @@ def test_an_empty_file_limits_nothing(file: Path) -> None:
         ('[hours]\ntime_zone = "UTC"\nwindows = []\n', "line 3: hours.windows"),
         ('[hours]\ntime_zone = "UTC"\n', "lacks 'windows'"),
         ("max_runtimes =\n", "it is no valid TOML"),
+        ('[memory]\nper_runtime = "0"\n', "line 2: memory.per_runtime must be more than nothing"),
+        ('[sandbox]\nusr = "x"\n', "line 2: sandbox.usr is not known; did you mean 'user'?"),
+        ('[sandbox]\n\nrequired = ["landlock-file"]\n', "line 3: sandbox.required does not know the layer"),
+        ('[sandbox]\noff = ["landlock-file"]\n', "did you mean 'landlock-files'?"),
+        ('[sandbox]\noff = ["no-new-privileges"]\n', "line 2: sandbox.off does not know the layer"),
+        ('[sandbox]\nwrite = ["data"]\n', "line 2: sandbox.write must be absolute paths; 'data' is none"),
+        (
+            '[sandbox]\nrequired = ["own-user"]\noff = ["own-user"]\n',
+            "line 3: sandbox.off names 'own-user', which is required too",
+        ),
+        ("[sandbox]\nprocess_limit = -1\n", "line 2: sandbox.process_limit must be"),
+        ("[sandbox]\nmemory_limit_mib = 1\n", "line 2: sandbox.memory_limit_mib is not known"),
     ],
 )
 def test_a_fault_is_named_with_key_and_line(file: Path, text: str, said: str) -> None:
@@ -88,7 +116,7 @@ def test_a_file_that_others_may_write_is_not_the_owners_word(file: Path) -> None
 
 def test_a_share_needs_a_known_whole(file: Path) -> None:
     with pytest.raises(UnreadableError, match="memory of this machine is not known"):
-        read(written(file, '[memory]\ntotal = "50%"\n'), Machine(0, ()))
+        read(written(file, '[memory]\ntotal = "50%"\n'), Machine(0, (), ()))
 
 
 def a_file(path: Path, *, required: bool = False) -> LimitsFile:
@@ -132,7 +160,7 @@ async def test_a_change_is_read_told_and_in_the_journal(file: Path) -> None:
 async def test_the_offer_says_what_the_owner_denies_and_changes_with_it(file: Path) -> None:
     watched = a_file(written(file, '[adapters]\ndeny = ["llama.cpp"]\n'))
     hardware = FixedInventory()
-    offer = LimitedHardware(hardware, watched, "n1", MACHINE.adapters, lambda: NOW)
+    offer = LimitedHardware(hardware, watched, "n1", MACHINE.adapters, lambda: NOW, sandbox=layers_here)
     told: list[Inventory] = []
     heard = asyncio.Event()
     offer.on_change(told.append)
@@ -147,6 +175,8 @@ async def test_the_offer_says_what_the_owner_denies_and_changes_with_it(file: Pa
     async with asyncio.timeout(10):
         await heard.wait()
     task.cancel()
+    assert [layer for layer in first.sandbox if layer.in_force]
+    assert not [layer for layer in told[-1].sandbox if layer.in_force]
     closed = told[-1].limits.closed
     assert closed is not None
     assert closed.reason == "LOCAL_POLICY_DENIED"

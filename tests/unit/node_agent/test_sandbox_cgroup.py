@@ -52,7 +52,7 @@ def test_memory_and_processes_of_the_whole_tree_are_limited(tree: Tree) -> None:
 
 def test_a_limit_that_is_not_set_is_told(tree: Tree) -> None:
     memory, pids = Cgroup(LEAF, 0, 40).limit()
-    assert (memory["in_force"], memory["reason"]) == (False, cgroup.NO_LIMIT)
+    assert (memory["in_force"], memory["reason"]) == (False, cgroup.NO_LIMIT[MEMORY])
     assert pids["in_force"]
     assert tree.read("memory.max") == ""
 

@@ -1,62 +1,40 @@
-"""What the owner says of the sandbox, what is told of it, and where an engine's files lie."""
+"""What is told of the sandbox, and where an engine's files lie."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import pytest
-
-from node_agent.domain.errors import LocalPolicyDenied
+from node_agent.domain.limits import Limits
+from node_agent.domain.sandbox import Sandbox
 from node_agent.runtimes.sandbox import cgroup, confine, landlock, paths
+from node_agent.runtimes.sandbox.layers import LAYERS
 from node_agent.runtimes.sandbox.offered import layers_here
-from node_agent.runtimes.sandbox.policy import LAYERS, Sandbox, SandboxPolicy, user_of
+from node_agent.runtimes.sandbox.user import user_of
 
 
-@pytest.fixture
-def policy(tmp_path: Path) -> SandboxPolicy:
-    return SandboxPolicy(tmp_path / "sandbox.toml")
-
-
-def said(tmp_path: Path, text: str) -> None:
-    (tmp_path / "sandbox.toml").write_text(text)
-
-
-def test_without_a_file_every_layer_is_used_where_it_can_be(policy: SandboxPolicy) -> None:
-    assert policy.read() == Sandbox()
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("usr = 'x'", "usr"),
-        ("memory_limit_mib = 'much'", "memory_limit_mib"),
-        ("memory_limit_mib = -1", "below zero"),
-        ("required = ['firewall']", "no layer firewall"),
-        ("required = ['memory-limit']\noff = ['memory-limit']", "both required and off"),
-        ("write = ['data']", "data is not an absolute path"),
-        ("use = ", "Invalid value"),
-    ],
-)
-def test_what_cannot_be_followed_starts_nothing_and_says_why(
-    policy: SandboxPolicy, tmp_path: Path, text: str, why: str
-) -> None:
-    said(tmp_path, text)
-    with pytest.raises(LocalPolicyDenied, match=why):
-        policy.read()
-    layers = layers_here(policy)
+def test_of_a_word_that_cannot_be_followed_every_layer_says_why() -> None:
+    layers = layers_here(Limits(file="/etc/node_agent.toml", unreadable="line 1: colour is not known"))
+    assert tuple(layer.name for layer in layers) == LAYERS
     assert not [layer for layer in layers if layer.in_force]
-    assert all(why in layer.reason for layer in layers)
+    assert {layer.reason for layer in layers} == {
+        "/etc/node_agent.toml cannot be followed, so nothing is started: line 1: colour is not known"
+    }
 
 
-def test_every_layer_is_told_and_one_that_is_not_in_force_says_why(policy: SandboxPolicy, tmp_path: Path) -> None:
-    said(tmp_path, f"off = ['{landlock.NETWORK}']")
-    layers = {layer.name: layer for layer in layers_here(policy)}
+def test_every_layer_is_told_and_one_that_is_not_in_force_says_why() -> None:
+    layers = {layer.name: layer for layer in layers_here(Limits(sandbox=Sandbox(off=(landlock.NETWORK,))))}
     assert tuple(layers) == LAYERS
-    assert layers[landlock.NETWORK].reason == "it is off in sandbox.toml"
-    assert layers[cgroup.MEMORY].reason == cgroup.NO_LIMIT
+    assert layers[landlock.NETWORK].reason == "the owner of this node left it out: sandbox.off"
+    assert layers[cgroup.MEMORY].reason == "no limit is set for it: memory.per_runtime"
     assert all(layer.in_force == (not layer.reason) for layer in layers.values())
     assert all(layers[name].in_force for name in confine.ALWAYS)
+
+
+def test_the_memory_of_a_runtime_is_a_layer_where_the_kernel_offers_it() -> None:
+    layers = {layer.name: layer for layer in layers_here(Limits(memory_per_runtime_bytes=1 << 30))}
+    assert layers[cgroup.MEMORY].in_force == cgroup.offered(cgroup.MEMORY)
+    assert layers[cgroup.MEMORY].reason in ("", cgroup.NOT_OFFERED)
 
 
 def test_each_version_of_landlock_offers_what_it_offers() -> None:
