@@ -12,7 +12,7 @@ PY_DIRS := arw_client arwctl benchmarks control_plane gateway node_agent tests w
 
 export GRPC_ENABLE_FORK_SUPPORT := 0
 
-.PHONY: setup demo demo-audio check lint types contracts proto proto-check unit test drills soak ci runtime-smoke lock clean
+.PHONY: setup demo demo-audio demo-vision check lint types contracts proto proto-check unit test drills soak ci runtime-smoke lock clean
 
 # Whatever starts first finds its modules compiled: from their sources it takes twice as long.
 setup: $(STAMP) $(MODEL) $(SPEECH_MODEL) $(PROJECTOR)
@@ -48,6 +48,9 @@ demo: setup
 
 demo-audio: setup
 	@$(BIN)/arwctl demo audio
+
+demo-vision: setup
+	@$(BIN)/arwctl demo vision
 
 check: setup lint types contracts proto-check unit
 

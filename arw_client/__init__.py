@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arw_client.client import Client, connect
     from arw_client.context import Context
     from arw_client.errors import ArwError, ContextError, TimedOutError, UnreachableError
+    from arw_client.images import Image, question
     from arw_client.names import display_id, resource_name
     from arw_client.transcription import Recording, Transcriptions
 
@@ -29,6 +30,7 @@ _MODULES = {
     "Context": "context",
     "ContextError": "errors",
     "Delta": "chat",
+    "Image": "images",
     "Prompt": "chat",
     "Recording": "transcription",
     "TimedOutError": "errors",
@@ -36,6 +38,7 @@ _MODULES = {
     "UnreachableError": "errors",
     "connect": "client",
     "display_id": "names",
+    "question": "images",
     "resource_name": "names",
 }
 
@@ -46,6 +49,7 @@ __all__ = [
     "Context",
     "ContextError",
     "Delta",
+    "Image",
     "Prompt",
     "Recording",
     "TimedOutError",
@@ -53,6 +57,7 @@ __all__ = [
     "UnreachableError",
     "connect",
     "display_id",
+    "question",
     "resource_name",
 ]
 

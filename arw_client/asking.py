@@ -21,6 +21,8 @@ PATIENCE_S = 30.0
 SERVICE_UNAVAILABLE = 503
 ERROR_FLOOR = 400
 OFFLINE = "NODE_OFFLINE"
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""What the port takes at most."""
 
 Waiting = Callable[[str, float], None]
 """Called with why a reply has to wait, and for how many seconds, before each wait."""
@@ -43,6 +45,12 @@ class Asking:
     @asynccontextmanager
     async def answer(self, path: str, content_type: str, body: bytes, waiting: Waiting) -> AsyncIterator[Response]:
         """The answer to a POST, once there is one; whatever else comes is raised as an ArwError."""
+        if len(body) > MAX_BODY_BYTES:
+            raise ArwError(
+                "MESSAGE_TOO_LARGE",
+                f"The request is larger than the {MAX_BODY_BYTES} bytes that the gateway takes.",
+                "Send less: a smaller or shorter file.",
+            )
         request = self._request(path, content_type, body)
         began = time.monotonic()
         while True:

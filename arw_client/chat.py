@@ -17,7 +17,8 @@ PATH = "/v1/chat/completions"
 @dataclass(frozen=True, slots=True)
 class Prompt:
     model: str
-    messages: Sequence[Mapping[str, str]]
+    messages: Sequence[Mapping[str, object]]
+    """As OpenAI has them; `arw_client.question` makes those of users."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Sent as they are: max_tokens, temperature, ..."""
 

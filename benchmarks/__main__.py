@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks import command_line, data_path, fleet, idle, lifecycle
+from benchmarks import command_line, data_path, fleet, idle, lifecycle, supervision
 from benchmarks.row import Row
 
 GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
@@ -17,6 +17,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "lifecycle": lifecycle.rows,
     "gateway": data_path.rows,
     "idle": idle.rows,
+    "supervision": supervision.rows,
     "fleet": fleet.rows,
 }
 
@@ -45,11 +46,12 @@ def main() -> int:
 
 
 def line(row: Row) -> str:
-    beside = f"beside {row.beside:.4g} ({row.baseline})" if row.beside is not None else row.baseline
-    verdict = "holds" if row.holds else "MISSED"
-    return (
-        f"{row.name}: {row.ours:.4g} {row.unit}, {beside}, {row.comparison} {row.compared:.4g}, {row.target}: {verdict}"
-    )
+    parts = [f"{row.name}: {row.ours:.4g} {row.unit}"]
+    if row.beside is not None:
+        parts += [f"beside {row.beside:.4g} ({row.baseline})", f"{row.comparison} {row.compared:.4g}"]
+    elif row.baseline:
+        parts.append(row.baseline)
+    return f"{', '.join([*parts, row.target])}: {'holds' if row.holds else 'MISSED'}"
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arw_client import Prompt
-from arw_client.asking import PATIENCE_S, Waiting
+from arw_client import ArwError, Image, Prompt, question
+from arw_client.asking import MAX_BODY_BYTES, PATIENCE_S, Waiting
 from arwctl.command import Call, Output, alone, command
 from arwctl.format import Format
 from arwctl.output import emit
@@ -30,6 +33,9 @@ async def chat(
     *,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Runtime id.")],
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="FILE", help="PNG, JPEG or WebP; may be repeated.")
+    ] = None,
     system: Annotated[str, typer.Option(help="A system message.")] = "",
     max_tokens: Annotated[int | None, typer.Option(help="At most so many tokens.", min=1)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is repeatable.", min=0)] = None,
@@ -38,11 +44,12 @@ async def chat(
     output: Output = Format.TABLE,
 ) -> None:
     """Ask a runtime and print its reply."""
-    told = [{"role": "system", "content": system}] if system else []
+    told: list[Mapping[str, object]] = [{"role": "system", "content": system}] if system else []
+    images = [Image.of(await asyncio.to_thread(content_of, file, "a picture"), str(file)) for file in image or ()]
     options = {"max_tokens": max_tokens, "temperature": temperature}
     prompt = Prompt(
         model,
-        [*told, {"role": "user", "content": text}],
+        [*told, question(text, images)],
         {key: value for key, value in options.items() if value is not None},
     )
     patience = (seconds(wait), seconds(wait)) if wait else USUAL
@@ -71,6 +78,17 @@ async def _print_whole(call: Call, prompt: Prompt, output: Format, patience: Pat
         call.screen.line(answer["choices"][0]["message"]["content"])
     else:
         emit(call.screen, answer, output)
+
+
+def content_of(file: Path, kind: str) -> bytes:
+    """Of a larger file than a request can hold, a little too much."""
+    try:
+        with file.open("rb") as source:
+            return source.read(MAX_BODY_BYTES + 1)
+    except OSError as error:
+        raise ArwError(
+            "INVALID_ARGUMENT", f"{file} cannot be read: {error.strerror}.", f"Name {kind} that you may read."
+        ) from error
 
 
 def waiting(call: Call) -> Waiting:

@@ -22,7 +22,7 @@ app = alone("Show the whole loop in a temporary state directory, then clean up."
 async def demo(
     call: Call,
     *,
-    kind: Annotated[DemoKind, typer.Argument(metavar="[chat|audio]", help="With llama.cpp or whisper.cpp.")] = (
+    kind: Annotated[DemoKind, typer.Argument(metavar="[chat|audio|vision]", help="With llama.cpp, or whisper.cpp.")] = (
         DemoKind.CHAT
     ),
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state directory and its logs.")] = False,

@@ -12,7 +12,7 @@ import typer
 
 from arw_client import ArwError, Recording
 from arwctl.command import Call, alone, command
-from arwctl.groups.chat import waiting
+from arwctl.groups.chat import content_of, waiting
 from arwctl.plain import plain
 
 app = alone("Write down what is said in a recording.")
@@ -39,7 +39,7 @@ async def transcribe(
     output: Annotated[Form, typer.Option("--output", "-o", help="Form of the result.")] = Form.TEXT,
 ) -> None:
     """Write down what is said in a recording."""
-    content = await asyncio.to_thread(_content, file)
+    content = await asyncio.to_thread(content_of, file, "a WAV file")
     options = {"response_format": ASKED_FOR[output], **({"language": language} if language else {})}
     said = await heard(call, Recording(model, content, options))
     call.screen.write(f"{plain(said if output is not Form.TEXT else text_of(said)).rstrip()}\n")
@@ -59,12 +59,3 @@ def text_of(answer: str) -> str:
             "ENGINE_FAILED", "The engine's answer holds no text.", "Read its log with `arwctl runtime logs`."
         ) from None
     return "\n".join(line.strip() for line in str(text).splitlines())
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ArwError(
-            "INVALID_ARGUMENT", f"{file} cannot be read: {error.strerror}.", "Name a WAV file that you may read."
-        ) from error

@@ -7,11 +7,11 @@ import os
 import signal
 from pathlib import Path
 
-from arw_client import ArwError, Client, TimedOutError
+from arw_client import ArwError, Client, TimedOutError, resource_name
 from arw_client import messages as m
 from arwctl import applying, manifest, status_view
 from arwctl.command import Call
-from arwctl.local.demo_kinds import Subject
+from arwctl.local.demo_kinds import Interruption, Subject
 from arwctl.local.machine import Newcomer
 from arwctl.local.ports import free_ports
 from arwctl.local.up import up
@@ -38,10 +38,7 @@ class Demo:
         self._screen.line("\n3. Ask it")
         await self._ask()
         self._screen.line("\n4. What the control plane sees")
-        killed = await self._show()
-        self._screen.line(f"\n5. Kill the engine (kill -9 {killed}) and ask again")
-        os.kill(killed, signal.SIGKILL)
-        await self._back(killed)
+        await self._interrupt(await self._show())
         await self._ask()
 
     async def _apply(self) -> None:
@@ -66,19 +63,36 @@ class Demo:
             raise ArwError("NOT_READY", "The engine's pid is not known.", "Read the node agent's log.")
         return status.engine_pid
 
-    async def _back(self, killed: int) -> None:
+    async def _interrupt(self, engine: int) -> None:
+        """Take the engine away and wait for the next one."""
+        if self._subject.interruption is Interruption.KILL:
+            self._screen.line(f"\n5. Kill the engine (kill -9 {engine}) and ask again")
+            os.kill(engine, signal.SIGKILL)
+        else:
+            self._screen.line(
+                f"\n5. Restore it by force (runtime restore {self._subject.runtime} --restart), ask again"
+            )
+            await self._restore()
+        await self._back(engine)
+
+    async def _restore(self) -> None:
+        name = resource_name("runtimes", self._subject.runtime)
+        async with self._call.client() as client:
+            await client.runtimes.restore_runtime(m.RestoreRuntimeRequest(name=name, restart=True))
+
+    async def _back(self, before: int) -> None:
         try:
             async with asyncio.timeout(BACK_S), self._call.client() as client:
-                back = await self._next_engine(client, killed)
+                back = await self._next_engine(client, before)
         except TimeoutError:
             raise TimedOutError(
                 f"The engine did not come back within {BACK_S:g} s.", "Read the node agent's log."
             ) from None
-        self._screen.line(f"{self._subject.runtime}: ready again, engine pid {back} (was {killed})")
+        self._screen.line(f"{self._subject.runtime}: ready again, engine pid {back} (was {before})")
 
-    async def _next_engine(self, client: Client, killed: int) -> int:
+    async def _next_engine(self, client: Client, before: int) -> int:
         async for _ in client.runtimes.watch_runtimes(m.WatchRuntimesRequest()):
             status = (await status_view.fetch(client)).of(self._subject.runtime)
-            if status and status.state == "ready" and status.engine_pid not in {0, killed}:
+            if status and status.state == "ready" and status.engine_pid not in {0, before}:
                 return status.engine_pid
         raise ArwError("UNAVAILABLE", "The control plane stopped watching.", "Read its log.")

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import struct
-import wave
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from arw_client import ArwError, Prompt, Recording
+from arw_client import ArwError, Image, Prompt, Recording, question
 from arwctl.command import Call
 from arwctl.groups.chat import print_stream
 from arwctl.groups.transcribe import heard, text_of
-
-RATE = 16_000
-HUM_HERTZ = 220
-HUM_S = 3
+from arwctl.local.samples import HUM_S, hum, sunset
 
 
 class DemoKind(StrEnum):
     CHAT = "chat"
     AUDIO = "audio"
+    VISION = "vision"
+
+
+class Interruption(StrEnum):
+    """How its engine is taken away between the two questions."""
+
+    KILL = "kill"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Subject:
     """Writes into a folder; ArwError when the packages that it takes are not installed."""
     ask: Callable[[Call, Path], Awaitable[str]]
     """Shows question and reply; gives the reply."""
+    interruption: Interruption = Interruption.KILL
 
 
 CHAT_MANIFEST = """\
@@ -73,6 +76,27 @@ auto_start = true
 modalities = ["audio"]
 accelerator = "cpu"
 """
+VISION_MANIFEST = """\
+version = 1
+
+[[models]]
+id = "tiny-vision"
+path = "tiny-vision.gguf"
+projector = "tiny-projector.gguf"
+
+[[runtimes]]
+id = "tiny-vision"
+name = "Tiny vision"
+adapter = "llama.cpp"
+model = "tiny-vision"
+auto_start = true
+modalities = ["text", "vision"]
+accelerator = "cpu"
+
+[runtimes.settings]
+context_length = 1024
+slots = 1
+"""
 
 
 def _chat_model(folder: Path) -> Path:
@@ -84,9 +108,9 @@ def _chat_model(folder: Path) -> Path:
 
 
 async def _chat(call: Call, _folder: Path) -> str:
-    question = "hello"
-    call.screen.line(f"> {question}")
-    return await print_stream(call, Prompt("tiny-chat", [{"role": "user", "content": question}]))
+    text = "hello"
+    call.screen.line(f"> {text}")
+    return await print_stream(call, Prompt("tiny-chat", [question(text)]))
 
 
 def _speech_model(folder: Path) -> Path:
@@ -106,13 +130,21 @@ async def _listen(call: Call, folder: Path) -> str:
     return said
 
 
-def hum(file: Path) -> None:
-    with wave.open(str(file), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        levels = (int(8000 * math.sin(2 * math.pi * HUM_HERTZ * at / RATE)) for at in range(HUM_S * RATE))
-        sound.writeframes(b"".join(struct.pack("<h", level) for level in levels))
+def _vision_model(folder: Path) -> Path:
+    try:
+        from arwctl import tiny_model, tiny_projector  # noqa: PLC0415 - gguf and numpy are extras
+    except ImportError as error:
+        raise _not_installed(error, "demo,llama") from error
+    tiny_projector.write(folder / "tiny-projector.gguf")
+    return tiny_model.write(folder / "tiny-vision.gguf")
+
+
+async def _describe(call: Call, folder: Path) -> str:
+    file, text = folder / "sunset.png", "describe this picture"
+    await asyncio.to_thread(sunset, file)
+    call.screen.line(f"> {text}: {file.name}, of which the tiny model sees nothing")
+    image = Image.of(await asyncio.to_thread(file.read_bytes), file.name)
+    return await print_stream(call, Prompt("tiny-vision", [question(text, [image])]))
 
 
 def _not_installed(error: ImportError, extras: str) -> ArwError:
@@ -124,4 +156,5 @@ def _not_installed(error: ImportError, extras: str) -> ArwError:
 SUBJECTS = {
     DemoKind.CHAT: Subject("tiny-chat", CHAT_MANIFEST, _chat_model, _chat),
     DemoKind.AUDIO: Subject("tiny-whisper", AUDIO_MANIFEST, _speech_model, _listen),
+    DemoKind.VISION: Subject("tiny-vision", VISION_MANIFEST, _vision_model, _describe, Interruption.RESTORE),
 }
