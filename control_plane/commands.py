@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from control_plane.app import ControlPlane, ground
 from control_plane.initialise import initialise, provide_context
 from control_plane.process.clock import SystemClock
@@ -21,12 +19,12 @@ from control_plane.process.listening import check_port, free_ports
 from control_plane.process.run_file import announced, locked
 from control_plane.settings import PORTS, Paths, Settings, Timers
 from wire import event_loop
-from wire.log_lines import LogLinesFactory
+from wire.log_lines import log_to_stderr
 
 
 def init(state: Path, told: Mapping[str, Any], context_file: Path | None) -> int:
     """Make everything that a control plane keeps. `told`: settings by name, kept from now on."""
-    _log_to_stderr(logging.WARNING)
+    log_to_stderr(logging.WARNING)
     paths = _prepared(state, told)
     file = context_file or paths.state / "context.json"
     settings = Settings.load(paths.settings)
@@ -37,7 +35,7 @@ def init(state: Path, told: Mapping[str, Any], context_file: Path | None) -> int
 
 def run(state: Path, told: Mapping[str, Any], context_file: Path | None) -> int:
     """Serve until SIGTERM or SIGINT, with the operator's context made first where one is named."""
-    _log_to_stderr(logging.INFO)
+    log_to_stderr(logging.INFO)
     paths = _prepared(state, told)
     with locked(paths.lock, paths.run):
         settings = Settings.load(paths.settings)
@@ -74,17 +72,3 @@ def _told(settings: Settings, given: Mapping[str, Any]) -> Settings:
     told = {**asdict(settings), **given}
     open_ones = [name for name in PORTS if told[name] == 0]
     return Settings(**{**told, **dict(zip(open_ones, free_ports(told["host"], len(open_ones)), strict=True))})
-
-
-def _log_to_stderr(level: int) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=LogLinesFactory(),
-    )

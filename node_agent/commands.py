@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import structlog
-
 from node_agent import app
 from node_agent.control_link.fork_check import check_spawning
 from node_agent.disk.database import Database
@@ -40,7 +38,7 @@ from node_agent.settings import Settings, StateDirectory
 from node_agent.status_report import as_json, as_text, status_report
 from wire import event_loop
 from wire.atomic_file import write_atomically
-from wire.log_lines import LogLinesFactory
+from wire.log_lines import log_to_stderr
 
 _PR_SET_DUMPABLE = 4
 _OPEN_TO_OTHERS = 0o067
@@ -106,7 +104,7 @@ def run(settings: Settings, *, leave_safe_mode: bool = False) -> int:
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter]) -> int:
     """`adapters` know already what they were asked about their engines."""
-    _log_to_stderr()
+    log_to_stderr(logging.INFO)
     _keep_memory_private()
     with sole_agent(settings.state):
         check_spawning()
@@ -279,20 +277,6 @@ def _keep_memory_private() -> None:
     """No core dump and no debugger of the same user gets at the keys in this process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=LogLinesFactory(),
-    )
 
 
 def _say(text: str) -> None:

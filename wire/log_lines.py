@@ -6,6 +6,8 @@ import json
 import os
 import threading
 
+import structlog
+
 STDERR = 2
 
 
@@ -39,6 +41,21 @@ class LogLines:
         return not self._torn
 
     debug = info = warning = error = critical = fatal = exception = log = msg
+
+
+def log_to_stderr(level: int) -> None:
+    """From this level of `logging` on: one event a line, with its fields, as JSON."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=LogLinesFactory(),
+    )
 
 
 class LogLinesFactory:

@@ -86,6 +86,12 @@ class Plane:
             return await talk.reply()
 
 
+async def _furnish(store: MemoryStore) -> None:
+    operator = Operator(OperatorId("local"), "Local", secret.hashed("hunter2"), NOON)
+    await store.write(lambda tx: tx.operators.put(operator))
+    await store.write(lambda tx: tx.nodes.put(a_node("box")))
+
+
 async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], None]) -> None:
     clock, fleet, sessions = StandingClock(), FakeFleet(), FakeSessions({"box": 4})
     store, traffic, certificates = MemoryStore(clock), TrafficMeter(clock), Certificates(folder)
@@ -95,9 +101,7 @@ async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], Non
         GetSupervisor(store, fleet, clock, Process(1, "test", "")),
         WatchEvents(store),
     )
-    operator = Operator(OperatorId("local"), "Local", secret.hashed("hunter2"), NOON)
-    await store.write(lambda tx: tx.operators.put(operator))
-    await store.write(lambda tx: tx.nodes.put(a_node("box")))
+    await _furnish(store)
     fleet.connect("box")
     path = build_data_path(
         store,
