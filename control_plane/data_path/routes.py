@@ -18,6 +18,7 @@ from gateway.ports import Route, ServedModel, Task
 from gateway.refusals import GatewayRefusal, ModelNotFound, NodeOffline, NotServing, WrongTask
 
 _LISTED = 20
+_NONE_DECLARED = "No runtime is declared yet: arwctl runtime apply -f FILE."
 _SOON_SECONDS = 2
 _LATER_SECONDS = 10
 _COMING = frozenset((InstanceState.PENDING, InstanceState.STARTING, InstanceState.RESTARTING, InstanceState.STOPPING))
@@ -72,7 +73,7 @@ class RouteTable:
 
     def _unknown(self, model: str) -> ModelNotFound:
         names = sorted(self._runtimes)
-        there = f"There is: {', '.join(names[:_LISTED])}." if names else "No runtime is declared yet: use arwctl apply."
+        there = f"There is: {', '.join(names[:_LISTED])}." if names else _NONE_DECLARED
         return ModelNotFound(f"No runtime or model is named {model[:200]!r}.", there, model=model[:200])
 
     def _cannot(self, model: str, task: Task) -> WrongTask:
