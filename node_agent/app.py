@@ -28,6 +28,7 @@ from node_agent.disk.high_water import HighWater
 from node_agent.disk.starts import Starts
 from node_agent.domain import crash_loop
 from node_agent.domain import timers as waits
+from node_agent.domain.crash_loop import CrashTimers
 from node_agent.hardware import machine
 from node_agent.hardware.processor.probe import ROOT, memory_bytes
 from node_agent.identity.credentials import NodeCredentials
@@ -37,14 +38,14 @@ from node_agent.local_limits.measure import Machine
 from node_agent.local_limits.offer import LimitedHardware
 from node_agent.local_limits.watch import LimitsFile
 from node_agent.relay.link import RelayLink
-from node_agent.runtimes import assembly, leaks
+from node_agent.runtimes import assembly
 from node_agent.runtimes.kinds.adapter import Adapter
-from node_agent.runtimes.leaks import LeakWatch
+from node_agent.runtimes.leaks import SECOND_LONG as SECOND_LONG_LEAKS
+from node_agent.runtimes.leaks import LeakTimers, LeakWatch
 from node_agent.runtimes.process import boot_id
 from node_agent.runtimes.safe_mode import GuardedHardware, SafeMode
 from node_agent.runtimes.sandbox.layers import OPTIONAL
 from node_agent.runtimes.sandbox.offered import layers_here
-from node_agent.runtimes.supervisor import LocalSupervisor
 from node_agent.settings import Settings, StateDirectory, Timers, product_version
 from wire.credentials import client_context
 from wire.machine_id import machine_id_hash
@@ -73,32 +74,20 @@ class Agent:
         state, timers = settings.state, settings.timers
         files = IdentityFiles(state.path)
         identity = files.identity()
-        self._node = identity.node
+        self._mode = SafeMode(identity.node, starts, crash_loop.SECOND_LONG if timers.test_profile else CrashTimers())
         self._timers = timers
         self._database = Database(state.database)
         digests = DiskDigests(self._database)
         self._credentials = NodeCredentials(files, utc_now)
-        self._mode = SafeMode(identity.node, starts, crash_timers(timers))
         self.limits = limits_file(settings, adapters)
-        trusted = assembly.trust_list(state.path, digests)
-        self._hardware = machine.LocalHardware(trusted.engines, hardware_timers(timers))
-        self._leaks = LeakWatch(self._hardware, leak_timers(timers))
-        self._supervisor = self._supervised(state, digests, adapters)
-        self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
-        self._supervisor.before_stop(self._relay.close_instance)
-        self._supervisor.ask_for_traffic(self._relay.traffic)
-        self.link = self._linked(state, identity, adapters)
-        self._renewal = Renewal(
-            files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
+        self._hardware = machine.LocalHardware(
+            assembly.trust_list(state.path, digests).engines, hardware_timers(timers)
         )
-
-    def _supervised(
-        self, state: StateDirectory, digests: DiskDigests, adapters: Mapping[str, Adapter]
-    ) -> LocalSupervisor:
-        supervisor = assembly.supervisor(
+        self._leaks = LeakWatch(self._hardware, SECOND_LONG_LEAKS if timers.test_profile else LeakTimers())
+        self._supervisor = assembly.supervisor(
             state.path,
             digests,
-            supervisor_timers(self._timers),
+            supervisor_timers(timers),
             adapters,
             limits=self.limits.limits,
             devices=self._leaks.devices,
@@ -106,12 +95,14 @@ class Agent:
             footprints=SqliteFootprints(self._database),
             hands_off=self._mode.hands_off,
         )
-        self._mode.on_leave(supervisor.look_again)
-        self.limits.on_change(supervisor.look_again)
-        return supervisor
-
-    def _linked(self, state: StateDirectory, identity: NodeIdentity, adapters: Collection[str]) -> Link:
-        limited = LimitedHardware(self._leaks, self.limits, identity.node, adapters, utc_now, sandbox=layers_here)
+        self._mode.on_leave(self._supervisor.look_again)
+        self.limits.on_change(self._supervisor.look_again)
+        self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
+        self._supervisor.before_stop(self._relay.close_instance)
+        self._supervisor.ask_for_traffic(self._relay.traffic)
+        limited = LimitedHardware(
+            self._leaks, self.limits, identity.node, adapters.keys(), utc_now, sandbox=layers_here
+        )
         node = Node(
             me=_me(identity),
             inventory=GuardedHardware(limited, self._mode),
@@ -121,15 +112,19 @@ class Agent:
             relay=self._relay,
             credentials=self._credentials,
         )
-        return Link(
+        self.link = Link(
             node,
             Addresses(identity.grpc_address, identity.enrollment_address),
             Display(LinkRecord(state.link_record), utc_now),
-            _link_timers(self._timers),
+            _link_timers(timers),
             chance=random.random,
             clock=boot_seconds,
             accepted_history=lambda: accepted_history(state),
         )
+        self._renewal = Renewal(
+            files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
+        )
+        self._node = identity.node
 
     async def run(self, stop: asyncio.Event) -> None:
         _log.info("agent_started", node=self._node, pid=os.getpid(), version=product_version())
@@ -226,11 +221,3 @@ def hardware_timers(timers: Timers) -> machine.HardwareTimers:
 
 def supervisor_timers(timers: Timers) -> waits.Timers:
     return waits.TEST if timers.test_profile else waits.REAL
-
-
-def leak_timers(timers: Timers) -> leaks.LeakTimers:
-    return leaks.SECOND_LONG if timers.test_profile else leaks.LeakTimers()
-
-
-def crash_timers(timers: Timers) -> crash_loop.CrashTimers:
-    return crash_loop.SECOND_LONG if timers.test_profile else crash_loop.CrashTimers()

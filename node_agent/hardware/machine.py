@@ -49,7 +49,7 @@ SECOND_LONG = HardwareTimers(
 
 
 class LocalHardware:
-    """Implements Hardware. Runs no driver's code in this process."""
+    """Implements the link's InventorySource. Runs no driver's code in this process."""
 
     def __init__(self, engines: Callable[[], Sequence[Engine]], timers: HardwareTimers) -> None:
         self._engines = engines

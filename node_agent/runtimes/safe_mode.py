@@ -10,10 +10,8 @@ from typing import Protocol
 import structlog
 
 from node_agent.domain.crash_loop import CrashTimers, loops, safe_mode
-from node_agent.domain.inventory import Inventory
+from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.status import Problem
-from node_agent.use_cases.hardware_view import HardwareView
-from node_agent.use_cases.ports import Hardware
 
 log = structlog.get_logger()
 
@@ -22,6 +20,16 @@ class Starts(Protocol):
     def begin(self) -> int: ...
 
     def forget(self) -> None: ...
+
+
+class Hardware(Protocol):
+    """The machine as it is offered."""
+
+    async def inventory(self) -> Inventory: ...
+
+    def usage(self) -> NodeUsage | None: ...
+
+    def on_change(self, listener: Callable[[Inventory], None]) -> None: ...
 
 
 class SafeMode:
@@ -62,14 +70,36 @@ class SafeMode:
             self._starts.forget()
 
 
-class GuardedHardware(HardwareView):
-    """In safe mode the node says so, and takes nothing new."""
+class GuardedHardware:
+    """Implements the link's InventorySource: in safe mode the node says so, and takes nothing new."""
 
     def __init__(self, hardware: Hardware, mode: SafeMode) -> None:
-        super().__init__(hardware)
+        self._hardware = hardware
         self._mode = mode
+        self._last: Inventory | None = None
+        self._listeners: list[Callable[[Inventory], None]] = []
+        hardware.on_change(self._changed)
         mode.on_leave(self._tell)
 
-    def _shown(self, inventory: Inventory) -> Inventory:
+    async def inventory(self) -> Inventory:
+        self._last = await self._hardware.inventory()
+        return self._guarded(self._last)
+
+    def usage(self) -> NodeUsage | None:
+        return self._hardware.usage()
+
+    def on_change(self, listener: Callable[[Inventory], None]) -> None:
+        self._listeners.append(listener)
+
+    def _changed(self, inventory: Inventory) -> None:
+        self._last = inventory
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._last is not None:
+            for listener in self._listeners:
+                listener(self._guarded(self._last))
+
+    def _guarded(self, inventory: Inventory) -> Inventory:
         problem = self._mode.problem()
         return inventory if problem is None else replace(inventory, limits=replace(inventory.limits, closed=problem))

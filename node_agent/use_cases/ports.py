@@ -9,7 +9,6 @@ from typing import Protocol
 
 from node_agent.domain.device_memory import Leaks
 from node_agent.domain.footprint import Footprint, FootprintKey
-from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import Hold, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
@@ -132,18 +131,6 @@ class Supervisor(Doors, Protocol):
 
     def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
         """Who brings requests to engines; one that takes them and gives nothing back is started again."""
-
-
-class Hardware(Protocol):
-    """The machine as last looked at."""
-
-    async def inventory(self) -> Inventory: ...
-
-    def usage(self) -> NodeUsage | None:
-        """What the devices do now; None when that is not known. Never blocks."""
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        """Called on the loop when the machine is another than it was."""
 
 
 class DeviceMemory(Protocol):
