@@ -12,7 +12,7 @@ PY_DIRS := arw_client arwctl benchmarks control_plane gateway node_agent tests w
 
 export GRPC_ENABLE_FORK_SUPPORT := 0
 
-.PHONY: setup demo demo-audio demo-vision check lint types contracts proto proto-check unit test drills soak ci runtime-smoke lock clean
+.PHONY: setup demo demo-audio demo-vision check lint types contracts proto proto-check schemas unit test drills soak ci runtime-smoke runtime-smoke-vision lock clean
 
 # Whatever starts first finds its modules compiled: from their sources it takes twice as long.
 setup: $(STAMP) $(MODEL) $(SPEECH_MODEL) $(PROJECTOR)
@@ -76,6 +76,11 @@ proto-check: $(STAMP)
 	$(BIN)/buf format --exit-code --diff > /dev/null
 	$(BIN)/python proto/generate.py --check
 
+# Regenerates configs/schemas/ and docs/api/ from the shapes of the documents; a test fails when they are out of date.
+schemas: $(STAMP)
+	$(BIN)/python configs/schemas/generate.py
+	$(BIN)/python -m control_plane.http.publish docs/api
+
 test: check
 	$(BIN)/pytest -q -n 2 tests/integration tests/e2e
 
@@ -87,6 +92,9 @@ soak: setup
 
 runtime-smoke: setup
 	@$(BIN)/python -m tests.smoke.runtime_smoke
+
+runtime-smoke-vision: setup
+	@ARW_SMOKE_MODE=vision $(BIN)/python -m tests.smoke.runtime_smoke
 
 ci: test drills
 

@@ -13,7 +13,9 @@ from arwctl.registering import register
 from arwctl.screen import Screen
 
 
-async def apply(client: Client, call: Call, manifest: ManifestFile, *, validate_only: bool) -> list[m.AppliedRuntime]:
+async def apply(
+    client: Client, call: Call, manifest: ManifestFile, *, validate_only: bool, prune: bool = False
+) -> list[m.AppliedRuntime]:
     """Every refusal comes before any change: files are looked at, and the manifest is judged, first."""
     for model in manifest.models:
         for file in model.files:
@@ -21,7 +23,7 @@ async def apply(client: Client, call: Call, manifest: ManifestFile, *, validate_
     if not validate_only:
         for model in manifest.models:
             await register(client, call, model, replace=True)
-    answer = await client.runtimes.apply_manifest(manifest.request(validate_only=validate_only))
+    answer = await client.runtimes.apply_manifest(manifest.request(validate_only=validate_only, prune=prune))
     return answer.runtimes
 
 
@@ -33,7 +35,7 @@ def tell(screen: Screen, applied: list[m.AppliedRuntime], *, validate_only: bool
 
 async def wait(client: Client, screen: Screen, applied: list[m.AppliedRuntime], timeout_s: float) -> None:
     """Until each runtime that is to run serves."""
-    runtimes = [each.runtime for each in applied if each.runtime]
+    runtimes = [each.runtime for each in applied if each.runtime and each.outcome != m.ApplyOutcome.REMOVED]
     running = [each for each in runtimes if each.desired_state == m.DesiredState.RUNNING]
     for runtime in runtimes:
         if runtime not in running:

@@ -23,6 +23,7 @@ GROUPS = {
     "transcribe": "Write down what is said in a recording.",
     "events": "Read the journal of what happened.",
     "model": "Record and list model files.",
+    "admin": "Back up and restore the control plane; see whether all is well.",
     "version": "Print the versions of this program and of the control plane.",
 }
 

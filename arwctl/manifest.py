@@ -32,9 +32,13 @@ class ManifestFile:
     format: m.ManifestFormat
     models: tuple[BroughtModel, ...]
 
-    def request(self, *, validate_only: bool) -> m.ApplyManifestRequest:
+    def request(self, *, validate_only: bool, prune: bool = False) -> m.ApplyManifestRequest:
         return m.ApplyManifestRequest(
-            content=self.content, format=self.format, source=self.path.name, validate_only=validate_only
+            content=self.content,
+            format=self.format,
+            source=self.path.name,
+            validate_only=validate_only,
+            prune=prune,
         )
 
 

@@ -16,10 +16,17 @@ from arwctl.progress import byte_bar
 
 async def register(client: Client, call: Call, model: BroughtModel, *, replace: bool) -> m.Model:
     """Idempotent: the same file under the same id again changes nothing."""
+    request = m.CreateModelRequest(model_id=model.id, model=await described(call, model), replace=replace)
+    return (await client.models.create_model(request)).model or m.Model()
+
+
+async def described(call: Call, model: BroughtModel) -> m.Model:
+    """As it would be registered."""
     found = await _measured(call, checked(model.path))
     projector = await _measured(call, checked(model.projector)) if model.projector is not None else None
-    request = m.CreateModelRequest(model_id=model.id, model=found.message(projector), replace=replace)
-    return (await client.models.create_model(request)).model or m.Model()
+    message = found.message(projector)
+    message.id = model.id
+    return message
 
 
 async def _measured(call: Call, path: Path) -> ModelFile:

@@ -15,6 +15,7 @@ from arwctl.screen import BY_SEVERITY, Screen
 SUPERVISOR_NAMES = {"update_time": "updated_at"}
 MATRIX_NAMES = {"update_time": "updated", "generate_time": "generated", "window": "window_seconds"}
 ATTENTION = {"warn", "error"}
+CONTAINER = "container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _print_runtime(screen: Screen, what: m.RuntimeDescriptor, status: m.RuntimeS
 
 
 def _process(status: m.RuntimeStatus) -> str:
-    facts = [status.accelerator_label]
+    facts = [status.accelerator_label, "in a container" if status.execution_mode == CONTAINER else ""]
     if status.engine_pid:
         facts += [f"engine pid {status.engine_pid}", f"up {span(status.uptime_ms)}"]
     if status.health_grade:

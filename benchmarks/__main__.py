@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks import command_line, data_path, fleet, idle, lifecycle, supervision
+from benchmarks import command_line, containers, data_path, fleet, idle, lifecycle, supervision
 from benchmarks.row import Row
 
 GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
@@ -18,6 +18,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "gateway": data_path.rows,
     "idle": idle.rows,
     "supervision": supervision.rows,
+    "containers": containers.rows,
     "fleet": fleet.rows,
 }
 

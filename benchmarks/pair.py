@@ -68,9 +68,12 @@ class Pair:
         return [word for name, port in self.ports.items() for word in (f"--{name}", str(port))]
 
     def arwctl(self, *words: str | Path) -> str:
-        done = subprocess.run([ARWCTL, *words], env=self._environment(), capture_output=True, text=True, check=False)
+        return self.run(ARWCTL, *words)
+
+    def run(self, program: Path, *words: str | Path) -> str:
+        done = subprocess.run([program, *words], env=self._environment(), capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"arwctl {' '.join(map(str, words))}: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"{program.name} {' '.join(map(str, words))}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def up(self, *words: str | Path) -> None:

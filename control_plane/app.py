@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -22,33 +22,40 @@ from control_plane.api.open_streams import OpenStreams
 from control_plane.api.servers import SERVICES, admin_server, enrollment_server, main_server
 from control_plane.data_path.assembly import DataPath, build_data_path
 from control_plane.data_path.traffic import TrafficMeter
-from control_plane.http.application import Views, application
+from control_plane.ground import Ground
+from control_plane.http.application import application
+from control_plane.http.documents import Views
+from control_plane.manifests.files import ManifestPaths
 from control_plane.manifests.reader import Reader
+from control_plane.manifests.watch import ManifestWatch
+from control_plane.manifests.writer import Writer
 from control_plane.process.chores import Chore
 from control_plane.sessions.fleet import FleetRules, FleetState
 from control_plane.sessions.hub import Invitation, Sessions, SessionUseCases
 from control_plane.sessions.logs import ReadRuntimeLog
 from control_plane.sessions.registry import FlapRules
 from control_plane.sessions.rules import SessionRules
-from control_plane.settings import Paths, Settings, Timers, product_version
-from control_plane.store.sqlite import SqliteStore
-from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
-from control_plane.trust.server_certificate import ServerCertificate
+from control_plane.settings import Settings, Timers, product_version
+from control_plane.store.deferred import DeferredWrites
 from control_plane.use_cases.admit_session import AdmitSession
 from control_plane.use_cases.authenticate_node import AuthenticateNode
 from control_plane.use_cases.authenticate_operator import AuthenticateOperator
 from control_plane.use_cases.boot_runtimes import BootRuntimes
+from control_plane.use_cases.get_cluster import GetCluster
+from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.observe_instances import ObserveInstances
 from control_plane.use_cases.place_runtimes import PlaceRuntimes
-from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.quarantine_node import QuarantineNode
+from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_runtimes import GetRuntime
+from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.update_inventory import UpdateInventory
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
@@ -60,32 +67,6 @@ COALESCE = timedelta(milliseconds=20)
 HEALTH_PAUSE = timedelta(seconds=1)
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What is there before anything is wired."""
-
-    settings: Settings
-    timers: Timers
-    paths: Paths
-    clock: Clock
-    store: SqliteStore
-    authority: EmbeddedAuthority
-    certificate: ServerCertificate
-
-
-@asynccontextmanager
-async def ground(settings: Settings, timers: Timers, paths: Paths, clock: Clock) -> AsyncIterator[Ground]:
-    """Open or make everything on disk. StorageUnavailable."""
-    lifetimes = Lifetimes(timers.node_certificate, timers.operator_certificate, timers.server_certificate)
-    authority = EmbeddedAuthority.open(paths.directory, clock, lifetimes)
-    certificate = ServerCertificate(paths.directory, authority, clock, (settings.dialled,))
-    store = await SqliteStore.open(paths.database, clock)
-    try:
-        yield Ground(settings, timers, paths, clock, store, authority, certificate)
-    finally:
-        await store.close()
 
 
 class ControlPlane:
@@ -106,6 +87,9 @@ class ControlPlane:
         publish = PublishHealth(self._matrix, on.store, on.clock, on.timers.place_every)
         self._health_rows = Chore("publish health", publish, on.timers.place_every, HEALTH_PAUSE)
         self._upkeep = Chore("upkeep", self._tidy, on.timers.upkeep_every)
+        self._deferred = DeferredWrites(on.store)
+        self._catch_up = Chore("deferred writes", self._deferred.flush, on.timers.tick)
+        self._manifests = _manifest_watch(on)
         self.sessions = self._sessions()
         self._health = Health(SERVICES)
         gate = Gatekeeper(
@@ -122,6 +106,7 @@ class ControlPlane:
     async def run(
         self, stop: asyncio.Event, announce: Callable[[Mapping[str, int]], AbstractContextManager[None]]
     ) -> None:
+        await self._load_manifests()
         await BootRuntimes(self._on.store, self._on.clock)()
         async with AsyncExitStack() as stack:
             stack.callback(self._on.store.on_change(self._changed))
@@ -141,8 +126,15 @@ class ControlPlane:
                 task.cancel()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        chores = (self._place, self._health_rows, self._upkeep, self._standing)
-        return [self.sessions.run(), self._on.certificate.run(), *(chore.run() for chore in chores)]
+        chores = (self._place, self._health_rows, self._upkeep, self._standing, self._catch_up)
+        manifests = Chore("manifests", self._manifests, self._on.timers.manifests_every)
+        more = (manifests,) if self._manifests.paths else ()
+        return [self.sessions.run(), self._on.certificate.run(), *(chore.run() for chore in (*chores, *more))]
+
+    async def _load_manifests(self) -> None:
+        """Before anything starts what they no longer declare."""
+        if self._manifests.paths:
+            await self._manifests()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         settings, certificate = self._on.settings, self._on.certificate
@@ -172,11 +164,23 @@ class ControlPlane:
             self.fleet,
             self.sessions,
             self._traffic,
-            application=application(Views(self._matrix, self._supervisor, WatchEvents(self._on.store))),
+            application=application(self._views()),
             http=(settings.http_host, settings.http_port, _http_context(settings)),
             relay=(settings.host, settings.relay_port, relay),
             runtime_directory=paths.runtime,
             grace=self._on.timers.stop_grace.total_seconds(),
+        )
+
+    def _views(self) -> Views:
+        on, loaded = self._on, self._manifests.paths
+        return Views(
+            matrix=self._matrix,
+            supervisor=self._supervisor,
+            cluster=GetCluster(self._mirror, self.fleet, on.clock, on.timers.heartbeat),
+            manifests=GetManifests(on.store, on.clock, tuple(map(str, (*loaded.files, *loaded.directories)))),
+            events=WatchEvents(on.store),
+            bell=StateBell(on.store, self.fleet),
+            clock=on.clock,
         )
 
     def _bound(self, bound: Bound) -> None:
@@ -212,11 +216,11 @@ class ControlPlane:
         on, fleet = self._on, self.fleet
         use_cases = SessionUseCases(
             AdmitSession(on.store, on.clock),
-            ObserveInstances(on.store, fleet, on.clock),
+            ObserveInstances(self._deferred, fleet, on.clock),
             QuarantineNode(on.store, fleet, on.clock),
             ReportLiveness(on.store, fleet, on.clock),
-            ReportTroubles(on.store, fleet, on.clock),
-            UpdateInventory(on.store, on.clock),
+            ReportTroubles(self._deferred, fleet, on.clock),
+            UpdateInventory(self._deferred, fleet, on.clock),
         )
         return Sessions(
             on.store,
@@ -241,6 +245,7 @@ class ControlPlane:
             vouches_for=on.authority.vouches_for,
             pin=on.authority.pin,
             reader=Reader(),
+            writer=Writer(),
             streams=self.sessions,
             log_sink=self.sessions.logs,
             runtime_log=ReadRuntimeLog(GetRuntime(on.store, self.fleet), self.sessions.logs),
@@ -273,6 +278,14 @@ def _http_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.http_certificate, settings.http_key)
     return context
+
+
+def _manifest_watch(on: Ground) -> ManifestWatch:
+    settings = on.settings
+    directories = (Path(settings.manifest_dir),) if settings.manifest_dir else ()
+    paths = ManifestPaths(settings.manifest_files(os.environ), directories)
+    reload = ReloadManifests(on.store, on.clock, SystemRandomness())
+    return ManifestWatch(paths, Reader(), reload, on.clock, on.timers.manifests_every)
 
 
 def _fleet_rules(timers: Timers) -> FleetRules:

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from control_plane.app import ControlPlane, ground
+from control_plane.app import ControlPlane
+from control_plane.domain.errors import StorageUnavailable
+from control_plane.ground import ground
 from control_plane.initialise import initialise, provide_context
 from control_plane.process.clock import SystemClock
 from control_plane.process.listening import check_port, free_ports
@@ -60,6 +62,10 @@ def _prepared(state: Path, told: Mapping[str, Any]) -> Paths:
     """The state directory, with what was told kept in its settings."""
     paths = Paths(state)
     paths.make()
+    if paths.restoring.exists():
+        raise StorageUnavailable(
+            f"A restore into {paths.directory} was cut off in the middle.", "Run it again: arwctl admin restore FILE"
+        )
     kept = Settings.load(paths.settings)
     settings = _told(kept, told)
     if settings != kept or not paths.settings.exists():
@@ -68,7 +74,8 @@ def _prepared(state: Path, told: Mapping[str, Any]) -> Paths:
 
 
 def _told(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """What was kept, changed by what was told; a port of 0 becomes a free one."""
-    told = {**asdict(settings), **given}
+    """What was kept, changed by what was told; a port of 0 becomes a free one. One database takes another's place."""
+    databases = {"database": "", "database_file": ""} if given.keys() & {"database", "database_file"} else {}
+    told = {**asdict(settings), **databases, **given}
     open_ones = [name for name in PORTS if told[name] == 0]
     return Settings(**{**told, **dict(zip(open_ones, free_ports(told["host"], len(open_ones)), strict=True))})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from control_plane.app import Ground, ground
 from control_plane.domain.errors import InUse
 from control_plane.domain.ids import OperatorId
+from control_plane.ground import Ground, ground
 from control_plane.process.run_file import locked
 from control_plane.settings import Paths, Settings, Timers
 from control_plane.trust.authority import EmbeddedAuthority

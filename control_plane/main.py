@@ -1,4 +1,4 @@
-"""arw-control-plane: `init` makes everything that a control plane keeps, `run` serves."""
+"""arw-control-plane: `init` makes all that a control plane keeps, `run` serves, `backup` and `restore` keep it safe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from control_plane.settings import PORTS, STATE_DIR_VARIABLE, product_version, state_directory
+from control_plane.settings import (
+    DATABASE_VARIABLE,
+    MANIFEST_SEPARATOR,
+    MANIFEST_VARIABLE,
+    PORTS,
+    STATE_DIR_VARIABLE,
+    product_version,
+    state_directory,
+)
 from wire.loading import loading
 from wire.refusal import Refusal
 
 EXIT_REFUSED = 2
-_WORDS = ("host", "advertise", "http_host", "http_certificate", "http_key")
+_WORDS = ("host", "advertise", "http_host", "http_certificate", "http_key", "database", "database_file", "manifest_dir")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +43,22 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(act=_run)
     for command in (init, run):
         _add_options(command)
+    _add_keeping(commands)
     return parser
+
+
+def _add_keeping(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    backup = commands.add_parser("backup", help="write one file with all that a restore needs; also while it serves")
+    backup.add_argument("--force", action="store_true", help="replace FILE when it is there")
+    restore = commands.add_parser("restore", help="put a backup back; the control plane has to be stopped")
+    renew = commands.add_parser("new-history", help="for a database that was put back by other means, stopped")
+    check = commands.add_parser("check", help="look at what it keeps and say what to do; 1 when there is something")
+    check.add_argument("--output", choices=("text", "json"), default="text")
+    for command in (backup, restore):
+        command.add_argument("file", metavar="FILE", type=Path)
+    for command, act in ((backup, _backup), (restore, _restore), (renew, _new_history), (check, _check)):
+        command.set_defaults(act=act)
+        command.add_argument("--state-dir", help=f"default: ${STATE_DIR_VARIABLE}, else ~/.local/state/arw")
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -50,6 +73,30 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--http-host", help="where HTTP listens (default 127.0.0.1)")
     command.add_argument("--http-certificate", help="chain in PEM for HTTP; needed beyond loopback")
     command.add_argument("--http-key", help="key in PEM for HTTP")
+    command.add_argument(
+        "--manifest",
+        metavar="FILE",
+        action="append",
+        type=_absolute,
+        help=f"load it at the start and whenever it changes; may be repeated (default ${MANIFEST_VARIABLE})",
+    )
+    command.add_argument(
+        "--manifest-dir", metavar="DIR", type=_absolute, help="load every *.toml and *.json in it in the same way"
+    )
+    database = command.add_mutually_exclusive_group()
+    database.add_argument(
+        "--database",
+        metavar="URL",
+        help=f"postgresql://USER@HOST:PORT/NAME, no password; or sqlite; default: ${DATABASE_VARIABLE}, else sqlite",
+    )
+    database.add_argument(
+        "--database-file", metavar="FILE", type=_absolute, help="a file of mode 0600 that holds the address"
+    )
+
+
+def _absolute(path: str) -> str:
+    """An empty one takes back what was kept."""
+    return str(Path(path).absolute()) if path else ""
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -66,9 +113,39 @@ def _run(options: argparse.Namespace) -> int:
     return commands.run(*_given(options))
 
 
+def _backup(options: argparse.Namespace) -> int:
+    with loading():
+        from control_plane import safekeeping  # noqa: PLC0415 - as above
+
+    return safekeeping.backup(state_directory(options.state_dir), options.file.absolute(), force=options.force)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    with loading():
+        from control_plane import safekeeping  # noqa: PLC0415 - as above
+
+    return safekeeping.restore(state_directory(options.state_dir), options.file.absolute())
+
+
+def _new_history(options: argparse.Namespace) -> int:
+    with loading():
+        from control_plane import safekeeping  # noqa: PLC0415 - as above
+
+    return safekeeping.new_history(state_directory(options.state_dir))
+
+
+def _check(options: argparse.Namespace) -> int:
+    with loading():
+        from control_plane import checkup  # noqa: PLC0415 - as above
+
+    return checkup.check(state_directory(options.state_dir), as_json=options.output == "json")
+
+
 def _given(options: argparse.Namespace) -> tuple[Path, dict[str, Any], Path | None]:
     """The state directory, the settings that were named, and the context file."""
     told = {name: getattr(options, name) for name in (*PORTS, *_WORDS) if getattr(options, name) is not None}
+    if options.manifest is not None:
+        told["manifests"] = MANIFEST_SEPARATOR.join(options.manifest)
     file = options.context_file
     return state_directory(options.state_dir), told, file.absolute() if file else None
 

@@ -7,10 +7,12 @@ import re
 from time import perf_counter
 
 from gateway.ports import Exchange, Route, Tokens
+from wire.http_head import REFUSED_BY_NODE
 
 _OPENING_BYTES = 4 * 1024
 _TAIL_BYTES = 16 * 1024
 _TOKEN = re.compile(rb'"(?:content|reasoning_content|text|arguments)"\s*:\s*"(?!")')
+_REFUSED = f"\r\n{REFUSED_BY_NODE}: ".encode()
 _decoder = json.JSONDecoder()
 
 
@@ -68,6 +70,7 @@ class Measure:
             bytes_out=self.bytes_out,
             tokens=self._tokens(),
             trace_id=self._trace_id,
+            refused_by_node=_REFUSED in self._opening.partition(b"\r\n\r\n")[0],
         )
 
     def _since_start(self, at: float | None) -> float | None:

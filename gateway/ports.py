@@ -92,6 +92,8 @@ class Exchange:
     bytes_out: int
     tokens: Tokens | None
     trace_id: str
+    refused_by_node: bool = False
+    """The node's agent answered, for no engine did."""
 
 
 class Meter(Protocol):

@@ -20,15 +20,16 @@ from node_agent.control_link.display import Display
 from node_agent.control_link.link_record import LinkRecord
 from node_agent.control_link.messages import Me
 from node_agent.control_link.session import SessionTimers
+from node_agent.disk.ballast import Ballast
 from node_agent.disk.database import Database
 from node_agent.disk.desired import SqliteDesired
 from node_agent.disk.digests import DiskDigests
 from node_agent.disk.footprints import SqliteFootprints
 from node_agent.disk.high_water import HighWater
+from node_agent.disk.room import DiskWatch
 from node_agent.disk.starts import Starts
 from node_agent.domain import crash_loop
 from node_agent.domain import timers as waits
-from node_agent.domain.crash_loop import CrashTimers
 from node_agent.hardware import machine
 from node_agent.hardware.processor.probe import ROOT, memory_bytes
 from node_agent.identity.credentials import NodeCredentials
@@ -38,15 +39,20 @@ from node_agent.local_limits.measure import Machine
 from node_agent.local_limits.offer import LimitedHardware
 from node_agent.local_limits.watch import LimitsFile
 from node_agent.relay.link import RelayLink
-from node_agent.runtimes import assembly
+from node_agent.runtimes import assembly, device_troubles, leaks
+from node_agent.runtimes.containers.service import Containers
+from node_agent.runtimes.device_troubles import DeviceWatch
 from node_agent.runtimes.kinds.adapter import Adapter
-from node_agent.runtimes.leaks import SECOND_LONG as SECOND_LONG_LEAKS
-from node_agent.runtimes.leaks import LeakTimers, LeakWatch
+from node_agent.runtimes.leaks import LeakWatch
+from node_agent.runtimes.modes import offers
 from node_agent.runtimes.process import boot_id
 from node_agent.runtimes.safe_mode import GuardedHardware, SafeMode
 from node_agent.runtimes.sandbox.layers import OPTIONAL
 from node_agent.runtimes.sandbox.offered import layers_here
+from node_agent.runtimes.supervisor import LocalSupervisor
+from node_agent.runtimes.survivors import Survivors
 from node_agent.settings import Settings, StateDirectory, Timers, product_version
+from node_agent.use_cases.ports import Hardware
 from wire.credentials import client_context
 from wire.machine_id import machine_id_hash
 
@@ -71,60 +77,93 @@ class Agent:
     """NotJoined, StorageUnavailable when it cannot begin."""
 
     def __init__(self, settings: Settings, adapters: Mapping[str, Adapter], starts: Starts) -> None:
-        state, timers = settings.state, settings.timers
+        state = settings.state
         files = IdentityFiles(state.path)
         identity = files.identity()
-        self._mode = SafeMode(identity.node, starts, crash_loop.SECOND_LONG if timers.test_profile else CrashTimers())
-        self._timers = timers
+        self._node = identity.node
+        self._timers = settings.timers
+        # First of all that may fail: it counts the starts that died.
+        self._mode = SafeMode(identity.node, starts, crash_timers(settings.timers))
         self._database = Database(state.database)
-        digests = DiskDigests(self._database)
+        self._disk = DiskWatch([state.path, assembly.instances_directory(state.path)], Ballast(state.ballast))
+        self._disk.begin()
         self._credentials = NodeCredentials(files, utc_now)
         self.limits = limits_file(settings, adapters)
-        self._hardware = machine.LocalHardware(
-            assembly.trust_list(state.path, digests).engines, hardware_timers(timers)
+        self._containers = Containers(
+            lambda: self.limits.limits().container_tool, assembly.instances_directory(state.path)
         )
-        self._leaks = LeakWatch(self._hardware, SECOND_LONG_LEAKS if timers.test_profile else LeakTimers())
-        self._supervisor = assembly.supervisor(
+        self._survivors = Survivors(supervisor_timers(settings.timers).unkillable_alarm)
+        digests = DiskDigests(self._database)
+        trusted = assembly.trust_list(state.path, digests)
+        self._hardware = machine.LocalHardware(trusted.engines, hardware_timers(settings.timers))
+        self._leaks = LeakWatch(self._hardware, leak_timers(settings.timers))
+        self._device_watch = DeviceWatch(self._hardware, trouble_timers(settings.timers), self._hardware.look_soon)
+        self._supervisor = self._supervised(state, digests, adapters)
+        self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
+        self._supervisor.before_stop(self._relay.close_instance)
+        self._supervisor.ask_for_traffic(self._relay.traffic)
+        self.link = self._linked(state, identity, self._offered(adapters))
+        self._renewal = Renewal(
+            files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
+        )
+
+    def _supervised(
+        self, state: StateDirectory, digests: DiskDigests, adapters: Mapping[str, Adapter]
+    ) -> LocalSupervisor:
+        supervisor = assembly.supervisor(
             state.path,
             digests,
-            supervisor_timers(timers),
+            supervisor_timers(self._timers),
             adapters,
             limits=self.limits.limits,
             devices=self._leaks.devices,
             device_memory=self._leaks,
+            device_troubles=self._device_watch,
             footprints=SqliteFootprints(self._database),
             hands_off=self._mode.hands_off,
+            closed=self._disk.problem,
+            containers=self._containers,
+            survivors=self._survivors,
         )
-        self._mode.on_leave(self._supervisor.look_again)
-        self.limits.on_change(self._supervisor.look_again)
-        self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
-        self._supervisor.before_stop(self._relay.close_instance)
-        self._supervisor.ask_for_traffic(self._relay.traffic)
+        for source in (self._mode, self._disk, self.limits):
+            source.on_change(supervisor.look_again)
+        self._hardware.on_change(lambda _: supervisor.engines_changed())
+        self._containers.on_change(supervisor.engines_changed)
+        return supervisor
+
+    def _offered(self, adapters: Collection[str]) -> Hardware:
+        """The machine, once the leak watch, its owner and whoever guards the node had a say."""
         limited = LimitedHardware(
-            self._leaks, self.limits, identity.node, adapters.keys(), utc_now, sandbox=layers_here
+            self._leaks,
+            self.limits,
+            self._node,
+            adapters,
+            utc_now,
+            sandbox=layers_here,
+            execution=lambda limits: offers(limits, self._containers.offer),
         )
+        self._containers.on_change(limited.tell)
+        return GuardedHardware(limited, self._mode, self._disk, self._survivors)
+
+    def _linked(self, state: StateDirectory, identity: NodeIdentity, offered: Hardware) -> Link:
         node = Node(
             me=_me(identity),
-            inventory=GuardedHardware(limited, self._mode),
+            inventory=offered,
             supervisor=self._supervisor,
             desired=desired_store(state, self._database),
             logs=assembly.engine_logs(state.path),
             relay=self._relay,
             credentials=self._credentials,
         )
-        self.link = Link(
+        return Link(
             node,
             Addresses(identity.grpc_address, identity.enrollment_address),
             Display(LinkRecord(state.link_record), utc_now),
-            _link_timers(timers),
+            _link_timers(self._timers),
             chance=random.random,
             clock=boot_seconds,
             accepted_history=lambda: accepted_history(state),
         )
-        self._renewal = Renewal(
-            files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
-        )
-        self._node = identity.node
 
     async def run(self, stop: asyncio.Event) -> None:
         _log.info("agent_started", node=self._node, pid=os.getpid(), version=product_version())
@@ -148,9 +187,12 @@ class Agent:
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         parts = (
             self._mode,
+            self._disk,
+            self._containers,
             self._supervisor,
             self._hardware,
             self._leaks,
+            self._device_watch,
             self.limits,
             self.link,
             self._renewal,
@@ -221,3 +263,15 @@ def hardware_timers(timers: Timers) -> machine.HardwareTimers:
 
 def supervisor_timers(timers: Timers) -> waits.Timers:
     return waits.TEST if timers.test_profile else waits.REAL
+
+
+def crash_timers(timers: Timers) -> crash_loop.CrashTimers:
+    return crash_loop.SECOND_LONG if timers.test_profile else crash_loop.CrashTimers()
+
+
+def leak_timers(timers: Timers) -> leaks.LeakTimers:
+    return leaks.SECOND_LONG if timers.test_profile else leaks.LeakTimers()
+
+
+def trouble_timers(timers: Timers) -> device_troubles.TroubleTimers:
+    return device_troubles.SECOND_LONG if timers.test_profile else device_troubles.TroubleTimers()

@@ -28,6 +28,8 @@ from node_agent.identity.join_token import JoinToken
 from node_agent.running_agent import end, locked, recorded, settled_here, sole_agent
 from node_agent.runtimes import assembly
 from node_agent.runtimes.adoption import rename_to
+from node_agent.runtimes.containers.service import Containers
+from node_agent.runtimes.containers.trusting import trust_image as trust_one_image
 from node_agent.runtimes.engines import LLAMA_CPP
 from node_agent.runtimes.kinds.adapter import Adapter
 from node_agent.runtimes.kinds.registry import Registered, registered
@@ -184,11 +186,10 @@ def _account(state: StateDirectory) -> str:
 
 def trust(settings: Settings, adapter: str, what: str, key_file: Path | None) -> int:
     """`what`: a program's path, or the address of what runs already."""
-    prepare(settings.state)
-    known = assembly.adapters()
-    if adapter not in known:
-        raise AdapterUnknown(f"This agent has no adapter named {adapter}.", f"Use one of: {', '.join(sorted(known))}.")
-    if not known[adapter].traits.managed:
+    one = _known(settings, adapter)
+    if not what:
+        raise SpecInvalid("Nothing is named that could be trusted.", f"arw-node-agent trust {adapter} PATH")
+    if not one.traits.managed:
         allowed = assembly.attachable(settings.state.path).allow(what, key_file)
         _say(f"Instances of this node may attach to {allowed.url}.")
         return 0
@@ -197,10 +198,33 @@ def trust(settings: Settings, adapter: str, what: str, key_file: Path | None) ->
     database = Database(settings.state.database)
     try:
         trusted = assembly.trust_list(settings.state.path, DiskDigests(database))
-        _say(_trusted(asyncio.run(trust_one(trusted, known[adapter], known[adapter].candidate(Path(what))))))
+        _say(_trusted(asyncio.run(trust_one(trusted, one, one.candidate(Path(what))))))
     finally:
         database.close()
     return 0
+
+
+def trust_image(settings: Settings, adapter: str, image: str, program: str) -> int:
+    """`program`: in the image; empty: its entry point."""
+    one = _known(settings, adapter)
+    if not one.traits.managed:
+        raise SpecInvalid(f"{adapter} starts nothing, so it needs no image.", "Leave --image out.")
+    tool = app.limits_file(settings, assembly.adapters()).limits().container_tool
+    database = Database(settings.state.database)
+    try:
+        trusted = assembly.trust_list(settings.state.path, DiskDigests(database))
+        _say(_trusted(asyncio.run(trust_one_image(trusted, Containers(lambda: tool), one, image, program))))
+    finally:
+        database.close()
+    return 0
+
+
+def _known(settings: Settings, adapter: str) -> Adapter:
+    prepare(settings.state)
+    known = assembly.adapters()
+    if adapter not in known:
+        raise AdapterUnknown(f"This agent has no adapter named {adapter}.", f"Use one of: {', '.join(sorted(known))}.")
+    return known[adapter]
 
 
 def adapters(settings: Settings) -> int:

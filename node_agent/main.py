@@ -26,6 +26,7 @@ examples:
   arw-node-agent run
   arw-node-agent status --output json
   arw-node-agent trust llama.cpp /usr/local/bin/llama-server
+  arw-node-agent trust llama.cpp --image localhost/llama:1
   arw-node-agent trust external http://10.0.0.9:8000 --key-file key.txt
   arw-node-agent check
   arw-node-agent service install --user
@@ -70,8 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     trust = _command(commands, "trust", "Let instances run this engine, as it is now.", _trust)
     trust.add_argument("adapter", help='for example "llama.cpp"')
     trust.add_argument(
-        "path", help="the engine's program, or the wheel's Python file; for external its http://HOST:PORT"
+        "path",
+        nargs="?",
+        default="",
+        help="the engine's program, or the wheel's Python file; for external its http://HOST:PORT; with --image the "
+        "program in it, unless it is the image's entry point",
     )
+    trust.add_argument("--image", default="", metavar="NAME", help="a container image that this machine has")
     trust.add_argument("--key-file", type=Path, metavar="FILE", help="for external: holds the key that it asks for")
     _command(commands, "adapters", "List adapters and the engines trusted for each, as JSON.", _adapters)
     accept = _command(commands, "accept-history", "Agree that the control plane's records start anew.", _accept)
@@ -190,6 +196,8 @@ def _service(given: argparse.Namespace, settings: Settings) -> int:
 def _trust(given: argparse.Namespace, settings: Settings) -> int:
     from node_agent import commands  # noqa: PLC0415 - as above
 
+    if given.image:
+        return commands.trust_image(settings, given.adapter, given.image, given.path)
     return commands.trust(settings, given.adapter, given.path, given.key_file)
 
 

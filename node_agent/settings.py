@@ -61,6 +61,11 @@ class StateDirectory:
         return self.path.parent / "node_agent.toml"
 
     @property
+    def ballast(self) -> Path:
+        """Room kept back for the records on a full disk."""
+        return self.path / "ballast.bin"
+
+    @property
     def database(self) -> Path:
         return self.path / "agent.db"
 

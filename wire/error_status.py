@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn, cast
 
 import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, LocalizedMessage, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -61,6 +64,7 @@ STATUS: Mapping[str, grpc.StatusCode] = {
     "ENGINE_NOT_TRUSTED": _Code.FAILED_PRECONDITION,
     "ENGINE_FLAG_UNKNOWN": _Code.FAILED_PRECONDITION,
     "ACCELERATOR_MISSING": _Code.FAILED_PRECONDITION,
+    "EXECUTION_MODE_UNAVAILABLE": _Code.FAILED_PRECONDITION,
     "LOCAL_POLICY_DENIED": _Code.PERMISSION_DENIED,
     "STALE_FENCE": _Code.PERMISSION_DENIED,
     "ENGINE_EXITED": _Code.UNAVAILABLE,
@@ -68,8 +72,10 @@ STATUS: Mapping[str, grpc.StatusCode] = {
     "START_DEADLINE_EXCEEDED": _Code.DEADLINE_EXCEEDED,
     "PROBES_FAILED": _Code.UNAVAILABLE,
     "NO_PROGRESS": _Code.UNAVAILABLE,
+    "UNKILLABLE": _Code.UNAVAILABLE,
     "ACCELERATOR_LEAKING": _Code.FAILED_PRECONDITION,
     "AGENT_SAFE_MODE": _Code.UNAVAILABLE,
+    "DISK_PRESSURE": _Code.UNAVAILABLE,
     # Not RESOURCE_EXHAUSTED's usual meaning, but what the HTTP mapping of the seeds (429) asks for.
     "RESTART_BUDGET_EXHAUSTED": _Code.RESOURCE_EXHAUSTED,
     "SPAWN_FAILED": _Code.UNAVAILABLE,
@@ -94,6 +100,9 @@ STATUS: Mapping[str, grpc.StatusCode] = {
     "INTERNAL": _Code.INTERNAL,
 }
 
+RETRY_AFTER: Mapping[str, timedelta] = {"STORAGE_UNAVAILABLE": timedelta(seconds=1)}
+"""What passes by itself, and when to ask again."""
+
 _log = structlog.get_logger()
 
 
@@ -107,11 +116,14 @@ class RemoteRefusal(Refusal):
 
 
 def status_of(refusal: Refusal) -> Status:
-    """The google.rpc.Status that carries a refusal: ErrorInfo, then the remedy for a person."""
-    info = ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=dict(refusal.metadata))
-    remedy = LocalizedMessage(locale="en", message=refusal.remedy)
+    """The google.rpc.Status that carries a refusal: ErrorInfo, the remedy for a person, RetryInfo where it passes."""
+    details: list[Message] = [ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=dict(refusal.metadata))]
+    if refusal.remedy:
+        details.append(LocalizedMessage(locale="en", message=refusal.remedy))
+    if (delay := RETRY_AFTER.get(refusal.reason)) is not None:
+        details.append(RetryInfo(retry_delay=Duration(seconds=delay // timedelta(seconds=1))))
     status = Status(code=STATUS[refusal.reason].value[0], message=refusal.text)
-    for detail in (info, remedy) if refusal.remedy else (info,):
+    for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)

@@ -267,6 +267,10 @@ def request_bytes(method: bytes, target: bytes, headers: Iterable[Header], body:
     return b"\r\n".join((*lines, b"content-length: %d" % len(body), b"", body))
 
 
+REFUSED_BY_NODE = "x-arw-refused"
+"""Header of an answer that the agent gave because no engine did."""
+
+
 def response_bytes(status: int, phrase: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
     """An answer of our own, as one write."""
     lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wire.strict import Path
 
-Lines = Mapping[Path, int]
+
+class Spot(NamedTuple):
+    line: int
+    column: int = 0
+    """0: not said."""
+
+
+Lines = Mapping[Path, Spot]
+
+MAX_DEPTH = 16
+"""Of the paths that are kept: deeper ones would take memory by the square, and the place above them will do."""
+NOWHERE = Spot(0)
 
 _JSON = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 _TOML = re.compile(
@@ -16,50 +29,89 @@ _TOML = re.compile(
     re.DOTALL,
 )
 
+_BETWEEN_KEYS = frozenset("{}[],=\n")
+
 
 def line_of(lines: Lines, path: Path) -> int:
     """Of the key, or of the nearest thing around it; 0 when nothing is known."""
+    return spot_of(lines, path).line
+
+
+def spot_of(lines: Lines, path: Path) -> Spot:
+    """As `line_of`, with the column where the document has several keys on a line."""
     while path and path not in lines:
         path = path[:-1]
-    return lines.get(path, 0)
+    return lines.get(path, NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     text: str
-    line: int
+    spot: Spot
 
 
 def _tokens(pattern: re.Pattern[str], text: str) -> Iterator[_Token]:
-    line, end = 1, 0
+    line, start, end = 1, 0, 0
     for match in pattern.finditer(text):
-        line += text.count("\n", end, match.start())
-        yield _Token(match.group(), line)
-        line += match.group().count("\n")
+        if breaks := text.count("\n", end, match.start()):
+            line, start = line + breaks, text.rindex("\n", end, match.start()) + 1
+        yield _Token(match.group(), Spot(line, match.start() - start + 1))
+        if breaks := match.group().count("\n"):
+            line, start = line + breaks, text.rindex("\n", match.start(), match.end()) + 1
         end = match.end()
 
 
 def json_lines(text: str) -> Lines:
-    """Lines of every key and item of a valid JSON document."""
-    found: dict[Path, int] = {}
+    """Where every key and item of a valid JSON document stands."""
+    found: dict[Path, Spot] = {}
+    for path, spot, is_key in _json_places(text):
+        if is_key:
+            found[path] = spot
+        else:
+            found.setdefault(path, spot)
+    return found
+
+
+def json_repeat(text: str) -> Spot:
+    """Where a key stands for the second time in its table; the text before it is valid."""
+    seen: set[Path] = set()
+    for path, spot, is_key in _json_places(text):
+        if is_key and path in seen:
+            return spot
+        if is_key:
+            seen.add(path)
+    return NOWHERE
+
+
+def _json_places(text: str) -> Iterator[tuple[Path, Spot, bool]]:
+    """Each key, and each value and item, down to MAX_DEPTH."""
     path: list[str | int] = []
-    last = _Token("", 1)
+    last = _Token("", Spot(1))
     for token in _tokens(_JSON, text):
+        near = len(path) <= MAX_DEPTH
         match token.text:
             case "{" | "[":
-                found.setdefault(tuple(path), token.line)
+                if near:
+                    yield tuple(path), token.spot, False
                 path.append("" if token.text == "{" else 0)
             case "}" | "]":
                 path.pop()
             case ":":
-                path[-1] = _unquoted(last.text)
-                found[tuple(path)] = last.line
+                path[-1] = _said(last.text)
+                if near:
+                    yield tuple(path), last.spot, True
             case "," if isinstance(path[-1], int):
                 path[-1] += 1
             case _:
-                found.setdefault(tuple(path), token.line)
+                if near:
+                    yield tuple(path), token.spot, False
         last = token
-    return found
+
+
+def _said(text: str) -> str:
+    """The key that a JSON string stands for."""
+    said: str = json.loads(text) if "\\" in text else text[1:-1]
+    return said
 
 
 def _unquoted(text: str) -> str:
@@ -68,7 +120,7 @@ def _unquoted(text: str) -> str:
 
 @dataclass(slots=True)
 class _Toml:
-    found: dict[Path, int] = field(default_factory=dict)
+    found: dict[Path, Spot] = field(default_factory=dict)
     counts: dict[Path, int] = field(default_factory=dict)
     """Entries so far of each array of tables."""
     table: Path = ()
@@ -79,12 +131,12 @@ class _Toml:
         if is_entry:
             self.counts[name] = self.counts.get(name, -1) + 1
         self.table = (*name, self.counts[name]) if name in self.counts else name
-        self.found.setdefault(name, line)
-        self.found.setdefault(self.table, line)
+        self.found.setdefault(name, Spot(line))
+        self.found.setdefault(self.table, Spot(line))
 
     def key(self, keys: list[str], line: int) -> None:
-        for length in range(1, len(keys) + 1):
-            self.found.setdefault((*self.table, *keys[:length]), line)
+        for length in range(1, min(len(keys), MAX_DEPTH) + 1):
+            self.found.setdefault((*self.table, *keys[:length]), Spot(line))
 
     def _resolved(self, keys: list[str]) -> Path:
         path: Path = ()
@@ -101,11 +153,23 @@ def toml_lines(text: str) -> Lines:
         texts = [word.text for word in words]
         if texts[0] == "[":
             is_entry = texts[1] == "["
-            seen.header([_unquoted(t) for t in texts if t not in ("[", "]", ".")], words[0].line, is_entry)
+            seen.header([_unquoted(t) for t in texts if t not in ("[", "]", ".")], words[0].spot.line, is_entry)
         else:
             keys = [_unquoted(t) for t in texts[: texts.index("=")] if t != "."]
-            seen.key(keys, words[0].line)
+            seen.key(keys, words[0].spot.line)
     return seen.found
+
+
+def toml_long_key(text: str, most: int) -> Spot:
+    """Where a key of more than `most` parts stands, in text that need not be valid; parsers take such by the square."""
+    if all(line.count(".") < most for line in text.split("\n")):
+        return NOWHERE
+    dots = 0
+    for token in _tokens(_TOML, text):
+        dots = 0 if token.text in _BETWEEN_KEYS else dots + (token.text == ".")
+        if dots >= most:
+            return token.spot
+    return NOWHERE
 
 
 def _statements(text: str) -> Iterator[list[_Token]]:

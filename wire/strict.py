@@ -12,6 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+MAX_HINTS = 100
+"""Of one reading: to look for what was meant takes long, and nobody reads more."""
+
 Path = tuple[str | int, ...]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -39,7 +42,8 @@ class Check:
         before = len(self.misfits)
         known = _fields(shape)
         for key in data.keys() - known.keys():
-            self.note((*path, key), f"is not known{_near(key, known)}")
+            hint = _near(key, known) if len(self.misfits) < MAX_HINTS else ""
+            self.note((*path, key), f"is not known{hint}")
         for info in known.values():
             if info.required and info.name not in data:
                 self.note(path, f"lacks {info.name!r}")

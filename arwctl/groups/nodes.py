@@ -10,7 +10,7 @@ import typer
 
 from arw_client import ArwError, display_id
 from arw_client import messages as m
-from arwctl import devices, owner_limits, sandbox
+from arwctl import devices, execution, owner_limits, sandbox
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
 from arwctl.output import Columns, document, emit, listing, pairs, show, when
@@ -82,7 +82,8 @@ def _describe(call: Call, node: m.Node) -> None:
         ("System", f"{inventory.os} {inventory.os_release} {inventory.arch}"),
         ("Resources", f"{inventory.cpu_cores} cores, {inventory.memory_bytes / 2**30:.1f} GiB"),
         *devices.facts(node),
-        ("Engines", ", ".join(f"{each.adapter} {each.version}" for each in inventory.engines) or "-"),
+        ("Engines", ", ".join(map(execution.engine, inventory.engines)) or "-"),
+        *execution.facts(inventory.execution),
         *sandbox.facts(inventory.sandbox),
         *owner_limits.facts(inventory.limits),
         ("Agent", f"{node.agent_version or '-'}, pid {node.agent_pid or '-'}"),

@@ -11,10 +11,10 @@ import typer
 
 from arw_client import ArwError, Client, UnreachableError, display_id
 from arw_client import messages as m
-from arwctl import applying, manifest, status_view
+from arwctl import applying, execution, manifest, measured, status_view
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.groups import adapters
+from arwctl.groups import adapters, manifests
 from arwctl.log_archive import LIMIT_BYTES, LogArchive
 from arwctl.output import Columns, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
@@ -34,13 +34,14 @@ Timeout = Annotated[str, typer.Option("--timeout", help="For --wait, such as 90s
 AsJson = Annotated[bool, typer.Option("--json", help="The same as --output json.")]
 
 RUNTIMES = Columns[m.Runtime](
-    ("runtime", "state", "node", "model", "auto start", "engine"),
+    ("runtime", "state", "node", "model", "auto start", "mode", "engine"),
     lambda runtime: (
         runtime.id,
         runtime.instance.state_label if runtime.instance else "No place",
         display_id(runtime.node) or "-",
         display_id(runtime.spec.model) if runtime.spec else "-",
         "yes" if runtime.spec and runtime.spec.auto_start else "no",
+        execution.mode(runtime.instance) or "-",
         (runtime.instance.engine if runtime.instance else "") or "-",
     ),
     "No runtime is declared. Declare one with `arwctl runtime apply -f FILE`.",
@@ -55,18 +56,24 @@ async def apply(
     wait: Wait = False,
     patience: Timeout = "5m",
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check, change nothing.")] = False,
+    prune: manifests.Prune = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Declare the runtimes of a manifest, and the models it brings."""
+    """Declare the runtimes of a manifest, and the models it brings. The same again changes nothing."""
     declared, patience_s = manifest.read(file), seconds(patience)
     async with call.client(timeout_s=30) as client:
-        applied = await applying.apply(client, call, declared, validate_only=validate_only)
+        applied = await applying.apply(client, call, declared, validate_only=validate_only, prune=prune)
         if output is Format.TABLE:
             applying.tell(call.screen, applied, validate_only=validate_only)
         else:
             emit(call.screen, [document(each) for each in applied], output)
         if wait and not validate_only:
             await applying.wait(client, call.screen, applied, patience_s)
+
+
+command(app, "plan")(manifests.plan)
+command(app, "diff")(manifests.diff)
+command(app, "export")(manifests.export)
 
 
 @command(app, "attach")
@@ -94,6 +101,30 @@ async def list_runtimes(call: Call, *, output: Output = Format.TABLE) -> None:
     async with call.client() as client:
         found = [runtime async for runtime in client.runtimes.each()]
     listing(call.screen, found, output, RUNTIMES)
+
+
+@command(app, "get")
+async def get(call: Call, *, runtime: IdArgument = None, id_: IdOption = None, output: Output = Format.TABLE) -> None:
+    """Show one runtime, and what it was seen to take and to give."""
+    name = one_of("runtimes", runtime, id_)
+    async with call.client() as client:
+        found = (await client.runtimes.get_runtime(m.GetRuntimeRequest(name=name))).runtime or m.Runtime()
+    show(call.screen, found, output, lambda: _describe(call, found))
+
+
+def _describe(call: Call, runtime: m.Runtime) -> None:
+    spec, instance = runtime.spec or m.RuntimeSpec(), runtime.instance
+    facts = [
+        ("Runtime", runtime.id),
+        ("State", standing(runtime)),
+        ("Node", display_id(runtime.node) or "-"),
+        ("Adapter", spec.adapter),
+        ("Model", display_id(spec.model) or "-"),
+        ("Engine", (instance.engine if instance else "") or "-"),
+        *measured.facts(instance),
+    ]
+    for name, value in facts:
+        call.screen.line(f"{name + ':':20}{value}")
 
 
 @command(app, "status")
@@ -243,6 +274,8 @@ def _explain(call: Call, answer: m.ExplainRuntimeResponse) -> None:
     call.screen.line(f"{runtime.id}: {standing(runtime)}")
     if runtime.instance and runtime.instance.ready_time is None and runtime.instance.problem:
         call.screen.line(f"  next: {runtime.instance.problem.remedy}")
+    if runs := execution.standing(runtime.instance):
+        call.screen.line(f"  {runs}")
     for verdict in answer.verdicts:
         mark = call.screen.coloured("chosen" if verdict.chosen else "would do", GREEN if verdict.chosen else BOLD)
         if verdict.problems:

@@ -27,10 +27,12 @@ from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.diagnose_credential import DiagnoseCredential
 from control_plane.use_cases.enroll_node import EnrollNode
 from control_plane.use_cases.explain_runtime import ExplainRuntime
+from control_plane.use_cases.export_manifest import ExportManifest
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.mirror import Mirror
-from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, Store
+from control_plane.use_cases.plan_manifest import PlanManifest
+from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, ManifestWriter, Store
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_events import ListEvents
 from control_plane.use_cases.read_join_tokens import ListJoinTokens
@@ -59,6 +61,7 @@ class Parts:
     pin: str
     """Of the CA's key."""
     reader: ManifestReader
+    writer: ManifestWriter
     streams: Streams
     log_sink: LogSink
     runtime_log: RuntimeLog
@@ -123,6 +126,8 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
     store, fleet, clock = parts.store, parts.fleet, parts.clock
     use_cases = RuntimeUseCases(
         apply=ApplyManifest(store, fleet, clock, SystemRandomness(), parts.reader),
+        plan=PlanManifest(store, fleet, clock, parts.reader),
+        export=ExportManifest(store, parts.writer),
         get=GetRuntime(store, fleet),
         list=ListRuntimes(store, fleet),
         watch=WatchRuntimes(store, parts.mirror, fleet),

@@ -43,6 +43,7 @@ METHODS: Mapping[str, Access] = {
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "ApplyManifest", "GetRuntime", "ListRuntimes"),
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "WatchRuntimes", "RestoreRuntime", "ShutdownRuntime"),
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "DeleteRuntime", "ExplainRuntime", "StreamLogs"),
+    **_methods("arw.v1.RuntimeService", Access.OPERATOR, "PlanManifest", "ExportManifest"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "GetNode", "ListNodes", "UpdateNode", "ApproveNode"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "RevokeNode", "CreateJoinToken", "ListJoinTokens"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "DeleteJoinToken", "AllowRemovals"),

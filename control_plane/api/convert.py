@@ -14,14 +14,12 @@ from control_plane.domain.instance import RestartBudget
 from control_plane.domain.manifest import ManifestForm
 from control_plane.domain.matrix import HttpFigures, Matrix, MatrixEntry
 from control_plane.domain.model import Model
-from control_plane.domain.placement import Verdict
 from control_plane.domain.rollup import RuntimeRollup
 from control_plane.domain.supervisor import Descriptor, Snapshot, Status
+from control_plane.domain.verdict import Verdict
 from control_plane.messages.models import part_from_proto, part_to_proto
 from control_plane.messages.problems import problem_to_proto
-from control_plane.messages.runtimes import runtime_to_proto
 from control_plane.messages.times import duration_to_proto, time_to_proto
-from control_plane.use_cases.apply_manifest import AppliedRuntime
 from control_plane.use_cases.create_model import NewModel
 
 _FORMS = {
@@ -50,11 +48,6 @@ def form_from_proto(value: runtime_service_pb2.ManifestFormat.ValueType) -> Mani
     if value not in _FORMS:
         raise InvalidArgument("The manifest's format is not known.", "Say TOML or JSON.")
     return _FORMS[value]
-
-
-def applied_to_proto(applied: AppliedRuntime, now: datetime) -> runtime_service_pb2.AppliedRuntime:
-    outcome = runtime_service_pb2.ApplyOutcome.Value(f"APPLY_OUTCOME_{applied.outcome.name}")
-    return runtime_service_pb2.AppliedRuntime(runtime=runtime_to_proto(applied.view, now), outcome=outcome)
 
 
 def verdict_to_proto(verdict: Verdict) -> runtime_service_pb2.PlacementVerdict:
@@ -201,6 +194,8 @@ def _status_to_proto(status: Status, now: datetime) -> runtime_matrix_pb2.Runtim
         last_error=status.last_error,
         engine=status.engine,
         accelerator_label=status.accelerator_label,
+        execution_mode=status.execution_mode.value,
+        execution_reason=status.execution_reason,
     )
 
 

@@ -9,7 +9,13 @@ from arw.v1 import runtime_pb2
 from arw.v1 import runtime_service_pb2 as pb
 from arw.v1.runtime_service_pb2_grpc import RuntimeServiceServicer
 from control_plane.api.authorization import caller
-from control_plane.api.convert import applied_to_proto, form_from_proto, runtime_id, verdict_to_proto
+from control_plane.api.convert import form_from_proto, runtime_id, verdict_to_proto
+from control_plane.api.convert_manifests import (
+    applied_to_proto,
+    plan_to_proto,
+    planned_model_from_proto,
+    removed_to_proto,
+)
 from control_plane.api.page_tokens import PageTokens
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import RuntimeId, resource_name
@@ -17,6 +23,8 @@ from control_plane.messages.runtimes import runtime_to_proto
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.explain_runtime import ExplainRuntime
+from control_plane.use_cases.export_manifest import ExportManifest
+from control_plane.use_cases.plan_manifest import PlanManifest
 from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
 from control_plane.use_cases.restore_runtime import RestoreRuntime
@@ -45,6 +53,8 @@ class RuntimeLog(Protocol):
 @dataclass(frozen=True, slots=True)
 class RuntimeUseCases:
     apply: ApplyManifest
+    plan: PlanManifest
+    export: ExportManifest
     get: GetRuntime
     list: ListRuntimes
     watch: WatchRuntimes
@@ -62,17 +72,33 @@ class RuntimeServicer(RuntimeServiceServicer):
         self._clock = clock
 
     async def ApplyManifest(self, request: pb.ApplyManifestRequest, context: Any) -> pb.ApplyManifestResponse:
-        if len(request.content) > MAX_MANIFEST_BYTES:
-            raise ManifestInvalid(f"The manifest is larger than {MAX_MANIFEST_BYTES} bytes.", "Split it.")
+        _check_size(request.content)
         applied = await self._do.apply(
             request.content,
             form_from_proto(request.format),
             request.source,
             validate_only=request.validate_only,
+            prune=request.prune,
             request_id=request.request_id,
         )
         runtimes = [applied_to_proto(item, self._clock.now()) for item in applied.runtimes]
+        runtimes += map(removed_to_proto, applied.removed)
         return pb.ApplyManifestResponse(runtimes=runtimes, revision=applied.revision)
+
+    async def PlanManifest(self, request: pb.PlanManifestRequest, context: Any) -> pb.PlanManifestResponse:
+        _check_size(request.content)
+        plan = await self._do.plan(
+            request.content,
+            form_from_proto(request.format),
+            request.source,
+            prune=request.prune,
+            models=[planned_model_from_proto(model) for model in request.models],
+        )
+        return plan_to_proto(plan)
+
+    async def ExportManifest(self, request: pb.ExportManifestRequest, context: Any) -> pb.ExportManifestResponse:
+        names = [runtime_id(name) for name in request.names]
+        return pb.ExportManifestResponse(content=await self._do.export(names, form_from_proto(request.format)))
 
     async def GetRuntime(self, request: pb.GetRuntimeRequest, context: Any) -> pb.GetRuntimeResponse:
         view = await self._do.get(runtime_id(request.name))
@@ -130,3 +156,8 @@ class RuntimeServicer(RuntimeServiceServicer):
         else:
             return pb.WatchRuntimesResponse(synced=change.synced)
         return pb.WatchRuntimesResponse(runtime=runtime, deleted=change.deleted, synced=change.synced)
+
+
+def _check_size(content: bytes) -> None:
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ManifestInvalid(f"The manifest is larger than {MAX_MANIFEST_BYTES} bytes.", "Split it.")

@@ -23,6 +23,7 @@ class _Bucket:
     since: datetime
     hits: int = 0
     errors: int = 0
+    engine_errors: int = 0
     first_byte_ms: float = 0
     first_bytes: int = 0
     prompt_tokens: int = 0
@@ -30,7 +31,8 @@ class _Bucket:
 
     def add(self, exchange: Exchange) -> None:
         self.hits += 1
-        self.errors += _failed(exchange)
+        self.errors += _node_failed(exchange)
+        self.engine_errors += _engine_failed(exchange)
         if exchange.first_byte_ms is not None:
             self.first_byte_ms += exchange.first_byte_ms
             self.first_bytes += 1
@@ -45,6 +47,9 @@ class RuntimeTraffic:
 
     hits: int
     errors: int
+    """Of the node: the connection broke, or no engine answered."""
+    engine_errors: int
+    """That it answered itself, whole."""
     prompt_tokens: int
     completion_tokens: int
 
@@ -81,8 +86,13 @@ class TrafficMeter:
         buckets = _lately(self._nodes, node, self._clock.now())
         heard = sum(bucket.first_bytes for bucket in buckets)
         mean = sum(bucket.first_byte_ms for bucket in buckets) / heard if heard else None
-        hits, errors = sum(bucket.hits for bucket in buckets), sum(bucket.errors for bucket in buckets)
-        return HttpFigures(WINDOW, hits, errors, mean)
+        return HttpFigures(
+            WINDOW,
+            hits=sum(bucket.hits for bucket in buckets),
+            errors=sum(bucket.errors for bucket in buckets),
+            mean_first_byte_ms=mean,
+            engine_errors=sum(bucket.engine_errors for bucket in buckets),
+        )
 
     def of_instance(self, instance: str) -> RuntimeTraffic:
         """`instance`: nodes/{node}/instances/{runtime}."""
@@ -90,6 +100,7 @@ class TrafficMeter:
         return RuntimeTraffic(
             hits=sum(bucket.hits for bucket in buckets),
             errors=sum(bucket.errors for bucket in buckets),
+            engine_errors=sum(bucket.engine_errors for bucket in buckets),
             prompt_tokens=sum(bucket.prompt_tokens for bucket in buckets),
             completion_tokens=sum(bucket.completion_tokens for bucket in buckets),
         )
@@ -105,6 +116,17 @@ def _lately(table: dict[str, _Sliding], key: str, now: datetime) -> deque[_Bucke
     return sliding.buckets
 
 
-def _failed(exchange: Exchange) -> bool:
-    """The node's fault: not a client that left, and not a request that the engine rightly refused."""
-    return not exchange.abandoned and (not exchange.complete or exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+def _node_failed(exchange: Exchange) -> bool:
+    """No whole answer of an engine came through, and it was not the client that left."""
+    broke = not exchange.complete
+    return not exchange.abandoned and (broke or (exchange.refused_by_node and _is_error(exchange)))
+
+
+def _engine_failed(exchange: Exchange) -> bool:
+    """It says so itself, in an answer of its own; whoever carried the answer did well."""
+    return exchange.complete and not exchange.refused_by_node and _is_error(exchange)
+
+
+def _is_error(exchange: Exchange) -> bool:
+    """That an engine cannot do a thing at all (501) is a refusal, like a 400."""
+    return exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR and exchange.status != HTTPStatus.NOT_IMPLEMENTED

@@ -44,7 +44,8 @@ def refusal(node: Node | None, presented: Presented, now: datetime) -> Refusal |
         )
     if node.standing is Standing.QUARANTINED:
         return quarantined(name)
-    if node.standing is not Standing.ADMITTED or presented.serial not in active_serials(node):
+    is_active = presented.serial in active_serials(node) or _was_forgotten(node, presented)
+    if node.standing is not Standing.ADMITTED or not is_active:
         return CertificateNotActive(
             f"This certificate of node {name} is not its active one.",
             "A newer certificate is in use; if no other agent has it, join again with a new join token.",
@@ -68,11 +69,18 @@ def active_serials(node: Node) -> frozenset[str]:
 
 def activated(node: Node, presented: Presented) -> Node:
     """A pending serial becomes the current one when it is first used; the old one is dead from then on."""
-    if presented.serial != node.pending_serial:
+    if presented.serial != node.pending_serial and not _was_forgotten(node, presented):
         return node
     return replace(
         node,
         certificate_serial=presented.serial,
         pending_serial="",
         certificate_expire_time=presented.expire_time,
+        newer_certificate_believed=False,
     )
+
+
+def _was_forgotten(node: Node, presented: Presented) -> bool:
+    """Whether the certificate replaced the recorded one after the backup that was put back."""
+    recorded = node.certificate_expire_time
+    return node.newer_certificate_believed and recorded is not None and presented.expire_time > recorded

@@ -31,16 +31,24 @@ class Footprint:
     load_time: timedelta | None = None
     device_memory_bytes: int | None = None
     launches: int = 0
+    generated_tokens_per_second: float | None = None
+    """For one request that has the engine to itself; None: nobody saw it yet."""
+    prompt_tokens_per_second: float | None = None
 
 
-Footprints = Mapping[FootprintKey, Mapping[NodeId, int]]
-"""Peak bytes of the machine's own memory, by the node that told."""
+Footprints = Mapping[FootprintKey, Mapping[NodeId, Footprint]]
+"""By the node that told."""
 
 
 def measured(told: Footprints, keys: Iterable[FootprintKey], node: NodeId) -> int | None:
     """The most of these keys. A node's own word counts; for others the middle of all, so that no single one decides."""
-    found = [by_node.get(node, median_high(by_node.values())) for key in keys if (by_node := told.get(key))]
+    found = [_memory(by_node, node) for key in keys if (by_node := told.get(key))]
     return max(found, default=None)
+
+
+def _memory(by_node: Mapping[NodeId, Footprint], node: NodeId) -> int:
+    own = by_node.get(node)
+    return own.memory_bytes if own is not None else median_high(each.memory_bytes for each in by_node.values())
 
 
 def options_of(settings: EngineSettings) -> str:

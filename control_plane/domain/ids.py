@@ -16,7 +16,8 @@ OperatorId = NewType("OperatorId", str)
 MAX_LENGTH = 128
 _COLLECTIONS = ("nodes/", "runtimes/", "models/", "instances/")
 """An id that began so could not be told from the resource name of another."""
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+PATTERN = r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*"
+_ID = re.compile(PATTERN)
 
 
 def checked(text: str, what: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.footprint import Footprint
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
@@ -105,7 +106,14 @@ class Instance:
     ready_time: datetime | None = None
     engine: str = ""
     footprint: Footprint | None = None
+    prompt_cache_warm: bool | None = None
+    """Whether its prompt cache holds anything; None: it has none, or does not say."""
     sandbox: tuple[SandboxLayer, ...] = ()
     """What holds the running engine, or held the last one."""
+    execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
+    """UNSPECIFIED: it was never started."""
+    execution_reason: str = ""
+    ran_on: AcceleratorKind = AcceleratorKind.UNSPECIFIED
+    """Before this launch, as far as this control plane saw; not told by the node."""
     refused: bool = False
     """The node has no such instance: it would not take the spec, and this is shown instead."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +10,12 @@ from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import ModelId, RuntimeId
 from control_plane.domain.runtime import RuntimeSpec
 
+MAX_RUNTIMES = 1000
+"""Of one manifest."""
 SHOWN_FAULTS = 20
+SHOWN_BYTES = 2000
+"""Of all faults together: a refusal travels in headers, of which peers take 8 KiB, and says each fault twice."""
+MAX_FAULT = 300
 
 
 class ManifestForm(StrEnum):
@@ -42,21 +47,39 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload of all files did."""
+
+    created: tuple[RuntimeId, ...] = ()
+    updated: tuple[RuntimeId, ...] = ()
+    removed: tuple[RuntimeId, ...] = ()
+    unchanged: int = 0
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.created or self.updated or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     text: str
     key: str = ""
     """Such as "runtimes[0].settings.slots"; empty: the file as a whole."""
     line: int = 0
     """0: not known."""
+    column: int = 0
+    """0: not said."""
 
     def __str__(self) -> str:
-        place = f"line {self.line}" if self.line else ""
-        return ": ".join(part for part in (place, self.key, self.text) if part)
+        line = f"line {self.line}" if self.line else ""
+        place = f"{line}, column {self.column}" if line and self.column else line
+        whole = ": ".join(part for part in (place, self.key, self.text) if part)
+        return whole if len(whole) <= MAX_FAULT else f"{whole[: MAX_FAULT - 1]}…"
 
 
 def manifest_invalid(source: str, faults: Sequence[Fault], remedy: str = "") -> ManifestInvalid:
     """One refusal for every fault; metadata holds each as "fault_1" and so on, and their number."""
-    shown = [str(fault) for fault in faults[:SHOWN_FAULTS]]
+    shown = list(_shown(faults))
     left = len(faults) - len(shown)
     lines = [*shown, f"and {left} more"] if left else shown
     return ManifestInvalid(
@@ -66,3 +89,13 @@ def manifest_invalid(source: str, faults: Sequence[Fault], remedy: str = "") -> 
         faults=str(len(faults)),
         **{f"fault_{number}": text for number, text in enumerate(shown, 1)},
     )
+
+
+def _shown(faults: Sequence[Fault]) -> Iterator[str]:
+    left = SHOWN_BYTES
+    for fault in faults[:SHOWN_FAULTS]:
+        text = str(fault).encode(errors="replace").decode()
+        left -= len(text.encode())
+        if left < 0:
+            return
+        yield text

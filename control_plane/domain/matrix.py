@@ -47,7 +47,10 @@ class HttpFigures:
     window: timedelta
     hits: int
     errors: int
+    """Of the node: no whole answer of an engine came through."""
     mean_first_byte_ms: float | None = None
+    engine_errors: int = 0
+    """Of engines, which the node handed on well."""
 
     @property
     def error_rate(self) -> float | None:
@@ -112,7 +115,7 @@ def _of_node(view: NodeView, now: datetime) -> Iterator[Finding]:
     elif view.state is not NodeState.ONLINE:
         yield Finding(Code.OFFLINE, view.severity(now), view.summary)
     else:
-        told = (line for problem in view.liveness.problems for line in (problem.text, problem.remedy))
+        told = (line for problem in view.troubles for line in (problem.text, problem.remedy))
         yield from (Finding(Code.DEGRADED, Severity.WARN, line) for line in told)
         yield from _of_devices(view.node.inventory.accelerators)
 
@@ -144,6 +147,9 @@ def _of_http(http: HttpFigures | None) -> Iterator[Finding]:
     if http.errors:
         severity = Severity.ERROR if http.errors > http.hits / 10 else Severity.WARN
         yield Finding(Code.DEGRADED, severity, f"HTTP errors recorded: {http.errors}")
+    if http.engine_errors:
+        severity = Severity.WARN if http.engine_errors > http.hits / 10 else Severity.INFO
+        yield Finding(Code.OK, severity, f"Errors answered by engines: {http.engine_errors}")
     if http.mean_first_byte_ms is not None and http.mean_first_byte_ms > SLOW_MS:
         yield Finding(Code.DEGRADED, Severity.WARN, f"High average latency {http.mean_first_byte_ms:.0f} ms")
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.accelerator import Accelerator, NodeUsage
+from control_plane.domain.execution import ExecutionMode, ExecutionOffer
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
 from control_plane.domain.sandbox import SandboxLayer
@@ -38,6 +39,8 @@ class Engine:
     path: str
     sha256: str
     version: str = ""
+    image: str = ""
+    """The name of the container image that it lies in; empty: it runs natively."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,9 @@ class LocalLimits:
     closed: Problem | None = None
     """Why the node takes nothing new now."""
 
+    def allows(self, mode: ExecutionMode) -> bool:
+        return not self.modes or mode in self.modes
+
 
 @dataclass(frozen=True, slots=True)
 class NodeInventory:
@@ -67,6 +73,8 @@ class NodeInventory:
     limits: LocalLimits = LocalLimits()
     sandbox: tuple[SandboxLayer, ...] = ()
     """What the next engine that is started there gets."""
+    execution: tuple[ExecutionOffer, ...] = ()
+    """None: an agent that knows native alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,8 @@ class Node:
     pending_serial: str = ""
     """Of a renewed certificate; becomes current when first used."""
     certificate_expire_time: datetime | None = None
+    newer_certificate_believed: bool = False
+    """The database was put back: a certificate that ends later was issued since, and is active once it is used."""
     session_epoch: int = 0
     installation_id: str = ""
     boot_id: str = ""

@@ -59,13 +59,18 @@ class NodeView:
         return (*self.liveness.problems, *((closed,) if closed is not None else ()))
 
     @property
+    def troubles(self) -> tuple[Problem, ...]:
+        """Those that somebody has to do something about."""
+        return tuple(filter(_troubles, self.problems))
+
+    @property
     def last_contact(self) -> datetime | None:
         return self.liveness.last_contact or self.node.last_contact_time
 
     def severity(self, now: datetime, patience: timedelta = PATIENCE) -> Severity:
         match self.state:
             case NodeState.ONLINE:
-                return Severity.WARN if any(map(_troubles, self.problems)) else Severity.INFO
+                return Severity.WARN if self.troubles else Severity.INFO
             case NodeState.QUARANTINED:
                 return Severity.ERROR
             case NodeState.OFFLINE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.execution_objections import of_execution
 from control_plane.domain.footprint import FootprintKey, measured, options_of
 from control_plane.domain.ids import resource_name
 from control_plane.domain.labels import unmatched
@@ -40,9 +41,10 @@ def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterato
     yield from _of_labels(runtime, view)
     if view.node.session_epoch:
         yield from _of_engine(runtime, view)
+        yield from of_execution(runtime, view)
         yield from _of_accelerator(runtime, view)
         yield from _of_memory(runtime, model, view)
-        yield from of_owner(runtime, _needed(model), model, view)
+        yield from of_owner(runtime, estimated(model), model, view)
 
 
 def _of_node(view: NodeView) -> Iterator[Problem]:
@@ -110,7 +112,7 @@ def _of_memory(runtime: Runtime, model: Model | None, view: NodeView) -> Iterato
         yield Problem("NOT_FOUND", text, "Register it: `arwctl model add`.", {"model": runtime.spec.model})
         return
     known, memory = _measured(runtime, model, view), view.node.inventory.memory_bytes
-    needed, how = (known, "took") if known else (_needed(model), "needs about")
+    needed, how = (known, "took") if known else (estimated(model), "needs about")
     if memory and needed > memory:
         yield Problem(
             "MEMORY_INSUFFICIENT",
@@ -120,7 +122,8 @@ def _of_memory(runtime: Runtime, model: Model | None, view: NodeView) -> Iterato
         )
 
 
-def _needed(model: Model | None) -> int:
+def estimated(model: Model | None) -> int:
+    """Bytes of a model in memory, by estimate; 0 for none."""
     return int(model.whole_size_bytes * SIZE_FACTOR) if model is not None else 0
 
 

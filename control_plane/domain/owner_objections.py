@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from control_plane.domain.execution_objections import ways
 from control_plane.domain.model import Model
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import EXTERNAL, Runtime
-
-NATIVE = "native"
 
 
 def of_owner(runtime: Runtime, needed_bytes: int, model: Model | None, view: NodeView) -> Iterator[Problem]:
@@ -19,19 +18,21 @@ def of_owner(runtime: Runtime, needed_bytes: int, model: Model | None, view: Nod
         yield limits.closed
     if adapter in limits.denied_adapters:
         text = f"The owner of node {view.node.id} does not let the adapter {adapter} run there."
-        yield _denied(view, "adapters", text)
-    if adapter != EXTERNAL and limits.modes and NATIVE not in limits.modes:
-        yield _denied(view, "modes", f"The owner of node {view.node.id} does not let engines run natively there.")
+        yield denied(view, "adapters", text)
+    modes = runtime.spec.execution.possible
+    if adapter != EXTERNAL and not any(map(limits.allows, modes)):
+        text = f"The owner of node {view.node.id} does not let engines run {ways(modes)} there."
+        yield denied(view, "modes", text)
     most = limits.memory_per_runtime_bytes
     if model is not None and most is not None and needed_bytes > most:
         text = (
             f"Model {model.id} needs about {_mib(needed_bytes)} MiB; the owner of node {view.node.id} gives a runtime "
             f"{_mib(most)} MiB."
         )
-        yield _denied(view, "memory.per_runtime", text)
+        yield denied(view, "memory.per_runtime", text)
 
 
-def _denied(view: NodeView, rule: str, text: str) -> Problem:
+def denied(view: NodeView, rule: str, text: str) -> Problem:
     node, file = view.node.id, view.node.inventory.limits.file
     remedy = f"Ask the owner of node {node}: rule {rule} in {file}."
     return Problem("LOCAL_POLICY_DENIED", text, remedy, {"rule": rule, "file": file, "node": node})

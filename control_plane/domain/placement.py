@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from control_plane.domain.candidates import Candidates
@@ -12,13 +12,11 @@ from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.model import Model
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.objections import has_accelerator, keeps, objections
+from control_plane.domain.owner_room import OwnerRooms, Placed, is_limited
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.seats import Seats
-
-HERE_SCORE = 1000
-ACCELERATOR_SCORE = 500
-SHOWN_NODES = 8
+from control_plane.domain.verdict import ACCELERATOR_SCORE, Verdict, judged, nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +27,8 @@ class Assignment:
     """Why it has no place; None while it has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    node: NodeId
-    chosen: bool
-    problems: tuple[Problem, ...] = ()
-    """Empty when the node would do."""
-    score: int = 0
-    score_reasons: tuple[str, ...] = ()
+def _nobody(_node: NodeId) -> Iterable[Runtime]:
+    return ()
 
 
 def place(
@@ -44,40 +36,40 @@ def place(
     models: Mapping[ModelId, Model],
     nodes: Mapping[NodeId, NodeView],
     others: Mapping[NodeId, int] = MappingProxyType({}),
+    placed: Placed = _nobody,
 ) -> list[Assignment]:
     """An assignment for each of these runtimes, in id order. The order of the arguments does not matter.
 
     What has a place keeps it for as long as its node is admitted and its selector matches, online or not;
-    the rest goes where it fits best. `others`: how many runtimes beside these are placed on each node.
+    the rest goes where it fits best. `others`: how many runtimes beside these are placed on each node. `placed`: which.
     """
     ordered = sorted(runtimes, key=lambda runtime: runtime.id)
     candidates = Candidates(nodes)
     settled = {runtime.id: runtime.node for runtime in ordered if runtime.node and _stays(runtime, candidates)}
-    load = Counter(others)
-    load.update(settled.values())
-    seats: dict[Hashable, Seats] = {}
-    found = []
+    house = _House(models, candidates, Counter(others), OwnerRooms(models, placed))
     for runtime in ordered:
-        kept = settled.get(runtime.id)
-        if kept is None:
-            asked = _asked(runtime)
-            if asked not in seats:
-                seats[asked] = _seats(runtime, models.get(runtime.spec.model), candidates, load)
-            found.append(_seated(runtime, seats[asked], load))
-        else:
-            found.append(Assignment(runtime.id, kept))
-    return found
+        if (node := settled.get(runtime.id)) is not None:
+            house.take(runtime, node)
+    return [
+        Assignment(runtime.id, settled[runtime.id]) if runtime.id in settled else house.seat(runtime)
+        for runtime in ordered
+    ]
 
 
 def verdicts(
-    runtime: Runtime, model: Model | None, nodes: Iterable[NodeView], load: Mapping[NodeId, int]
+    runtime: Runtime,
+    model: Model | None,
+    nodes: Iterable[NodeView],
+    load: Mapping[NodeId, int],
+    rooms: OwnerRooms | None = None,
 ) -> list[Verdict]:
-    """What placement thinks of each node, in id order. `load`: runtimes placed on each node, this one left out."""
+    """What placement thinks of each node, in id order. `load`, `rooms`: of runtimes placed there, this one left out."""
+    rooms = rooms or OwnerRooms({}, _nobody)
     present = Candidates({view.node.id: view for view in nodes}).matching({})
     ordered = sorted(present, key=lambda view: view.node.id)
-    judged = [_verdict(runtime, model, view, load.get(view.node.id, 0)) for view in ordered]
-    chosen = runtime.node or _best(judged)
-    return [Verdict(v.node, v.node == chosen, v.problems, v.score, v.score_reasons) for v in judged]
+    found = [judged(runtime, model, view, load.get(view.node.id, 0), rooms) for view in ordered]
+    chosen = runtime.node or _best(found)
+    return [Verdict(v.node, v.node == chosen, v.problems, v.score, v.score_reasons) for v in found]
 
 
 def _stays(runtime: Runtime, candidates: Candidates) -> bool:
@@ -89,23 +81,55 @@ def _asked(runtime: Runtime) -> Hashable:
     """What nodes are judged by: runtimes that ask the same share the judgement."""
     spec = runtime.spec
     selector = tuple(sorted(spec.node_selector.items()))
-    return spec.model, spec.adapter, spec.settings, spec.accelerator, spec.on_missing_accelerator, selector
+    asked = spec.model, spec.adapter, spec.settings, spec.accelerator, spec.on_missing_accelerator, spec.execution
+    return *asked, selector, runtime.desired_state
 
 
-def _seats(runtime: Runtime, model: Model | None, candidates: Candidates, load: Mapping[NodeId, int]) -> Seats:
-    matching = candidates.matching(runtime.spec.node_selector)
-    fit = [view for view in matching if next(objections(runtime, model, view), None) is None]
-    if fit:
-        return Seats.of((view.node.id, _bonus(runtime, view)) for view in fit)
-    judged = sorted((_verdict(runtime, model, view, load.get(view.node.id, 0)) for view in matching), key=_node_of)
-    return Seats([], _nowhere(runtime, judged))
+@dataclass(frozen=True, slots=True)
+class _House:
+    """The nodes while runtimes are placed on them."""
 
+    models: Mapping[ModelId, Model]
+    candidates: Candidates
+    load: Counter[NodeId]
+    rooms: OwnerRooms
+    seats: dict[Hashable, Seats] = field(default_factory=dict)
+    limited: dict[NodeId, NodeView] = field(default_factory=dict)
+    """Of the nodes that fit, those whose owners give room for so much."""
 
-def _seated(runtime: Runtime, seats: Seats, load: Counter[NodeId]) -> Assignment:
-    node = seats.best(load)
-    if node is not None:
-        load[node] += 1
-    return Assignment(runtime.id, node, seats.problem)
+    def take(self, runtime: Runtime, node: NodeId) -> None:
+        self.load[node] += 1
+        self.rooms.put(runtime, node)
+
+    def seat(self, runtime: Runtime) -> Assignment:
+        asked = _asked(runtime)
+        if asked not in self.seats:
+            self.seats[asked] = Seats.of((view.node.id, _bonus(runtime, view)) for view in self._fit(runtime))
+        seats = self.seats[asked]
+        node = seats.best(self.load, lambda node: self._has_room(runtime, node))
+        if node is not None:
+            self.take(runtime, node)
+        elif seats.problem is None:
+            seats.problem = self._nowhere(runtime)
+        return Assignment(runtime.id, node, seats.problem)
+
+    def _fit(self, runtime: Runtime) -> Iterator[NodeView]:
+        model = self.models.get(runtime.spec.model)
+        for view in self.candidates.matching(runtime.spec.node_selector):
+            if next(objections(runtime, model, view), None) is None:
+                if is_limited(view.node.inventory.limits):
+                    self.limited[view.node.id] = view
+                yield view
+
+    def _has_room(self, runtime: Runtime, node: NodeId) -> bool:
+        view = self.limited.get(node)
+        return view is None or self.rooms.objection(runtime, view) is None
+
+    def _nowhere(self, runtime: Runtime) -> Problem:
+        model = self.models.get(runtime.spec.model)
+        matching = self.candidates.matching(runtime.spec.node_selector)
+        found = (judged(runtime, model, view, self.load[view.node.id], self.rooms) for view in matching)
+        return nowhere(runtime, sorted(found, key=_node_of))
 
 
 def _bonus(runtime: Runtime, view: NodeView) -> int:
@@ -116,39 +140,6 @@ def _node_of(verdict: Verdict) -> NodeId:
     return verdict.node
 
 
-def _best(judged: Sequence[Verdict]) -> NodeId | None:
-    fit = [verdict for verdict in judged if not verdict.problems]
+def _best(found: Sequence[Verdict]) -> NodeId | None:
+    fit = [verdict for verdict in found if not verdict.problems]
     return min(fit, key=lambda verdict: (-verdict.score, verdict.node)).node if fit else None
-
-
-def _verdict(runtime: Runtime, model: Model | None, view: NodeView, load: int) -> Verdict:
-    node = view.node.id
-    problems = () if runtime.node == node and keeps(runtime, view) else tuple(objections(runtime, model, view))
-    if problems:
-        return Verdict(node, chosen=False, problems=problems)
-    reasons = [(-load, f"{load} other runtimes placed here")]
-    if runtime.node == node:
-        reasons.append((HERE_SCORE, "already here"))
-    if has_accelerator(runtime, view):
-        reasons.append((ACCELERATOR_SCORE, "has the accelerator"))
-    score = sum(points for points, _ in reasons)
-    return Verdict(node, chosen=False, score=score, score_reasons=tuple(f"{p:+d} {text}" for p, text in reasons))
-
-
-def _nowhere(runtime: Runtime, judged: Sequence[Verdict]) -> Problem:
-    """The one reason that every node with the right labels has, or a list of each node's first."""
-    if not judged and (selector := runtime.spec.node_selector):
-        pairs = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
-        remedy = "Label a node, or change the runtime's node_selector."
-        return Problem("LABELS_UNMATCHED", f"No node has the labels {pairs}.", remedy, {"labels": pairs})
-    if not judged:
-        return Problem("NO_NODE", "No machine has joined yet.", "Join one: `arwctl up`, or `arw-node-agent join`.")
-    first = [(verdict.node, verdict.problems[0]) for verdict in judged]
-    if len(first) == 1:
-        return first[0][1]
-    shown = " ".join(problem.text for _, problem in first[:SHOWN_NODES])
-    left = f" And {len(first) - SHOWN_NODES} more." if len(first) > SHOWN_NODES else ""
-    remedies = dict.fromkeys(problem.remedy for _, problem in first)
-    remedy = next(iter(remedies)) if len(remedies) == 1 else "Change one of these, or join another node."
-    reasons = {problem.reason for _, problem in first}
-    return Problem(reasons.pop() if len(reasons) == 1 else "NO_NODE", f"No node can run it. {shown}{left}", remedy)

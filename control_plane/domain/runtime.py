@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.execution import ExecutionSettings
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.problem import Problem
 
@@ -52,6 +53,10 @@ class EngineSettings:
     embeddings: bool | None = None
     pooling: str | None = None
     warm_up: bool | None = None
+    warm_up_prompts: tuple[str, ...] | None = None
+    """What chats begin with; the engine's prompt cache holds it from the start on."""
+    prompt_cache: str | None = None
+    """Runtimes of a node with the same name share the read form of these prompts on its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class RuntimeSpec:
     node_selector: dict[str, str] = field(default_factory=dict)
     process: ProcessSettings | None = None
     external: ExternalSettings | None = None
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
 
 
 @dataclass(frozen=True, slots=True)

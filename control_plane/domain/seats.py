@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,7 +16,7 @@ class Seats:
     heap: list[tuple[int, NodeId, int]]
     """(load less bonus, node, bonus)."""
     problem: Problem | None = None
-    """Why there are none."""
+    """Why there are none, or none any more; None before somebody found none."""
 
     @classmethod
     def of(cls, fit: Iterable[tuple[NodeId, int]]) -> Self:
@@ -24,11 +24,15 @@ class Seats:
         heapq.heapify(seats.heap)
         return seats
 
-    def best(self, load: Mapping[NodeId, int]) -> NodeId | None:
+    def best(self, load: Mapping[NodeId, int], has_room: Callable[[NodeId], bool]) -> NodeId | None:
+        """A node without room is left out from then on: none gets room while placing."""
         while self.heap:
             cost, node, bonus = self.heap[0]
             current = load.get(node, 0) - bonus
-            if current == cost:
+            if current != cost:
+                heapq.heapreplace(self.heap, (current, node, bonus))
+            elif has_room(node):
                 return node
-            heapq.heapreplace(self.heap, (current, node, bonus))
+            else:
+                heapq.heappop(self.heap)
         return None

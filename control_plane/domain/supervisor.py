@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.health import Grade, grade, last_error
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState, RestartBudget, Severity
@@ -46,6 +47,10 @@ class Status:
     last_error: str = ""
     engine: str = ""
     accelerator_label: str = ""
+    execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
+    execution_reason: str = ""
+    prompt_cache_warm: bool | None = None
+    """None: it has no prompt cache, or its engine does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +109,7 @@ def _observed(plain: Status, instance: Instance, now: datetime) -> Status:
         last_error=last_error(instance),
         engine=instance.engine,
         accelerator_label=instance.accelerator_label or instance.accelerator.label,
+        execution_mode=instance.execution_mode,
+        execution_reason=instance.execution_reason,
+        prompt_cache_warm=instance.prompt_cache_warm,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.instance import Instance, InstanceState
@@ -46,8 +46,8 @@ class Transition:
 
     @property
     def previous_accelerator(self) -> AcceleratorKind | None:
-        known = self.before.accelerator if self.before else AcceleratorKind.UNSPECIFIED
-        return None if known is AcceleratorKind.UNSPECIFIED else known
+        """What it used last; None: not known."""
+        return _last_used(self.before)
 
     def switches_from(self, wanted: AcceleratorKind) -> bool:
         """Runs on another device than `wanted`: the one used before, else the one asked for."""
@@ -58,6 +58,19 @@ class Transition:
     @property
     def _new_process(self) -> bool:
         return self.before is not None and self.after.incarnation > self.before.incarnation
+
+
+def with_history(before: Instance | None, reported: Instance) -> Instance:
+    """An instance that starts says nothing of its device yet: what it ran on before is remembered until it does."""
+    known = _last_used(before)
+    if known is None or reported.accelerator is not AcceleratorKind.UNSPECIFIED:
+        return reported
+    return replace(reported, ran_on=known)
+
+
+def _last_used(instance: Instance | None) -> AcceleratorKind | None:
+    known = (instance.accelerator, instance.ran_on) if instance else ()
+    return next((kind for kind in known if kind is not AcceleratorKind.UNSPECIFIED), None)
 
 
 def _told(instance: Instance) -> tuple[object, ...]:

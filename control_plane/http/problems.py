@@ -26,6 +26,7 @@ _STATUS = {
     "UNAVAILABLE": 503,
 }
 _UNEXPECTED = 500
+PROBLEM = "application/problem+json"
 UNAUTHORIZED = "Send the token of your context file as 'Authorization: Bearer ID.SECRET'."
 
 
@@ -40,15 +41,20 @@ def problem_shape(
 
 def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = None, **optional: str) -> Response:
     members = problem_shape(status, detail, **optional)
-    return Response(msgspec.json.encode(members), status, headers, media_type="application/problem+json")
+    return Response(msgspec.json.encode(members), status, headers, media_type=PROBLEM)
+
+
+def refusal_shape(refusal: Refusal, trace_id: str) -> dict[str, Any]:
+    status = _STATUS.get(refusal.reason, _UNEXPECTED)
+    if status == _UNEXPECTED:
+        _log.error("http_refusal_unexpected", reason=refusal.reason, trace_id=trace_id)
+    return problem_shape(status, refusal.text, remedy=refusal.remedy, code=refusal.reason, trace_id=trace_id)
 
 
 async def refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)  # noqa: S101 - registered for nothing else
-    status = _STATUS.get(refusal.reason, _UNEXPECTED)
-    if status == _UNEXPECTED:
-        _log.error("http_refusal_unexpected", reason=refusal.reason, path=request.url.path)
-    return problem(status, refusal.text, remedy=refusal.remedy, code=refusal.reason, trace_id=trace_id(request))
+    members = refusal_shape(refusal, trace_id(request))
+    return Response(msgspec.json.encode(members), members["status"], media_type=PROBLEM)
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -1,143 +1,288 @@
-"""Read models as the JSON that dashboards read: slugs beside labels, what is empty left out."""
+"""The JSON that dashboards read, as types: slugs beside labels, what is empty left out.
+
+The published API documents are made from these types, and nothing else describes the answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from control_plane.domain.event import Event
-from control_plane.domain.instance import RestartBudget
-from control_plane.domain.matrix import HttpFigures, Matrix, MatrixEntry
-from control_plane.domain.rollup import RuntimeRollup
-from control_plane.domain.supervisor import Descriptor, Snapshot, Status, SupervisorRow
+from msgspec import Meta, Struct
 
-Json = dict[str, Any]
+from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.execution import ExecutionMode
+from control_plane.domain.health import Grade
+from control_plane.domain.ids import NodeId
+from control_plane.domain.instance import InstanceState, Severity
+from control_plane.domain.matrix import Code
+from control_plane.domain.node import NodeState
+from control_plane.domain.runtime import Modality
 
-
-def matrix(of: Matrix) -> Json:
-    items = {node: _entry(entry) for node, entry in of.items.items()}
-    return {"items": items, "ttl_seconds": of.ttl_seconds, "updated": stamp(of.update_time)}
-
-
-def supervisor(of: Snapshot) -> Json:
-    return {
-        "updated_at": stamp(of.update_time),
-        "runtimes": [{"descriptor": _descriptor(row.descriptor), "status": _status(row.status)} for row in of.rows],
-        "control_plane_pid": of.control_plane_pid,
-        "agent_pid": of.agent_pid,
-        "version": of.version,
-    }
+Stamp = Annotated[str, Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
+Count = Annotated[int, Meta(ge=0)]
+NodeName = Annotated[str, Meta(description="Display id of a node")]
+RuntimeName = Annotated[str, Meta(description="Display id of a runtime")]
 
 
-def runtimes(of: Snapshot) -> Json:
-    return {"updated_at": stamp(of.update_time), "runtimes": [_runtime(row) for row in of.rows]}
+class Shape(Struct, kw_only=True, omit_defaults=True):
+    """Members with a default are left out where they have it."""
+
+    ticking: ClassVar[frozenset[str]] = frozenset()
+    """Members that only say how late it is: a document in which nothing else changed is the same."""
 
 
-def event(of: Event) -> Json:
-    return {
-        "id": of.id,
-        "time": stamp(of.time),
-        "kind": of.kind,
-        "subject": of.subject,
-        "payload": of.payload,
-    }
+class Problem(Shape):
+    """RFC 7807."""
+
+    type: str
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str = ""
+    remedy: Annotated[str, Meta(description="What to do about it")] = ""
+    code: Annotated[str, Meta(description="The reason, as arw.v1 names it")] = ""
+    trace_id: str = ""
 
 
-def stamp(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+class RestartBudget(Shape):
+    """Of the automatic restarts of one runtime on one node."""
+
+    window_seconds: Count
+    max_restarts: Count
+    used: Count
+    remaining: Count
+    reset_at: Stamp | None = None
 
 
-def _entry(of: MatrixEntry) -> Json:
-    status = of.status
-    shape: Json = {
-        "target": of.target,
-        "status": {
-            "code": status.code.value,
-            "severity": status.severity.value,
-            "severity_label": status.severity.label,
-            "label": status.label,
-            "detail": list(status.detail),
-            "aria_hint": status.aria_hint,
-        },
-        "generated": stamp(of.generate_time),
-        "runtime": _rollup(of.runtime),
-    }
-    return shape | ({"http": _http(of.http)} if of.http else {})
+class MatrixStatus(Shape):
+    code: Code
+    severity: Severity
+    severity_label: str
+    label: str
+    detail: list[str]
+    aria_hint: Annotated[str, Meta(description="The same for a screen reader")]
 
 
-def _rollup(of: RuntimeRollup) -> Json:
-    by_accelerator = {
-        label: _present({"total": group.total, "states": group.states}) for label, group in of.by_accelerator.items()
-    }
-    optional = {
-        "states": of.states,
-        "severity": of.severity,
-        "alerts": list(of.alerts),
-        "restart_pressure": list(of.restart_pressure),
-        "by_accelerator": by_accelerator,
-    }
-    return {"total": of.total, "updated": stamp(of.update_time)} | _present(optional)
+class AcceleratorRollup(Shape):
+    total: Count
+    states: dict[str, Count] = {}
 
 
-def _http(of: HttpFigures) -> Json:
-    figures: Json = {"window_seconds": int(of.window.total_seconds()), "hits": of.hits, "errors": of.errors}
-    optional = {"mean_first_byte_ms": of.mean_first_byte_ms, "error_rate": of.error_rate}
-    return figures | {name: round(value, 4) for name, value in optional.items() if value is not None}
+class RuntimeRollup(Shape):
+    """What the runtimes of one node add up to."""
+
+    ticking = frozenset({"updated"})
+
+    total: Count
+    updated: Stamp
+    states: dict[str, Count] = {}
+    severity: dict[str, Count] = {}
+    alerts: list[str] = []
+    restart_pressure: list[str] = []
+    by_accelerator: Annotated[dict[str, AcceleratorRollup], Meta(description="By label, such as GPU (CUDA)")] = {}
 
 
-def _descriptor(of: Descriptor) -> Json:
-    required = {"id": of.id, "adapter": of.adapter, "modalities": [modality.value for modality in of.modalities]}
-    optional = {"name": of.name, "profile": of.profile, "accelerator": of.accelerator.value, "tags": dict(of.tags)}
-    return required | _present(optional) | {"auto_start": of.auto_start}
+class HttpFigures(Shape):
+    """Inference requests within the window, never since start."""
+
+    window_seconds: Count
+    hits: Count
+    errors: Annotated[int, Meta(ge=0, description="Of the node: no whole answer of an engine came through")]
+    engine_errors: Annotated[int, Meta(ge=0, description="Answered by engines")]
+    mean_first_byte_ms: float | None = None
+    error_rate: float | None = None
 
 
-def _status(of: Status) -> Json:
-    shape: Json = {
-        "id": of.id,
-        "state": of.state.value,
-        "state_label": of.state.label,
-        "severity": of.severity.value,
-        "severity_label": of.severity.label,
-        "summary": of.summary,
-        "detail": list(of.detail),
-        "health_grade": of.health_grade.value,
-        "model": of.model,
-        "uptime_ms": int(of.uptime.total_seconds() * 1000),
-    }
-    optional = {
-        "updated_at": stamp(of.update_time),
-        "restart_budget": _budget(of.restart_budget),
-        "node": of.node,
-        "shim_pid": of.shim_pid,
-        "engine_pid": of.engine_pid,
-        "incarnation": of.incarnation,
-        "last_error": of.last_error,
-        "engine": of.engine,
-        "accelerator_label": of.accelerator_label,
-    }
-    return shape | _present(optional)
+class MatrixEntry(Shape):
+    ticking = frozenset({"generated"})
+
+    target: NodeName
+    status: MatrixStatus
+    generated: Stamp
+    runtime: RuntimeRollup
+    http: HttpFigures | None = None
 
 
-def _runtime(of: SupervisorRow) -> Json:
+class RuntimeMatrix(Shape):
+    """The health of every node, by node id."""
+
+    ticking = frozenset({"updated"})
+
+    items: dict[NodeId, MatrixEntry]
+    ttl_seconds: Annotated[int, Meta(ge=0, description="Older than this it says nothing any more")]
+    updated: Stamp
+
+
+class Descriptor(Shape):
+    """What is wanted."""
+
+    id: RuntimeName
+    adapter: str
+    modalities: list[Modality]
+    auto_start: bool
+    name: str = ""
+    profile: str = ""
+    accelerator: AcceleratorKind = AcceleratorKind.UNSPECIFIED
+    tags: dict[str, str] = {}
+
+
+class Status(Shape):
+    """What is."""
+
+    ticking = frozenset({"uptime_ms"})
+
+    id: RuntimeName
+    state: InstanceState
+    state_label: str
+    severity: Severity
+    severity_label: str
+    summary: str
+    detail: list[str]
+    health_grade: Grade
+    model: str
+    uptime_ms: Annotated[int, Meta(ge=0, description="Since it became ready; 0 when it is not")]
+    updated_at: Stamp | None = None
+    restart_budget: RestartBudget | None = None
+    node: NodeName | None = None
+    shim_pid: Count = 0
+    engine_pid: Count = 0
+    incarnation: Count = 0
+    last_error: str = ""
+    engine: str = ""
+    accelerator_label: str = ""
+    execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
+    execution_reason: str = ""
+    prompt_cache_warm: bool | None = None
+
+
+class SupervisedRuntime(Shape):
+    descriptor: Descriptor
+    status: Status
+
+
+class RuntimeSupervisor(Shape):
+    """Every runtime with its budget and health, in id order, and the processes behind them."""
+
+    ticking = frozenset({"updated_at"})
+
+    updated_at: Stamp
+    runtimes: list[SupervisedRuntime]
+    control_plane_pid: Count
+    agent_pid: Annotated[int, Meta(ge=0, description="On the control plane's own machine; 0: there is none")]
+    version: str
+
+
+class Runtime(Status, kw_only=True):
     """What a person asks of a runtime, on one level."""
-    shape = _status(of.status)
-    optional = {"name": of.descriptor.name, "profile": of.descriptor.profile}
-    return shape | _present(optional) | {"adapter": of.descriptor.adapter}
+
+    adapter: str
+    name: str = ""
+    profile: str = ""
 
 
-def _budget(of: RestartBudget | None) -> Json:
-    if of is None:
-        return {}
-    shape: Json = {
-        "window_seconds": int(of.window.total_seconds()),
-        "max_restarts": of.max_restarts,
-        "used": of.used,
-        "remaining": of.remaining,
-    }
-    return shape | _present({"reset_at": stamp(of.reset_at)})
+class Runtimes(Shape):
+    ticking = frozenset({"updated_at"})
+
+    updated_at: Stamp
+    runtimes: list[Runtime]
 
 
-def _present(members: Mapping[str, Any]) -> Json:
-    return {name: value for name, value in members.items() if value}
+class Event(Shape):
+    """A journal row. Rows come at least once; the id tells a repeat."""
+
+    id: Count
+    time: Stamp | None
+    kind: Annotated[str, Meta(description="Topic")]
+    subject: Annotated[str, Meta(description="Resource name")]
+    payload: dict[str, Any]
+
+
+class ManifestSource(Shape):
+    source: Annotated[str, Meta(description="The file, or what the operator called it; empty: not said")]
+    runtimes: list[RuntimeName]
+
+
+class RuntimeManifests(Shape):
+    """Where runtimes are declared."""
+
+    ticking = frozenset({"updated_at"})
+
+    updated_at: Stamp
+    paths: Annotated[list[str], Meta(description="Files and folders that are loaded at the start and on every change")]
+    resolved: Annotated[list[ManifestSource], Meta(description="Who declared what there is, by source")]
+    news: Annotated[list[Event], Meta(description="The newest reloads and refusals, the newest last")]
+
+
+class NodeCapabilities(Shape):
+    os: str = ""
+    arch: str = ""
+    arw_version: str = ""
+    cpu_cores: Count = 0
+    memory_bytes: Count = 0
+    accelerators: list[str] = []
+    adapters: list[str] = []
+
+
+class ClusterNode(Shape):
+    ticking = frozenset({"last_seen"})
+
+    id: NodeName
+    state: NodeState
+    state_label: str
+    severity: Severity
+    severity_label: str
+    summary: str
+    schedulable: bool
+    runtimes: Annotated[int, Meta(ge=0, description="How many are placed there")]
+    capabilities: NodeCapabilities
+    models: Annotated[list[str], Meta(description="Of the runtimes that are placed there")] = []
+    labels: dict[str, str] = {}
+    last_seen: Stamp | None = None
+
+
+class Cluster(Shape):
+    """Every machine that may come back, in id order."""
+
+    ticking = frozenset({"generated"})
+
+    nodes: list[ClusterNode]
+    generated: Stamp
+    ttl_seconds: Count
+
+
+class Snapshot(Shape):
+    """A whole read model. What comes next are patches against it."""
+
+    id: str
+    document: dict[str, Any]
+
+
+class Patch(Shape):
+    """RFC 6902, from what was sent last to what is now."""
+
+    id: str
+    patch: list[dict[str, Any]]
+
+
+class Replay(Shape):
+    mode: Literal["after", "newest", "none"]
+    count: Count
+
+
+class Connected(Shape):
+    """Opens each stream of events."""
+
+    request_id: str
+    resume_from: int | None
+    replay: Replay
+    prefixes: list[str]
+
+
+class Following(Shape):
+    """Opens each stream of one read model."""
+
+    request_id: str
+    resume_from: Annotated[str | None, Meta(description="The entity tag that the client has, where it is known yet")]
+
+
+class Alive(Shape):
+    status: Literal["ok"]

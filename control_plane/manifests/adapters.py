@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from msgspec import UNSET
+
 from control_plane.domain.runtime import EXTERNAL
 from control_plane.manifests.shapes import Process, RuntimeEntry
 from wire.strict import Check, Path
@@ -29,8 +31,16 @@ def check_adapter(entry: RuntimeEntry, path: Path, check: Check) -> None:
             check.note((*path, name), f"is for the adapter {owner}, not for {entry.adapter}")
     if entry.adapter == EXTERNAL and entry.model:
         check.note((*path, "model"), "is for engines that are started here; external.model names what it serves")
+    if entry.adapter == EXTERNAL:
+        _check_no_mode(entry, path, check)
     if entry.process is not None:
         _check_process(entry.process, (*path, "process"), check)
+
+
+def _check_no_mode(entry: RuntimeEntry, path: Path, check: Check) -> None:
+    given = {"modes": entry.modes, "preferred_mode": entry.preferred_mode is not UNSET, "image": entry.image}
+    for name in (name for name, value in given.items() if value):
+        check.note((*path, name), "is for engines that are started here")
 
 
 def _check_process(process: Process, path: Path, check: Check) -> None:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from control_plane.domain.manifest import Fault, ManifestForm, manifest_invalid
-from wire.positions import Lines, json_lines, toml_lines
+from wire.positions import NOWHERE, Lines, Spot, json_lines, json_repeat, toml_lines, toml_long_key
 
 MAX_BYTES = 1024 * 1024
+MAX_KEY_PARTS = 16
 _AT_LINE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
+
+
+class _PlacedError(ValueError):
+    """Valid text that nothing can be made of, and where."""
+
+    def __init__(self, text: str, spot: Spot) -> None:
+        super().__init__(text)
+        self.spot = spot
+
+
+class _KeyTwiceError(ValueError):
+    """In one table of a JSON document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +63,35 @@ def _text(content: bytes, source: str) -> str:
 def _fault(error: ValueError | RecursionError, form: str) -> Fault:
     if isinstance(error, RecursionError):
         return Fault("it is nested too deeply")
+    if isinstance(error, _PlacedError):
+        return Fault(str(error), line=error.spot.line, column=error.spot.column)
     if isinstance(error, json.JSONDecodeError):
-        return Fault(f"it is no valid {form}: {error.msg}", line=error.lineno)
+        return Fault(f"it is no valid {form}: {error.msg}", line=error.lineno, column=error.colno)
     at = _AT_LINE.search(str(error))
     text = _AT_LINE.sub("", str(error))
     return Fault(f"it is no valid {form}: {text}", line=int(at["line"]) if at and at["line"] else 0)
 
 
+def _toml(text: str) -> Any:
+    if (spot := toml_long_key(text, MAX_KEY_PARTS)) is not NOWHERE:
+        raise _PlacedError(f"a key has more than {MAX_KEY_PARTS} parts", Spot(spot.line))
+    return tomllib.loads(text)
+
+
 def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except _KeyTwiceError as error:
+        # Where it stands can only be told of text that is valid.
+        json.loads(text)
+        raise _PlacedError(str(error), json_repeat(text)) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice[:64]!r} stands twice in one table")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise _KeyTwiceError(f"key {twice[:64]!r} stands twice in one table")
     return found
 
 
@@ -74,6 +100,6 @@ def _refuse_constant(name: str) -> Any:
 
 
 _FORMS = {
-    ManifestForm.TOML: Form("TOML", tomllib.loads, toml_lines),
+    ManifestForm.TOML: Form("TOML", _toml, toml_lines),
     ManifestForm.JSON: Form("JSON", _json, json_lines),
 }

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from control_plane.domain import labels
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import InvalidId
+from control_plane.domain.execution import MODES, ExecutionMode, ExecutionSettings
 from control_plane.domain.ids import ModelId, RuntimeId, checked
 from control_plane.domain.manifest import (
     Fault,
@@ -31,8 +32,17 @@ from control_plane.domain.runtime import (
 )
 from control_plane.manifests.adapters import check_adapter
 from control_plane.manifests.parse import parse
-from control_plane.manifests.shapes import Document, External, ModelEntry, Process, RuntimeEntry, Settings
-from wire.positions import Lines, line_of
+from control_plane.manifests.shapes import (
+    MAX_PROMPT_BYTES,
+    Document,
+    External,
+    ModelEntry,
+    Process,
+    RuntimeEntry,
+    Settings,
+)
+from control_plane.manifests.texts import unfit
+from wire.positions import Lines, line_of, spot_of
 from wire.strict import Check, Path, shown
 
 T = TypeVar("T")
@@ -56,6 +66,10 @@ class Reader:
     def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
         data, lines = parse(content, form, source)
         check = Check()
+        for path, text in unfit(data):
+            check.note(path, text)
+        if check.misfits:
+            raise manifest_invalid(source, _faults(check, lines))
         document = check.struct(data, Document, ())
         if document is not None:
             _check_meaning(document, check)
@@ -65,8 +79,8 @@ class Reader:
 
 
 def _faults(check: Check, lines: Lines) -> list[Fault]:
-    found = [Fault(m.text, shown(m.path), line_of(lines, m.path)) for m in check.misfits]
-    return sorted(found, key=lambda fault: (fault.line, fault.key))
+    found = [Fault(m.text, shown(m.path), *spot_of(lines, m.path)) for m in check.misfits]
+    return sorted(found, key=lambda fault: (fault.line, fault.column, fault.key))
 
 
 def _check_meaning(document: Document, check: Check) -> None:
@@ -97,10 +111,32 @@ def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
         check.note((*path, "accelerator"), f"does not know {entry.accelerator[:64]!r}; known are {known}")
     if len(set(entry.modalities)) < len(entry.modalities):
         check.note((*path, "modalities"), "names a modality twice")
+    _check_execution(entry, path, check)
     if entry.settings.pooling is not UNSET and entry.settings.embeddings is not True:
         check.note((*path, "settings", "pooling"), "needs embeddings = true")
+    _check_warm_up(entry.settings, (*path, "settings"), check)
     for text in labels.faults(entry.node_selector):
         check.note((*path, "node_selector"), text)
+
+
+def _check_warm_up(settings: Settings, path: Path, check: Check) -> None:
+    prompts = _or_none(settings.warm_up_prompts) or ()
+    if prompts and settings.embeddings is True:
+        check.note((*path, "warm_up_prompts"), "is for engines that generate, not with embeddings = true")
+    if settings.prompt_cache is not UNSET and not prompts:
+        check.note((*path, "prompt_cache"), "needs warm_up_prompts: it shares what was read of them")
+    for index, prompt in enumerate(prompts):
+        if len(prompt.encode()) > MAX_PROMPT_BYTES:
+            check.note((*path, "warm_up_prompts", index), f"must have at most {MAX_PROMPT_BYTES} bytes")
+
+
+def _check_execution(entry: RuntimeEntry, path: Path, check: Check) -> None:
+    if len(set(entry.modes)) < len(entry.modes):
+        check.note((*path, "modes"), "names a mode twice")
+    if entry.modes and entry.preferred_mode is not UNSET and entry.preferred_mode not in entry.modes:
+        check.note((*path, "preferred_mode"), f"is {entry.preferred_mode!r}, which is not among modes")
+    if entry.image and entry.modes and ExecutionMode.CONTAINER not in entry.modes:
+        check.note((*path, "image"), "is for containers, and 'container' is not among modes")
 
 
 def _check_id(text: str, what: str, path: Path, check: Check) -> None:
@@ -138,7 +174,13 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         node_selector=dict(entry.node_selector),
         process=_process(entry.process) if entry.process is not None else None,
         external=_external(entry.external) if entry.external is not None else None,
+        execution=_execution(entry),
     )
+
+
+def _execution(entry: RuntimeEntry) -> ExecutionSettings:
+    modes = tuple(mode for mode in MODES if mode in entry.modes)
+    return ExecutionSettings(modes, ExecutionMode(_or_none(entry.preferred_mode) or ""), entry.image)
 
 
 def _process(given: Process) -> ProcessSettings:
@@ -166,6 +208,8 @@ def _settings(given: Settings) -> EngineSettings:
         embeddings=_or_none(given.embeddings),
         pooling=_or_none(given.pooling),
         warm_up=_or_none(given.warm_up),
+        warm_up_prompts=_or_none(given.warm_up_prompts) or None,
+        prompt_cache=_or_none(given.prompt_cache),
     )
 
 

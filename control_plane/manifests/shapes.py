@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from control_plane.domain.manifest import MAX_RUNTIMES
 from control_plane.domain.runtime import DEFAULT_MAX_RESTARTS, DEFAULT_RESTART_WINDOW, MissingAccelerator, Modality
+
+MAX_PROMPT_BYTES = 16384
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 CountOrNone = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -16,6 +19,10 @@ Argument = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*$")]
 Variable = Annotated[str, Meta(max_length=128, pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 UrlPath = Annotated[str, Meta(max_length=1024, pattern="^(/[!-~]*)?$")]
+Image = Annotated[str, Meta(max_length=512, pattern="^([A-Za-z0-9][A-Za-z0-9._:/@-]*)?$")]
+Mode = Literal["native", "container"]
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_BYTES)]
+CacheName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=128)], Line], Meta(max_length=64)]
 
 
@@ -28,6 +35,8 @@ class Settings(Struct, frozen=True):
     embeddings: bool | UnsetType = UNSET
     pooling: Literal["none", "mean", "cls", "last"] | UnsetType = UNSET
     warm_up: bool | UnsetType = UNSET
+    warm_up_prompts: Annotated[tuple[Prompt, ...], Meta(max_length=8)] | UnsetType = UNSET
+    prompt_cache: CacheName | UnsetType = UNSET
 
 
 class Restart(Struct, frozen=True):
@@ -71,6 +80,9 @@ class RuntimeEntry(Struct, frozen=True):
     settings: Settings = Settings()
     restart: Restart = Restart()
     node_selector: Tags = {}
+    modes: Annotated[tuple[Mode, ...], Meta(max_length=8)] = ()
+    preferred_mode: Mode | UnsetType = UNSET
+    image: Image = ""
     process: Process | None = None
     external: External | None = None
 
@@ -83,5 +95,5 @@ class ModelEntry(Struct, frozen=True):
 
 class Document(Struct, frozen=True):
     version: int
-    runtimes: Annotated[tuple[RuntimeEntry, ...], Meta(max_length=1000)] = ()
+    runtimes: Annotated[tuple[RuntimeEntry, ...], Meta(max_length=MAX_RUNTIMES)] = ()
     models: Annotated[tuple[ModelEntry, ...], Meta(max_length=1000)] = ()

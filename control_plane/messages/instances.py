@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from arw.v1 import instance_pb2 as pb
@@ -16,6 +17,7 @@ from control_plane.domain.instance import (
     Severity,
 )
 from control_plane.messages.accelerators import kind_from_proto, kind_to_proto
+from control_plane.messages.execution import mode_from_proto, mode_to_proto
 from control_plane.messages.problems import problem_from_proto, problem_to_proto
 from control_plane.messages.sandbox import layers_from_proto, layers_to_proto
 from control_plane.messages.texts import clipped, clipped_lines
@@ -68,6 +70,9 @@ def instance_to_proto(instance: Instance | None, now: datetime) -> pb.Instance |
         engine=instance.engine,
         sandbox=layers_to_proto(instance.sandbox),
         footprint=_footprint_to_proto(instance.footprint),
+        prompt_cache_warm=instance.prompt_cache_warm,
+        execution_mode=mode_to_proto(instance.execution_mode),
+        execution_reason=instance.execution_reason,
     )
 
 
@@ -95,6 +100,9 @@ def instance_from_proto(message: pb.Instance, now: datetime) -> Instance:
         engine=clipped(message.engine),
         sandbox=layers_from_proto(message.sandbox),
         footprint=_footprint_from_proto(message.footprint) if message.HasField("footprint") else None,
+        prompt_cache_warm=message.prompt_cache_warm if message.HasField("prompt_cache_warm") else None,
+        execution_mode=mode_from_proto(message.execution_mode),
+        execution_reason=clipped(message.execution_reason),
     )
 
 
@@ -110,6 +118,8 @@ def _footprint_to_proto(footprint: Footprint | None) -> pb.Footprint | None:
         device_memory_bytes=footprint.device_memory_bytes,
         load_time=duration_to_proto(footprint.load_time),
         launches=footprint.launches,
+        generated_tokens_per_second=footprint.generated_tokens_per_second,
+        prompt_tokens_per_second=footprint.prompt_tokens_per_second,
     )
 
 
@@ -126,7 +136,14 @@ def _footprint_from_proto(message: pb.Footprint) -> Footprint:
         duration_from_proto(message.load_time) if message.HasField("load_time") else None,
         message.device_memory_bytes if message.HasField("device_memory_bytes") else None,
         message.launches,
+        _speed(message.generated_tokens_per_second) if message.HasField("generated_tokens_per_second") else None,
+        _speed(message.prompt_tokens_per_second) if message.HasField("prompt_tokens_per_second") else None,
     )
+
+
+def _speed(told: float) -> float | None:
+    """Unknown, never 0: a node that tells nonsense has not told."""
+    return told if math.isfinite(told) and told > 0 else None
 
 
 def _state_from_proto(value: pb.InstanceState.ValueType) -> InstanceState:

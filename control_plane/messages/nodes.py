@@ -11,6 +11,7 @@ from control_plane.domain.join_token import JoinToken
 from control_plane.domain.node import Engine, HeldRemoval, LocalLimits, NodeInventory
 from control_plane.domain.node_view import NodeView
 from control_plane.messages.accelerators import accelerator_from_proto, accelerator_to_proto
+from control_plane.messages.execution import offers_from_proto, offers_to_proto
 from control_plane.messages.instances import instance_ids, severity_to_proto
 from control_plane.messages.problems import problem_from_proto, problem_to_proto
 from control_plane.messages.sandbox import layers_from_proto, layers_to_proto
@@ -74,12 +75,10 @@ def inventory_to_proto(inventory: NodeInventory) -> pb.NodeInventory:
         cpu_cores=inventory.cpu_cores,
         memory_bytes=inventory.memory_bytes,
         accelerators=[accelerator_to_proto(accelerator) for accelerator in inventory.accelerators],
-        engines=[
-            pb.Engine(adapter=engine.adapter, path=engine.path, sha256=engine.sha256, version=engine.version)
-            for engine in inventory.engines
-        ],
+        engines=[_engine_to_proto(engine) for engine in inventory.engines],
         limits=_limits_to_proto(inventory.limits),
         sandbox=layers_to_proto(inventory.sandbox),
+        execution=offers_to_proto(inventory.execution),
     )
 
 
@@ -92,11 +91,10 @@ def inventory_from_proto(message: pb.NodeInventory) -> NodeInventory:
         cpu_cores=message.cpu_cores,
         memory_bytes=message.memory_bytes,
         accelerators=tuple(accelerator_from_proto(item) for item in islice(message.accelerators, MAX_DEVICES)),
-        engines=tuple(
-            _engine_from_proto(item) for item in islice(message.engines, MAX_DEVICES) if len(item.path) <= MAX_PATH
-        ),
+        engines=tuple(_engine_from_proto(item) for item in islice(message.engines, MAX_DEVICES) if _is_whole(item)),
         limits=_limits_from_proto(message.limits),
         sandbox=layers_from_proto(message.sandbox),
+        execution=offers_from_proto(message.execution),
     )
 
 
@@ -138,6 +136,17 @@ def join_token_to_proto(token: JoinToken) -> pb.JoinToken:
     )
 
 
+def _engine_to_proto(engine: Engine) -> pb.Engine:
+    return pb.Engine(
+        adapter=engine.adapter, path=engine.path, sha256=engine.sha256, version=engine.version, image=engine.image
+    )
+
+
+def _is_whole(message: pb.Engine) -> bool:
+    """A clipped path or image would name another one, so an engine with a longer one is left out instead."""
+    return max(len(message.path), len(message.image)) <= MAX_PATH
+
+
 def _engine_from_proto(message: pb.Engine) -> Engine:
-    # A clipped path would name another file, so an engine with a longer one is left out instead.
-    return Engine(clipped(message.adapter), message.path, clipped(message.sha256), clipped(message.version))
+    adapter, sha256, version = (clipped(text) for text in (message.adapter, message.sha256, message.version))
+    return Engine(adapter, message.path, sha256, version, message.image)

@@ -15,6 +15,7 @@ from control_plane.domain.runtime import (
 )
 from control_plane.domain.view import RuntimeView
 from control_plane.messages.accelerators import kind_to_proto
+from control_plane.messages.execution import execution_to_proto
 from control_plane.messages.instances import instance_to_proto
 from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.times import duration_to_proto, time_to_proto
@@ -61,6 +62,7 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         node_selector=spec.node_selector,
         process=_process_to_proto(spec.process) if spec.process is not None else None,
         external=_external_to_proto(spec.external) if spec.external is not None else None,
+        execution=execution_to_proto(spec.execution),
     )
 
 
@@ -90,6 +92,8 @@ def _settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:
         embeddings=settings.embeddings,
         pooling=settings.pooling,
         warm_up=settings.warm_up,
+        warm_up_prompts=settings.warm_up_prompts,
+        prompt_cache=settings.prompt_cache or "",
     )
 
 

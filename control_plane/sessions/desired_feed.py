@@ -155,7 +155,7 @@ class DesiredFeed:
         if same_history and self._cursor > page.revision:
             raise Unavailable(
                 f"This replica knows revisions up to {page.revision}; the node already has {self._cursor}.",
-                "If the database was restored from a backup, give it a new history.",
+                "If the database was restored, stop the control plane and run: arw-control-plane new-history",
             )
         self._known = {row.name: (row.generation, row.revision) for row in live}
         caught_up = same_history and self._delta and self._cursor >= page.compacted_revision and self._told == 0

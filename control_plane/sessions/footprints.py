@@ -1,4 +1,4 @@
-"""What nodes told of the memory that launches took."""
+"""What nodes told of the memory that launches took, and of their speed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NODES = 64
 class LearntFootprints:
     """The oldest of too many are forgotten."""
 
-    told: dict[FootprintKey, dict[NodeId, int]] = field(default_factory=dict)
+    told: dict[FootprintKey, dict[NodeId, Footprint]] = field(default_factory=dict)
 
     def learn(self, node: NodeId, footprint: Footprint) -> None:
         by_node = self.told.pop(footprint.key, {})
         by_node.pop(node, None)
-        by_node[node] = footprint.memory_bytes
+        by_node[node] = footprint
         self.told[footprint.key] = by_node
         if len(by_node) > NODES:
             del by_node[next(iter(by_node))]

@@ -30,6 +30,11 @@ class SessionRules:
     close_within: timedelta = timedelta(seconds=1)
     """A stream that was told to end and does not, because its peer never reads, is cut after this."""
     retry_after: timedelta = timedelta(seconds=5)
+    inventories_at_once: int = 5
+    """So many InventoryReports are taken in as they come, then one each `inventory_every`, the newest."""
+    inventory_every: timedelta = timedelta(seconds=2)
+    inventory_flood: int = 200
+    """So many at once, or within each `inventory_every`, end the stream."""
     max_unacked_batches: int = 2
     max_batch_resources: int = 256
     max_batch_bytes: int = 512 * 1024

@@ -12,13 +12,14 @@ from control_plane.domain.errors import NodeMismatch, Unavailable
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.node import HeldRemoval
 from control_plane.messages.instances import instance_from_proto, instance_ids
-from control_plane.messages.nodes import held_to_proto, inventory_from_proto
+from control_plane.messages.nodes import held_to_proto
 from control_plane.messages.problems import problem_from_proto, refusal_to_proto
 from control_plane.messages.times import duration_to_proto
 from control_plane.messages.usage import node_usage_from_proto
 from control_plane.sessions.desired_feed import DesiredFeed, DesiredPage, Held, Wanted
 from control_plane.sessions.full_report import FullReport
 from control_plane.sessions.hello import UPDATE, Peer, checked_hello, peer_of, violation
+from control_plane.sessions.inventory_reports import InventoryReports
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import (
     DELTA,
@@ -30,7 +31,6 @@ from control_plane.sessions.rules import (
 )
 from control_plane.sessions.steps import (
     Admit,
-    Advertise,
     Close,
     Contact,
     Load,
@@ -85,6 +85,7 @@ class ServerSession:
         self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
         self._loading = self._changed = False
         self._full = FullReport(rules.full_report_every)
+        self._inventories = InventoryReports(rules, opened_at)
         self._rejections = rejections
         self._trouble: Trouble | None = None
         """As the node said it last; None before the first word."""
@@ -167,7 +168,7 @@ class ServerSession:
             return self._greeted(message)
         if self.stage is not Stage.OPEN or message.session_epoch != self.epoch:
             raise violation(f"A message of session {message.session_epoch} arrived in session {self.epoch}.")
-        return self._handle(message, now)
+        return [*self._handle(message, now), *self._inventories.due(now)]
 
     def _handle(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
         match message.WhichOneof("body"):
@@ -178,7 +179,8 @@ class ServerSession:
             case "observed_report":
                 return self._observed(message.observed_report, now)
             case "inventory_report":
-                return [Advertise(inventory_from_proto(message.inventory_report.inventory))]
+                self._inventories.add(message.inventory_report.inventory, now)
+                return []
             case "goodbye":
                 self.stage = Stage.CLOSED
                 return [Close(None, for_good=message.goodbye.kind == pb.GOODBYE_KIND_SHUTDOWN)]

@@ -1,1 +1,1 @@
-"""Durable state of the control plane: in memory for tests, in SQLite for service."""
+"""Durable state of the control plane: in memory for tests, in SQLite or PostgreSQL for service."""

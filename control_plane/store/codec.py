@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.desired import Placed
+from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
@@ -26,11 +27,12 @@ _encoder = msgspec.json.Encoder()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# What an unknown value means here: the choice that lets in and starts nothing. Absent from a list, it is left out.
+# What an unknown value means here: the choice that lets in and starts nothing. In a list it is left out beside others.
 _CAUTIOUS: Mapping[type[Enum], Enum] = {
     AcceleratorKind: AcceleratorKind.OTHER,
     DesiredState: DesiredState.STOPPED,
     DeviceHealth: DeviceHealth.UNUSABLE,
+    ExecutionMode: ExecutionMode.UNSPECIFIED,
     MissingAccelerator: MissingAccelerator.FAIL,
     Modality: Modality.TEXT,
     Standing: Standing.QUARANTINED,
@@ -64,7 +66,8 @@ def _mended(value: object, shape: inspect.Type) -> object:
             fields = {field.encode_name: field.type for field in shape.fields}
             return {key: _mended(item, fields[key]) for key, item in value.items() if key in fields}
         case inspect.VarTupleType() if isinstance(value, list):
-            return [_mended(item, shape.item_type) for item in value if _is_known(item, shape.item_type)]
+            known = [item for item in value if _is_known(item, shape.item_type)]
+            return [_mended(item, shape.item_type) for item in known or value]
         case inspect.UnionType() if value is not None:
             return _mended(value, next(kind for kind in shape.types if not isinstance(kind, inspect.NoneType)))
         case _:

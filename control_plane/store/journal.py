@@ -7,24 +7,24 @@ from datetime import datetime
 
 from control_plane.domain.event import Event
 from control_plane.store import codec
+from control_plane.store.counters import Counters
 from control_plane.store.retention import EVENTS_KEPT, MAX_EVENTS, PRUNED_AT_ONCE, REQUESTS_KEPT, request_id_reused
 from control_plane.store.session import Session
 from control_plane.use_cases.ports import Clock
 
 
 class SqlJournal:
-    def __init__(self, session: Session, clock: Clock) -> None:
+    def __init__(self, session: Session, clock: Clock, counters: Counters) -> None:
         self._session = session
         self._clock = clock
+        self._counters = counters
         self.appended = False
         """True once this transaction has appended an event."""
 
     def append(self, event: Event) -> None:
-        statements = self._session.statements
-        ((event_id,),) = self._session.rows(statements.next_event_id)
         self._session.run(
-            statements.append_event,
-            id=event_id,
+            self._session.statements.append_event,
+            id=self._counters.take_event_id(),
             time=codec.to_micros(event.time or self._clock.now()),
             kind=event.kind,
             subject=event.subject,
@@ -43,8 +43,7 @@ class SqlJournal:
         return [_event(*record) for record in reversed(records)]
 
     def last_id(self) -> int:
-        ((last,),) = self._session.rows(self._session.statements.last_event_id)
-        return int(last)
+        return self._counters.position().last_event_id
 
     def prune(self, now: datetime) -> int:
         """Delete the oldest events beyond what is kept, at most PRUNED_AT_ONCE; returns how many."""

@@ -33,7 +33,12 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 def create(connection: sa.Connection) -> None:
     """The newest schema at once; a test holds it equal to what all migrations make."""
     metadata.create_all(connection)
-    version = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+    version = sa.Table(
+        "alembic_version",
+        sa.MetaData(),
+        sa.Column("version_num", sa.String(32)),
+        sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+    )
     version.create(connection)
     connection.execute(sa.insert(version).values(version_num=NEWEST))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -16,8 +15,9 @@ from sqlalchemy.dialects import sqlite
 
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store import schema
-from control_plane.store.retention import PRUNED_AT_ONCE
+from control_plane.store.listeners import Listeners, Position
 from control_plane.store.session import Session
+from control_plane.store.sql_store import SqlStore
 from control_plane.store.statements import Statements
 from control_plane.store.transaction import SqlTransaction
 from control_plane.store.writer import Writer
@@ -35,6 +35,8 @@ _PRAGMAS = (
     f"journal_size_limit = {_WAL_KEPT_BYTES}",
 )
 
+_RESTORE = "Stop the control plane, and restore the newest backup: arwctl admin restore FILE"
+
 # Primary result code -> what happened, what to do next.
 _FAULTS: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: (
@@ -51,11 +53,11 @@ _FAULTS: Mapping[int, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "The database is damaged.",
-        "Stop the control plane, put the database file aside, and restore a backup.",
+        _RESTORE,
     ),
     sqlite3.SQLITE_NOTADB: (
         "The database file is no SQLite database.",
-        "Stop the control plane, put the file aside, and restore a backup.",
+        _RESTORE,
     ),
     sqlite3.SQLITE_BUSY: (
         "Another process holds the database.",
@@ -77,8 +79,8 @@ _FAULTS = {
 }
 
 
-class SqliteStore:
-    """Fills the ports Store and Upkeep. One process at a time; who that is, others decide with a lock file."""
+class SqliteStore(SqlStore):
+    """One process at a time; who that is, others decide with a lock file."""
 
     def __init__(self, writing: sa.Engine, reading: sa.Engine, clock: Clock) -> None:
         self._writing_engine = writing
@@ -86,8 +88,8 @@ class SqliteStore:
         self._clock = clock
         self._statements = Statements(sqlite.dialect(paramstyle="named"), sqlite.insert)
         self._writing = _Writing(writing.raw_connection(), self._statements, clock)
-        self._writer = Writer(self._writing)
-        self._threads = ThreadPoolExecutor(READERS, "store-reader")
+        listeners = Listeners()
+        super().__init__(Writer(self._writing, listeners), listeners, READERS)
 
     @classmethod
     async def open(cls, path: Path, clock: Clock, busy_timeout: timedelta = BUSY_TIMEOUT) -> Self:
@@ -95,37 +97,12 @@ class SqliteStore:
 
         StorageUnavailable when it is damaged, locked, not ours to write, or from a newer version.
         """
-        with _refusals():
+        with refusals():
             await asyncio.to_thread(_touch, path)
             engines = await asyncio.to_thread(_opened, path, busy_timeout)
             store = cls(*engines, clock)
         store._writer.start()
         return store
-
-    async def write(self, change: Callable[[Transaction], T]) -> T:
-        return await self._writer.write(change)
-
-    async def read(self, query: Callable[[Transaction], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
-
-    def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        return self._writer.on_change(listener)
-
-    async def compact(self, keep_revisions: int) -> int:
-        return await self._writer.write(lambda transaction: transaction.compact(keep_revisions))
-
-    async def prune(self, now: datetime) -> int:
-        total = pruned = await self._writer.write(lambda transaction: transaction.prune(now))
-        while pruned == PRUNED_AT_ONCE:
-            pruned = await self._writer.write(lambda transaction: transaction.prune(now))
-            total += pruned
-        return total
-
-    async def close(self) -> None:
-        """End after the changes that wait are committed."""
-        await self._writer.close()
-        await asyncio.to_thread(self._threads.shutdown)
-        await asyncio.to_thread(self._dispose)
 
     def _dispose(self) -> None:
         # The last connection to close folds the write-ahead log into the file.
@@ -135,7 +112,7 @@ class SqliteStore:
 
     def _read(self, query: Callable[[Transaction], T]) -> T:
         # Giving the connection back to its pool ends the snapshot.
-        with _refusals(), closing(self._reading.raw_connection()) as connection, _no_writes():
+        with refusals(), closing(self._reading.raw_connection()) as connection, _no_writes():
             cursor = connection.cursor()
             cursor.execute("BEGIN")
             return query(SqlTransaction(Session(cursor, self._statements), self._clock))
@@ -154,9 +131,9 @@ class _Writing:
     def begin(self) -> None:
         self._cursor.execute("BEGIN IMMEDIATE")
 
-    def revision(self) -> int:
+    def position(self) -> Position:
         self._transaction.restart()
-        return self._transaction.revision()
+        return self._transaction.position()
 
     def savepoint(self) -> SqlTransaction:
         self._cursor.execute("SAVEPOINT change")
@@ -170,11 +147,11 @@ class _Writing:
         self._cursor.execute("ROLLBACK TO change")
         self._cursor.execute("RELEASE change")
 
-    def is_open(self) -> bool:
+    def is_lost(self, _: BaseException, /) -> bool:
         connection = self._connection.driver_connection
-        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
+        return not (isinstance(connection, sqlite3.Connection) and connection.in_transaction)
 
-    def commit(self) -> None:
+    def commit(self, _: Position | None, /) -> None:
         self._cursor.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -182,6 +159,9 @@ class _Writing:
 
     def close(self) -> None:
         self._connection.close()
+
+    def may_pass(self, _: BaseException, /) -> bool:
+        return False
 
     def refusal(self, error: BaseException) -> BaseException:
         return _refusal(error) or error
@@ -226,10 +206,12 @@ def _check(connection: sa.Connection) -> None:
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         raise _fault(sqlite3.SQLITE_CORRUPT, str(found))
+    if orphan := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise _fault(sqlite3.SQLITE_CORRUPT, f"{orphan[0]} refers to a row of {orphan[2]} that is missing")
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sa.exc.DBAPIError) as error:

@@ -64,7 +64,8 @@ class Statements:
 
     def _compile_meta(self) -> None:
         meta, log, nodes, tokens = tables.meta, tables.change_log, tables.nodes, tables.join_tokens
-        self.meta = self._compile(sa.select(meta.c.history_id, meta.c.revision, meta.c.compacted_revision))
+        self.meta = self._compile(sa.select(meta.c.history_id, meta.c.compacted_revision))
+        self.position = self._compile(sa.select(meta.c.revision, meta.c.last_event_id))
         self.revise = self._compile(sa.update(meta).values(revision=meta.c.revision + _ONE).returning(meta.c.revision))
         self.compact = self._compile(sa.update(meta), [meta.c.compacted_revision])
         self.log_change = self._compile(self._insert(log).on_conflict_do_nothing(), log.c)
@@ -105,7 +106,6 @@ class Statements:
         meta, events = tables.meta, tables.events
         step = sa.update(meta).values(last_event_id=meta.c.last_event_id + _ONE)
         self.next_event_id = self._compile(step.returning(meta.c.last_event_id))
-        self.last_event_id = self._compile(sa.select(meta.c.last_event_id))
         self.append_event = self._compile(sa.insert(events), events.c)
         young = sa.select(events.c.id).where(events.c.time >= sa.bindparam("time")).order_by(events.c.id)
         self.oldest_kept_event = self._compile(young.limit(1))

@@ -1,7 +1,6 @@
 """The tables, in SQLAlchemy Core. Times are integer microseconds since 1970 UTC; documents are JSON text.
 
 A column beside `document` is there for a query, and where the document holds the same field the column is the truth.
-Ids sort by code point, so an engine that collates needs its "C" collation here.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ metadata = sa.MetaData()
 
 # Only a column of type INTEGER is SQLite's own row key, which saves a second index.
 _ROW_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# Keys sort by code point; PostgreSQL would sort them as its database collates.
+_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 meta = sa.Table(
     "meta",
@@ -28,14 +29,14 @@ change_log = sa.Table(
     "change_log",
     metadata,
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", _KEY, primary_key=True),
+    sa.Column("name", _KEY, primary_key=True),
 )
 
 nodes = sa.Table(
     "nodes",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", _KEY, primary_key=True),
     sa.Column("session_epoch", sa.BigInteger, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
 )
@@ -43,21 +44,21 @@ nodes = sa.Table(
 runtimes = sa.Table(
     "runtimes",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", _KEY, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),
 )
 
 models = sa.Table(
     "models",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", _KEY, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),
 )
 
 join_tokens = sa.Table(
     "join_tokens",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", _KEY, primary_key=True),
     sa.Column("expire_time", sa.BigInteger, nullable=False),
     sa.Column("use_time", sa.BigInteger),
     sa.Column("used_by", sa.Text),
@@ -68,15 +69,15 @@ join_tokens = sa.Table(
 operators = sa.Table(
     "operators",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", _KEY, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),
 )
 
 desired = sa.Table(
     "desired",
     metadata,
-    sa.Column("node", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("node", _KEY, primary_key=True),
+    sa.Column("name", _KEY, primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     # NULL: a tombstone.
@@ -97,8 +98,8 @@ events = sa.Table(
 request_log = sa.Table(
     "request_log",
     metadata,
-    sa.Column("method", sa.Text, primary_key=True),
-    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("method", _KEY, primary_key=True),
+    sa.Column("request_id", _KEY, primary_key=True),
     sa.Column("request_sha256", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("time", sa.BigInteger, nullable=False),

@@ -13,7 +13,9 @@ from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import Runtime
 from control_plane.store import codec, rows
+from control_plane.store.counters import Counters, StoredCounters
 from control_plane.store.journal import SqlJournal, SqlRequestLog
+from control_plane.store.listeners import Position
 from control_plane.store.retention import node_not_found
 from control_plane.store.rows import SqlDesiredTable, SqlTable
 from control_plane.store.session import Session
@@ -32,11 +34,13 @@ class SqlTransaction:
     journal: Journal
     requests: RequestLog
 
-    def __init__(self, session: Session, clock: Clock) -> None:
+    def __init__(self, session: Session, clock: Clock, counters: Counters | None = None) -> None:
+        """`counters` of the caller, who stores them; without any, they are used where they are stored."""
         self._session = session
+        self._counters = counters or StoredCounters(session)
         self._revision: int | None = None
         self._logged: set[tuple[str, str]] = set()
-        self._journal = self.journal = SqlJournal(session, clock)
+        self._journal = self.journal = SqlJournal(session, clock, self._counters)
         self._requests = self.requests = SqlRequestLog(session, clock)
         self.nodes = SqlTable(session, rows.NODES, partial(self.revise, "nodes"))
         self.runtimes = SqlTable(session, rows.RUNTIMES, partial(self.revise, "runtimes"))
@@ -64,10 +68,13 @@ class SqlTransaction:
         return revision
 
     def revision(self) -> int:
-        return self._meta()[1] if self._revision is None else self._revision
+        return self.position().revision if self._revision is None else self._revision
+
+    def position(self) -> Position:
+        return self._counters.position()
 
     def compacted_revision(self) -> int:
-        return self._meta()[2]
+        return self._meta()[1]
 
     def history_id(self) -> str:
         return self._meta()[0]
@@ -100,9 +107,9 @@ class SqlTransaction:
 
     def _take_revision(self) -> int:
         if self._revision is None:
-            ((self._revision,),) = self._session.rows(self._session.statements.revise)
+            self._revision = self._counters.take_revision()
         return self._revision
 
-    def _meta(self) -> tuple[str, int, int]:
-        ((history_id, revision, compacted),) = self._session.rows(self._session.statements.meta)
-        return history_id, revision, compacted
+    def _meta(self) -> tuple[str, int]:
+        ((history_id, compacted),) = self._session.rows(self._session.statements.meta)
+        return history_id, compacted

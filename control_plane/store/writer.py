@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from control_plane.domain.errors import StorageUnavailable
+from control_plane.store.listeners import Listeners, Position
 from control_plane.store.transaction import SqlTransaction
 
 T = TypeVar("T")
-Listener = Callable[[int], None]
 
 MAX_BATCH = 256
+ATTEMPTS = 3
+"""Of a batch that lost against another session of the database."""
+_YIELD_SECONDS = 0.02
 
 
 class Connection(Protocol):
@@ -30,8 +34,8 @@ class Connection(Protocol):
 
     def begin(self) -> None: ...
 
-    def revision(self) -> int:
-        """The newest, those of this batch included."""
+    def position(self) -> Position:
+        """The newest, this batch included."""
 
     def savepoint(self) -> SqlTransaction:
         """The transaction of the next change, whose part `release` keeps and `undo` drops."""
@@ -40,12 +44,16 @@ class Connection(Protocol):
 
     def undo(self) -> None: ...
 
-    def is_open(self) -> bool:
-        """False when the engine has rolled the whole transaction back by itself."""
+    def is_lost(self, error: BaseException, /) -> bool:
+        """True when the error of one change has ended the whole transaction, or has to."""
 
-    def commit(self) -> None: ...
+    def commit(self, news: Position | None, /) -> None:
+        """With `news` it also wakes the listeners of other processes, where there are any."""
 
     def rollback(self) -> None: ...
+
+    def may_pass(self, error: BaseException, /) -> bool:
+        """True when the engine ended the transaction for another's sake, and the same changes may do next time."""
 
     def refusal(self, error: BaseException) -> BaseException:
         """What the caller is told."""
@@ -60,7 +68,7 @@ class _Waiting:
 
 
 class _Lost(Exception):  # noqa: N818 - it ends a batch and is seen by nobody
-    """The engine rolled the whole transaction back while one change ran."""
+    """The whole transaction ended while one change ran."""
 
 
 @dataclass(slots=True)
@@ -77,9 +85,9 @@ class _Savepoint:
         if error is None:
             self.connection.release()
             return False
-        self.waiting.error = self.connection.refusal(_raisable(error))
-        if not self.connection.is_open():
+        if self.connection.is_lost(error):
             raise _Lost from error
+        self.waiting.error = self.connection.refusal(_raisable(error))
         self.connection.undo()
         return True
 
@@ -89,9 +97,9 @@ class Writer:
     """`start` it on the event loop; `write` and `close` belong to that loop."""
 
     connection: Connection
+    listeners: Listeners
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _queue: SimpleQueue[_Waiting | None] = field(default_factory=SimpleQueue)
-    _listeners: list[Listener] = field(default_factory=list)
     _is_closed: bool = False
     _thread: threading.Thread = field(init=False)
 
@@ -106,10 +114,6 @@ class Writer:
         self._queue.put(_Waiting(change, future))
         return await future
 
-    def on_change(self, listener: Listener) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
     async def close(self) -> None:
         """Commit what waits, then end."""
         self._is_closed = True
@@ -121,20 +125,22 @@ class Writer:
         batch: list[_Waiting] = []
         try:
             while batch := self._next_batch():
-                newest = self._commit(batch)
-                self._loop.call_soon_threadsafe(self._settle, batch, newest)
+                news = self._commit(batch)
+                self._loop.call_soon_threadsafe(self._settle, batch, news)
         finally:
             self._loop.call_soon_threadsafe(self._refuse_the_rest, batch)
 
     def _next_batch(self) -> list[_Waiting]:
         """At least one change, or none at the end."""
-        batch: list[_Waiting] = []
-        waiting = self._queue.get()
-        while waiting is not None:
-            batch.append(waiting)
-            if len(batch) == MAX_BATCH or (waiting := self._queue_now()) is None:
-                break
-        return batch
+        first = self._queue.get()
+        return [] if first is None else [first, *self._gathered(MAX_BATCH - 1)]
+
+    def _gathered(self, limit: int) -> Iterator[_Waiting]:
+        """What waits now."""
+        for _ in range(limit):
+            if (waiting := self._queue_now()) is None:
+                return
+            yield waiting
 
     def _queue_now(self) -> _Waiting | None:
         try:
@@ -145,28 +151,43 @@ class Writer:
             self._queue.put(None)
         return waiting
 
-    def _commit(self, batch: list[_Waiting]) -> int | None:
-        """The newest revision when there is news for listeners."""
+    def _commit(self, batch: list[_Waiting]) -> Position | None:
+        """Where the history is now when there is news for listeners."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._attempted(batch)
+            except (_Lost, self.connection.error) as error:
+                self.connection.rollback()
+                cause = error.__cause__ or error
+                if attempt == ATTEMPTS or not self.connection.may_pass(cause):
+                    _fail(batch, self.connection.refusal(cause))
+                    break
+                for waiting in batch:
+                    waiting.error = None
+                # The other one wakes more slowly than this one tries again.
+                time.sleep(_YIELD_SECONDS)
+        return None
+
+    def _attempted(self, batch: list[_Waiting]) -> Position | None:
         try:
             self.connection.begin()
-            is_news = [self._apply(waiting) for waiting in batch]
-            newest = self.connection.revision() if any(is_news) else None
-            self.connection.commit()
-        except (_Lost, self.connection.error) as error:
-            self.connection.rollback()
-            _fail(batch, self.connection.refusal(error.__cause__ or error))
-            return None
-        return newest
+        except self.connection.error:
+            # Whoever came meanwhile has waited for the same thing, and in vain.
+            batch += self._gathered(self._queue.qsize())
+            raise
+        is_news = [self._apply(waiting) for waiting in batch]
+        news = self.connection.position() if any(is_news) else None
+        self.connection.commit(news)
+        return news
 
     def _apply(self, waiting: _Waiting) -> bool:
         with _Savepoint(self.connection, waiting) as transaction:
             waiting.result = waiting.change(transaction)
         return waiting.error is None and transaction.is_news
 
-    def _settle(self, batch: list[_Waiting], newest: int | None) -> None:
-        if newest is not None:
-            for listener in tuple(self._listeners):
-                self._loop.call_soon(listener, newest)
+    def _settle(self, batch: list[_Waiting], news: Position | None) -> None:
+        if news is not None:
+            self.listeners.tell(news)
         for waiting in batch:
             _resolve(waiting)
 

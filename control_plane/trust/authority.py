@@ -46,7 +46,7 @@ class EmbeddedAuthority:
         self._clock = clock
         self._lifetimes = lifetimes
         self.certificate = certificate
-        self.trust_domain = _trust_domain_of(certificate)
+        self.trust_domain = trust_domain_of(certificate)
 
     @classmethod
     def open(cls, directory: Path, clock: Clock, lifetimes: Lifetimes) -> Self:
@@ -169,6 +169,6 @@ def _host(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _trust_domain_of(certificate: x509.Certificate) -> str:
+def trust_domain_of(certificate: x509.Certificate) -> str:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return names.get_values_for_type(x509.UniformResourceIdentifier)[0].removeprefix("arw://")

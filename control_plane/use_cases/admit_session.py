@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from control_plane.domain.admission import Presented, activated
-from control_plane.domain.node import Node, NodeInventory
+from control_plane.domain.node import Liveness, Node, NodeInventory
+from control_plane.domain.node_view import NodeView
 from control_plane.use_cases import announcements
 from control_plane.use_cases.authenticate_node import authenticated
 from control_plane.use_cases.ports import Clock, Store, Transaction
@@ -48,6 +49,8 @@ class AdmitSession:
         tx.nodes.put(node)
         if not before.session_epoch or _facts(before) != _facts(node):
             tx.journal.append(announcements.node_advertised(node, now))
+        for event in announcements.closing(before, NodeView(node, Liveness(online=True)), now):
+            tx.journal.append(event)
         epoch = tx.open_session(node.id)
         return Admission(node_of(tx, node.id), epoch, tx.history_id(), tx.revision())
 

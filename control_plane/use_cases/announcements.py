@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from control_plane.domain.accelerator import Accelerator, AcceleratorKind
+from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event
+from control_plane.domain.execution import ExecutionOffer
 from control_plane.domain.ids import resource_name
 from control_plane.domain.instance import Instance, RestartBudget, Severity
+from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import MatrixEntry
 from control_plane.domain.model import Model
-from control_plane.domain.node import HeldRemoval, Node
+from control_plane.domain.node import Engine, HeldRemoval, Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
@@ -38,6 +41,8 @@ def state_changed(instance: Instance, now: datetime, **more: Any) -> Event:
         updated=stamp(instance.update_time or now),
         restart_budget=_budget(instance.restart_budget),
         reason=instance.problem.reason if instance.problem else "",
+        execution_mode=instance.execution_mode.value,
+        execution_reason=instance.execution_reason,
         **more,
     )
 
@@ -75,7 +80,9 @@ def degraded(instance: Instance, now: datetime) -> Event:
 
 
 def accelerator_switched(instance: Instance, wanted: AcceleratorKind, now: datetime) -> Event:
-    used = instance.accelerator
+    """In words: what is wrong with the device or the engine, else just that it is another one now."""
+    used, problem = instance.accelerator, instance.problem
+    plainly = f"It runs on {used.label} now, and not on {wanted.label}."
     return of_runtime(
         "runtime.accelerator.switch",
         instance.runtime,
@@ -85,6 +92,8 @@ def accelerator_switched(instance: Instance, wanted: AcceleratorKind, now: datet
         previous_label=wanted.label,
         accelerator=used.value,
         accelerator_label=used.label,
+        reason=problem.reason if problem else "",
+        summary=problem.text if problem else plainly,
     )
 
 
@@ -98,6 +107,23 @@ def declared(runtime: Runtime, now: datetime, outcome: str) -> Event:
         auto_start=runtime.spec.auto_start,
         source=runtime.source,
     )
+
+
+def manifests_reloaded(sources: Sequence[str], told: Reloaded, now: datetime) -> Event:
+    payload = {
+        "sources": list(sources),
+        "created": list(told.created),
+        "updated": list(told.updated),
+        "removed": list(told.removed),
+        "unchanged": told.unchanged,
+    }
+    return Event("runtime.manifests.reloaded", "manifests", payload, time=now)
+
+
+def manifest_refused(refusal: ManifestInvalid, now: datetime) -> Event:
+    source = refusal.metadata.get("source", "")
+    payload = {"source": source, "reason": refusal.reason, "text": refusal.text, "remedy": refusal.remedy}
+    return Event("runtime.manifests.refused", "manifests", payload, time=now)
 
 
 def placed(runtime: Runtime, now: datetime, before: str) -> Event:
@@ -125,6 +151,16 @@ def node_changed(view: NodeView, now: datetime, **more: Any) -> Event:
     return Event("cluster.node.changed", resource_name("nodes", view.node.id), payload, time=now)
 
 
+def closing(before: Node, view: NodeView, now: datetime) -> Iterator[Event]:
+    """When a node begins to take nothing new, and when it takes it again; no event while that is as it was."""
+    closed = view.node.inventory.limits.closed
+    if closed == before.inventory.limits.closed:
+        return
+    said = problem_json(closed) if closed else {"reason": "", "text": ""}
+    cause = "closed" if closed else "open again"
+    yield node_changed(view, now, cause=cause, reason=said["reason"], text=said["text"])
+
+
 def removals_allowed(node: Node, removals: Sequence[HeldRemoval], operator: str, now: datetime) -> Event:
     payload = {"id": node.id, "operator": operator, "removals": [removal.runtime for removal in removals]}
     return Event("cluster.node.removals.allowed", resource_name("nodes", node.id), payload, time=now)
@@ -141,7 +177,8 @@ def node_advertised(node: Node, now: datetime) -> Event:
         "cpu_cores": found.cpu_cores,
         "memory_bytes": found.memory_bytes,
         "accelerators": [_device(device) for device in found.accelerators],
-        "engines": [{"adapter": engine.adapter, "version": engine.version} for engine in found.engines],
+        "engines": [_engine(engine) for engine in found.engines],
+        "execution": [_offer(offer) for offer in found.execution],
     }
     return Event("cluster.node.advertise", resource_name("nodes", node.id), payload, time=now)
 
@@ -186,6 +223,14 @@ def _device(device: Accelerator) -> dict[str, Any]:
         "health": device.health.value,
         "problem": problem_json(device.problem) if device.problem else None,
     }
+
+
+def _engine(engine: Engine) -> dict[str, str]:
+    return {"adapter": engine.adapter, "version": engine.version, "image": engine.image}
+
+
+def _offer(offer: ExecutionOffer) -> dict[str, Any]:
+    return {"mode": offer.mode.value, "available": offer.available, "detail": offer.detail}
 
 
 def _budget(budget: RestartBudget | None) -> dict[str, Any] | None:

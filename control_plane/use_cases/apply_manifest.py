@@ -1,18 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from control_plane.domain.declaration import Outcome, declared
 from control_plane.domain.ids import RuntimeId
-from control_plane.domain.manifest import Fault, Manifest, ManifestForm, ManifestRuntime, manifest_invalid
-from control_plane.domain.runtime import NO_MODEL, DesiredState, Runtime
+from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
+from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView
-from control_plane.use_cases import announcements
+from control_plane.use_cases.declare_runtimes import check_models, forget, save_declared, undeclared
 from control_plane.use_cases.once import Request, remember, repeated, request
 from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, Randomness, Store, Transaction
-from control_plane.use_cases.rows import save_runtime
 from control_plane.use_cases.views import runtime_view
 
 
@@ -28,12 +28,14 @@ class Applied:
     """In the manifest's order."""
     revision: int
     """Of the whole change; the current one when nothing changed."""
+    removed: tuple[RuntimeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
     rows: tuple[tuple[Runtime, Outcome], ...]
     revision: int
+    removed: tuple[RuntimeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +49,40 @@ class ApplyManifest:
     reader: ManifestReader
 
     async def __call__(
-        self, content: bytes, form: ManifestForm, source: str, *, validate_only: bool = False, request_id: str = ""
+        self,
+        content: bytes,
+        form: ManifestForm,
+        source: str,
+        *,
+        validate_only: bool = False,
+        prune: bool = False,
+        request_id: str = "",
     ) -> Applied:
-        manifest = self.reader.read(content, form, source)
+        """`prune`: what an earlier manifest of this source declared and this one does not is removed."""
+        manifest = await asyncio.to_thread(self.reader.read, content, form, source)
         if validate_only:
-            return self._seen(await self.store.read(lambda tx: self._previewed(tx, manifest)))
-        asked = request("ApplyManifest", request_id, content, form, source)
-        return self._seen(await self.store.write(lambda tx: self._applied(tx, manifest, asked)))
+            return self._seen(await self.store.read(lambda tx: self._previewed(tx, manifest, prune=prune)))
+        asked = request("ApplyManifest", request_id, content, form, source, *(("prune",) if prune else ()))
+        return self._seen(await self.store.write(lambda tx: self._applied(tx, manifest, asked, prune=prune)))
 
     def _seen(self, result: _Result) -> Applied:
         runtimes = (AppliedRuntime(runtime_view(row, self.fleet), outcome) for row, outcome in result.rows)
-        return Applied(tuple(runtimes), result.revision)
+        return Applied(tuple(runtimes), result.revision, result.removed)
 
-    def _previewed(self, tx: Transaction, manifest: Manifest) -> _Result:
-        _check_models(tx, manifest)
-        return _Result(tuple(self._declared(tx, entry, manifest) for entry in manifest.runtimes), tx.revision())
+    def _previewed(self, tx: Transaction, manifest: Manifest, *, prune: bool) -> _Result:
+        check_models(tx, manifest)
+        rows = tuple(self._declared(tx, entry, manifest) for entry in manifest.runtimes)
+        return _Result(rows, tx.revision(), tuple(row.id for row in _leaving(tx, manifest, prune=prune)))
 
-    def _applied(self, tx: Transaction, manifest: Manifest, asked: Request) -> _Result:
+    def _applied(self, tx: Transaction, manifest: Manifest, asked: Request, *, prune: bool) -> _Result:
         answer = repeated(tx, asked)
         if answer is not None:
             return _remembered(tx, answer)
-        _check_models(tx, manifest)
+        check_models(tx, manifest)
+        now = self.clock.now()
+        removed = tuple(forget(tx, row, now) for row in _leaving(tx, manifest, prune=prune))
         rows = tuple(self._saved(tx, *self._declared(tx, entry, manifest)) for entry in manifest.runtimes)
-        result = _Result(rows, tx.revision())
+        result = _Result(rows, tx.revision(), removed)
         remember(tx, asked, _answer(result))
         return result
 
@@ -79,33 +92,23 @@ class ApplyManifest:
         return declared(existing, entry, source=manifest.source, uid=uid, now=self.clock.now())
 
     def _saved(self, tx: Transaction, runtime: Runtime, outcome: Outcome) -> tuple[Runtime, Outcome]:
-        if outcome is Outcome.UNCHANGED:
-            return runtime, outcome
-        now = self.clock.now()
-        saved = save_runtime(tx, runtime, now)
-        tx.journal.append(announcements.declared(saved, now, outcome.value))
-        if saved.desired_state is DesiredState.RUNNING:
-            tx.journal.append(announcements.restore_requested(saved, now, "manifest"))
-        return saved, outcome
+        return save_declared(tx, runtime, outcome, self.clock.now()), outcome
 
 
-def _check_models(tx: Transaction, manifest: Manifest) -> None:
-    needing = [entry for entry in manifest.runtimes if entry.spec.model != NO_MODEL]
-    unknown = [entry for entry in needing if tx.models.get(entry.spec.model) is None]
-    if unknown:
-        faults = [Fault(f"model {e.spec.model} is not registered", f"runtime {e.id}", e.line) for e in unknown]
-        raise manifest_invalid(manifest.source, faults, "Register it first: `arwctl model add FILE`.")
+def _leaving(tx: Transaction, manifest: Manifest, *, prune: bool) -> list[Runtime]:
+    return list(undeclared(tx, [manifest])) if prune else []
 
 
 def _answer(result: _Result) -> bytes:
     rows = [[row.id, outcome.value] for row, outcome in result.rows]
-    return json.dumps({"revision": result.revision, "runtimes": rows}).encode()
+    return json.dumps({"revision": result.revision, "runtimes": rows, "removed": result.removed}).encode()
 
 
 def _remembered(tx: Transaction, answer: bytes) -> _Result:
     """What was done then, with the runtimes as they are now; one deleted since is left out."""
     said = json.loads(answer)
-    return _Result(tuple(_still_there(tx, said["runtimes"])), said["revision"])
+    removed = tuple(RuntimeId(runtime) for runtime in said.get("removed", ()))
+    return _Result(tuple(_still_there(tx, said["runtimes"])), said["revision"], removed)
 
 
 def _still_there(tx: Transaction, rows: Iterable[tuple[str, str]]) -> Iterable[tuple[Runtime, Outcome]]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from control_plane.domain.ids import RuntimeId, instance_name
-from control_plane.use_cases import announcements
+from control_plane.domain.ids import RuntimeId
+from control_plane.use_cases.declare_runtimes import forget
 from control_plane.use_cases.once import Request, remember, repeated, request
 from control_plane.use_cases.ports import Clock, Store, Transaction
 from control_plane.use_cases.rows import match_etag, runtime_of
@@ -25,8 +25,5 @@ class DeleteRuntime:
             return
         row = runtime_of(tx, runtime)
         match_etag(row.etag, etag)
-        if row.node is not None:
-            tx.desired.bury(row.node, instance_name(row.node, runtime))
-        tx.runtimes.delete(runtime)
-        tx.journal.append(announcements.of_runtime("runtime.deleted", runtime, self.clock.now(), node=row.node or ""))
+        forget(tx, row, self.clock.now())
         remember(tx, asked)

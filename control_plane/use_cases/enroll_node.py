@@ -71,6 +71,7 @@ class EnrollNode:
                 certificate_serial=issued.serial,
                 pending_serial="",
                 certificate_expire_time=issued.expire_time,
+                newer_certificate_believed=False,
                 public_key_sha256=issued.public_key_sha256,
             )
         )

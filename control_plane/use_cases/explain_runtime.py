@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import Verdict, verdicts
+from control_plane.domain.owner_room import OwnerRooms
+from control_plane.domain.placement import verdicts
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.verdict import Verdict
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases.ports import Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of
@@ -24,9 +25,10 @@ class Explanation:
 @dataclass(frozen=True, slots=True)
 class _Facts:
     runtime: Runtime
-    model: Model | None
+    models: Mapping[ModelId, Model]
     nodes: Sequence[Node]
-    load: Counter[NodeId]
+    placed: Mapping[NodeId, Sequence[Runtime]]
+    """The other runtimes, by their node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,16 @@ class ExplainRuntime:
     async def __call__(self, runtime: RuntimeId) -> Explanation:
         facts = await self.store.read(lambda tx: _facts(tx, runtime))
         nodes = [node_view(node, self.fleet) for node in facts.nodes]
-        judged = verdicts(facts.runtime, facts.model, nodes, facts.load)
+        rooms = OwnerRooms(facts.models, lambda node: facts.placed.get(node, ()))
+        load = {node: len(runtimes) for node, runtimes in facts.placed.items()}
+        judged = verdicts(facts.runtime, facts.models.get(facts.runtime.spec.model), nodes, load, rooms)
         return Explanation(runtime_view(facts.runtime, self.fleet), tuple(judged))
 
 
 def _facts(tx: Transaction, runtime: RuntimeId) -> _Facts:
     row = runtime_of(tx, runtime)
-    load = Counter(other.node for other in tx.runtimes.all() if other.node and other.id != runtime)
-    return _Facts(row, tx.models.get(row.spec.model), tx.nodes.all(), load)
+    placed: dict[NodeId, list[Runtime]] = {}
+    for other in tx.runtimes.all():
+        if other.node and other.id != runtime:
+            placed.setdefault(other.node, []).append(other)
+    return _Facts(row, {model.id: model for model in tx.models.all()}, tx.nodes.all(), placed)

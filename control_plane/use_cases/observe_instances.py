@@ -6,7 +6,7 @@ from datetime import datetime
 
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
-from control_plane.domain.transition import Transition
+from control_plane.domain.transition import Transition, with_history
 from control_plane.domain.view import with_severity
 from control_plane.use_cases import announcements
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
@@ -48,7 +48,8 @@ class ObserveInstances:
 
     def _recorded(self, seen: Observation) -> Iterator[Transition]:
         for reported in seen.instances:
-            instance = with_severity(reported)
+            known = self.fleet.instance(reported.node, reported.runtime)
+            instance = with_history(known, with_severity(reported))
             yield Transition(self.fleet.record(instance), instance, resync=seen.full)
 
     def _forgotten(self, seen: Observation) -> Iterator[Instance]:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId, instance_name
 from control_plane.domain.node import Standing
+from control_plane.domain.owner_room import OwnerRooms
 from control_plane.domain.placement import Assignment, place
 from control_plane.domain.runtime import Runtime
 from control_plane.use_cases import announcements
@@ -20,7 +21,8 @@ class PlaceRuntimes:
     """Give every runtime its place, as one change; returns how many places or reasons changed.
 
     Call after each change of intent and of liveness, from one loop. What changes meanwhile is left to the next call.
-    Only runtimes that changed are judged again, unless nodes or models changed, came or went.
+    Only runtimes that changed are judged again, unless nodes or models changed, came or went; and those without a place
+    when one changed on a node whose owner gives room for so many.
     """
 
     def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock) -> None:
@@ -30,6 +32,8 @@ class PlaceRuntimes:
         self._clock = clock
         self._everyone = True
         self._changed: set[RuntimeId] = set()
+        self._homeless: frozenset[RuntimeId] = frozenset()
+        """Without a place: one may become free when another changes where the owner gives room for so many."""
         mirror.on_change(self._heard)
         fleet.on_node(self._heard_of)
 
@@ -48,6 +52,13 @@ class PlaceRuntimes:
     def _heard(self, changed: Changed) -> None:
         self._everyone = self._everyone or bool(changed.nodes or changed.models)
         self._changed |= changed.runtimes
+        rows = self._mirror.runtimes
+        homeless = {id_ for id_ in changed.runtimes if id_ in rows and rows[id_].node is None}
+        self._homeless = (self._homeless - changed.runtimes) | homeless
+        rooms = OwnerRooms(self._mirror.models, self._mirror.placed)
+        hosts = (row for node in changed.hosts if (row := self._mirror.nodes.get(node)) is not None)
+        if any(map(rooms.may_take_more, hosts)):
+            self._changed |= self._homeless
 
     def _heard_of(self, _node: NodeId) -> None:
         self._everyone = True
@@ -62,11 +73,15 @@ class PlaceRuntimes:
     def _moves(self, runtimes: Collection[Runtime]) -> list[tuple[Runtime, Assignment]]:
         if not runtimes:
             return []
-        load = self._mirror.load()
+        load, judged = self._mirror.load(), {runtime.id for runtime in runtimes}
         for runtime in runtimes:
             if runtime.node is not None:
                 load[runtime.node] -= 1
-        found = place(runtimes, self._mirror.models, NodeViews(self._mirror.nodes, self._fleet), load)
+
+        def placed(node: NodeId) -> Iterator[Runtime]:
+            return (runtime for runtime in self._mirror.placed(node) if runtime.id not in judged)
+
+        found = place(runtimes, self._mirror.models, NodeViews(self._mirror.nodes, self._fleet), load, placed)
         seen = self._mirror.runtimes
         return [(seen[a.runtime], a) for a in found if _differs(seen[a.runtime], a)]
 

@@ -13,7 +13,7 @@ from control_plane.domain.footprint import Footprints
 from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
 from control_plane.domain.instance import Instance
 from control_plane.domain.join_token import JoinToken
-from control_plane.domain.manifest import Manifest, ManifestForm
+from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.matrix import HttpFigures
 from control_plane.domain.model import Model
 from control_plane.domain.node import HeldRemoval, Liveness, Node
@@ -146,7 +146,8 @@ class Store(Protocol):
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """Run `change` in a transaction; its exception rolls its own part back, and no other.
 
-        StorageUnavailable on a full or broken disk.
+        It runs again when it lost against another user of the database. StorageUnavailable when that is full, broken
+        or away.
         """
 
     async def read(self, query: Callable[[Transaction], T]) -> T:
@@ -247,6 +248,13 @@ class ManifestReader(Protocol):
 
     def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
         """ManifestInvalid names every problem found, each with its key and line."""
+
+
+class ManifestWriter(Protocol):
+    """Writes what a ManifestReader reads as the same."""
+
+    def written(self, runtimes: Sequence[ManifestRuntime], form: ManifestForm) -> bytes:
+        """InvalidArgument when that is more than a manifest may hold."""
 
 
 class Traffic(Protocol):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from node_agent.check.finding import Finding, Level
+from node_agent.disk.room import room_of
 from node_agent.domain.device_limits import offered
-from node_agent.domain.inventory import Accelerator, DeviceHealth, Engine
-from node_agent.domain.limits import Choice, Limits, Mode, closed
+from node_agent.domain.disk_room import Room, beside_ballast, is_short, pressure
+from node_agent.domain.inventory import Accelerator, DeviceHealth, Engine, ExecutionOffer
+from node_agent.domain.limits import Choice, Limits, closed
 from node_agent.domain.sandbox import SandboxLayer
+from node_agent.domain.spec import ExecutionMode
 from node_agent.domain.status import Problem
 from node_agent.runtimes.probe import HOST
+from node_agent.settings import StateDirectory
 from wire.refusal import Refusal
 
 GIB = 1 << 30
@@ -65,6 +68,8 @@ def _of_engine(engine: Engine, verify: Callable[[Engine], None], limits: Limits)
         return Finding("engine", Level.NOTE, f"{name} is not started: {refusal.text}", refusal.remedy)
     if key := limits.adapters.refusing(engine.adapter):
         return Finding("engine", Level.NOTE, f"{name} is not started: rule adapters.{key} in {limits.file}")
+    if (ExecutionMode.CONTAINER if engine.image else ExecutionMode.NATIVE) not in limits.modes:
+        return Finding("engine", Level.NOTE, f"{name} is not started: rule modes in {limits.file}")
     return Finding("engine", Level.OK, name)
 
 
@@ -80,10 +85,8 @@ def of_limits(limits: Limits, name: str, now: datetime) -> Iterator[Finding]:
     yield Finding("limits", Level.OK, f"from {limits.file}")
     for text in _words(limits):
         yield Finding("limit", Level.OK, text)
-    if Mode.NATIVE not in limits.modes:
-        yield Finding(
-            "limits", Level.WRONG, "native is no allowed mode, and this agent knows no other", "Change modes."
-        )
+    if not limits.modes:
+        yield Finding("limits", Level.WRONG, "no mode is allowed, so no engine is started", "Change modes.")
     problem = closed(limits, name, now)
     if problem is not None:
         yield Finding("limits", Level.NOTE, problem.text)
@@ -92,7 +95,7 @@ def of_limits(limits: Limits, name: str, now: datetime) -> Iterator[Finding]:
 def _words(limits: Limits) -> Iterator[str]:
     for what, choice in (("adapters", limits.adapters), ("devices", limits.devices)):
         yield from _choice_words(what, choice)
-    if limits.modes != frozenset(Mode):
+    if limits.modes != frozenset(ExecutionMode):
         yield f"modes: {', '.join(sorted(limits.modes)) or 'none'}"
     if limits.max_runtimes is not None:
         yield f"at most {limits.max_runtimes} runtimes at once"
@@ -112,6 +115,14 @@ def _choice_words(what: str, choice: Choice) -> Iterator[str]:
         yield f"not the {what} {', '.join(sorted(choice.deny))}"
 
 
+def of_modes(offers: Sequence[ExecutionOffer]) -> Iterator[Finding]:
+    for offer in offers:
+        if offer.available:
+            yield Finding("mode", Level.OK, f"{offer.mode}: {offer.detail}")
+        else:
+            yield Finding("mode", Level.NOTE, f"{offer.mode} is not to be had: {offer.detail}")
+
+
 def of_sandbox(layers: Sequence[SandboxLayer]) -> Iterator[Finding]:
     for layer in layers:
         text = layer.name if layer.in_force else f"{layer.name} is not in force: {layer.reason}"
@@ -121,14 +132,21 @@ def of_sandbox(layers: Sequence[SandboxLayer]) -> Iterator[Finding]:
 def of_room(folder: Path, memory_bytes: int) -> Iterator[Finding]:
     """`folder`: of the state, there or not yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    text = f"{free / GIB:.1f} GiB free at {there}"
-    if free < LITTLE_DISK:
-        yield Finding("disk", Level.WRONG, text, "Make room: the agent must be able to write its records.")
-    else:
-        yield Finding("disk", Level.OK, text)
+    room = room_of(there)
+    if room is not None:
+        yield _of_disk(beside_ballast(room, ballast=StateDirectory(folder).ballast.exists()))
     if memory_bytes:
         yield Finding("memory", Level.OK, f"{memory_bytes / GIB:.1f} GiB for this agent and its engines")
+
+
+def _of_disk(room: Room) -> Finding:
+    text = f"{room.free_bytes / GIB:.1f} GiB free at {room.folder}; new runtimes need {room.least / GIB:.2f} GiB free"
+    if is_short(room, was=False):
+        problem = pressure(room)
+        return Finding("disk", Level.WRONG, f"{problem.reason}: {problem.text}", problem.remedy)
+    if room.free_bytes < LITTLE_DISK:
+        return Finding("disk", Level.WRONG, text, "Make room: the agent must be able to write its records.")
+    return Finding("disk", Level.OK, text)
 
 
 def of_ports() -> Finding:

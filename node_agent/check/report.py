@@ -6,7 +6,16 @@ import asyncio
 from datetime import datetime
 
 from node_agent.check.finding import Finding
-from node_agent.check.means import NO_ENGINE, of_devices, of_engines, of_limits, of_ports, of_room, of_sandbox
+from node_agent.check.means import (
+    NO_ENGINE,
+    of_devices,
+    of_engines,
+    of_limits,
+    of_modes,
+    of_ports,
+    of_room,
+    of_sandbox,
+)
 from node_agent.check.standing import standing
 from node_agent.disk.database import Database
 from node_agent.disk.digests import DiskDigests
@@ -15,6 +24,8 @@ from node_agent.hardware.look import Look
 from node_agent.hardware.processor.probe import ROOT, memory_bytes
 from node_agent.identity.files import IdentityFiles
 from node_agent.runtimes import assembly
+from node_agent.runtimes.containers.service import Containers
+from node_agent.runtimes.modes import offers
 from node_agent.runtimes.sandbox.offered import layers_here
 from node_agent.settings import StateDirectory
 
@@ -26,6 +37,7 @@ async def check_report(state: StateDirectory, limits: Limits, now: datetime) -> 
     found += of_devices(looked.accelerators, looked.problems, limits)
     found += await asyncio.to_thread(_engines, state, limits)
     found += of_limits(limits, f"nodes/{_node(state)}", now)
+    found += of_modes(offers(limits, await Containers(lambda: limits.container_tool).look()))
     found += of_sandbox(layers_here(limits))
     found += of_room(state.path, memory_bytes(ROOT) or 0)
     return [*found, of_ports()]

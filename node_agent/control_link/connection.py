@@ -19,7 +19,7 @@ from node_agent.control_link.display import Display
 from node_agent.control_link.log_push import push_logs
 from node_agent.control_link.messages import Goodbye, GoodbyeKind, LogRequest, Me
 from node_agent.control_link.outbox import ObservedOutbox
-from node_agent.control_link.ports import Credentials, InventorySource, Relay
+from node_agent.control_link.ports import Credentials, Relay
 from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.control_link.session import AgentSession, SessionTimers
 from node_agent.control_link.stream import Broken, Ending, Stream
@@ -28,7 +28,7 @@ from node_agent.domain.inventory import Inventory
 from node_agent.domain.offer import Offer
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
-from node_agent.use_cases.ports import DesiredStore, Logs, Supervisor
+from node_agent.use_cases.ports import DesiredStore, Hardware, Logs, Supervisor
 from wire.channel import secure_channel
 from wire.error_status import refusal_of
 
@@ -58,7 +58,7 @@ class Node:
     """What of this node the link connects."""
 
     me: Me
-    inventory: InventorySource
+    inventory: Hardware
     supervisor: Supervisor
     desired: DesiredStore
     logs: Logs

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from arw.v1 import accelerator_pb2, problem_pb2, runtime_pb2, session_pb2
+from arw.v1 import accelerator_pb2, execution_pb2, problem_pb2, runtime_pb2, session_pb2
 from node_agent.control_link import messages as m
 from node_agent.control_link.convert_facts import (
     inventory_to_proto,
@@ -18,6 +18,8 @@ from node_agent.control_link.convert_facts import (
 from node_agent.domain.spec import (
     DesiredState,
     EngineSettings,
+    ExecutionMode,
+    ExecutionSettings,
     ExternalSettings,
     HealthCheck,
     Hold,
@@ -29,6 +31,11 @@ from node_agent.domain.spec import (
     RestoreOrder,
 )
 from node_agent.domain.status import Problem
+
+_MODES = {
+    execution_pb2.EXECUTION_MODE_NATIVE: ExecutionMode.NATIVE,
+    execution_pb2.EXECUTION_MODE_CONTAINER: ExecutionMode.CONTAINER,
+}
 
 
 def agent_to_proto(envelope: m.AgentEnvelope) -> session_pb2.AgentMessage:
@@ -171,10 +178,9 @@ def _no_spec(resource: session_pb2.DesiredResource) -> Problem:
 
 
 def _spec_from_proto(resource: session_pb2.DesiredResource) -> InstanceSpec | Problem:
+    if problem := _unfit(resource):
+        return problem
     wanted, runtime = resource.instance, resource.instance.runtime
-    if not wanted.desired_state:
-        text = f"{resource.name} does not say whether it shall run."
-        return Problem("SPEC_INVALID", text, "Apply its manifest again.", {"instance": resource.name})
     return InstanceSpec(
         name=InstanceName(resource.name),
         generation=resource.generation,
@@ -193,7 +199,21 @@ def _spec_from_proto(resource: session_pb2.DesiredResource) -> InstanceSpec | Pr
         projector=_projector_from_proto(wanted.model),
         process=_process_from_proto(runtime.process) if runtime.HasField("process") else None,
         external=_external_from_proto(runtime.external) if runtime.HasField("external") else None,
+        execution=_execution_from_proto(runtime.execution),
     )
+
+
+def _unfit(resource: session_pb2.DesiredResource) -> Problem | None:
+    wanted, told = resource.instance, {"instance": resource.name}
+    if not wanted.desired_state:
+        text = f"{resource.name} does not say whether it shall run."
+        return Problem("SPEC_INVALID", text, "Apply its manifest again.", told)
+    modes, runs = wanted.runtime.execution.modes, wanted.desired_state == runtime_pb2.DESIRED_STATE_RUNNING
+    if runs and modes and not _MODES.keys() & set(modes):
+        text = f"{resource.name} may only run in modes that this agent does not know."
+        remedy = "Update the agent on this node, or let the runtime run in another mode."
+        return Problem("EXECUTION_MODE_UNAVAILABLE", text, remedy, told)
+    return None
 
 
 def _projector_from_proto(model: session_pb2.ModelFile) -> ModelFile | None:
@@ -218,12 +238,19 @@ def _external_from_proto(external: runtime_pb2.ExternalSettings) -> ExternalSett
     return ExternalSettings(external.url, external.health_path, external.model)
 
 
+def _execution_from_proto(execution: execution_pb2.ExecutionSettings) -> ExecutionSettings:
+    modes = frozenset(_MODES[mode] for mode in execution.modes if mode in _MODES)
+    return ExecutionSettings(modes, _MODES.get(execution.preferred), execution.image)
+
+
 def _desired_state(state: runtime_pb2.DesiredState.ValueType) -> DesiredState:
     return DesiredState.RUNNING if state == runtime_pb2.DESIRED_STATE_RUNNING else DesiredState.STOPPED
 
 
 def _settings_from_proto(settings: runtime_pb2.EngineSettings) -> EngineSettings:
     given: dict[str, Any] = {field.name: value for field, value in settings.ListFields()}
+    if settings.warm_up_prompts:
+        given["warm_up_prompts"] = tuple(settings.warm_up_prompts)
     return EngineSettings(**{name: value for name, value in given.items() if name in EngineSettings.__slots__})
 
 

@@ -7,19 +7,23 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from arw.v1 import accelerator_pb2, instance_pb2, node_pb2, problem_pb2
+from arw.v1 import accelerator_pb2, execution_pb2, instance_pb2, node_pb2, problem_pb2
 from node_agent.domain.footprint import Footprint
-from node_agent.domain.inventory import Accelerator, AcceleratorUsage, Inventory, LocalLimits, NodeUsage
+from node_agent.domain.inventory import (
+    Accelerator,
+    AcceleratorUsage,
+    Engine,
+    ExecutionOffer,
+    Inventory,
+    LocalLimits,
+    NodeUsage,
+)
 from node_agent.domain.sandbox import SandboxLayer
+from node_agent.domain.spec import ExecutionMode
 from node_agent.domain.status import BudgetView, ExitRecord, Health, InstanceStatus, Problem, ProcessIdentity
 
 
 def inventory_to_proto(inventory: Inventory) -> node_pb2.NodeInventory:
-    engines = [
-        node_pb2.Engine(adapter=engine.adapter, path=path, sha256=sha256, version=engine.version)
-        for engine in inventory.engines
-        for path, sha256 in engine.digests[:1]
-    ]
     return node_pb2.NodeInventory(
         os=inventory.os,
         arch=inventory.arch,
@@ -27,10 +31,25 @@ def inventory_to_proto(inventory: Inventory) -> node_pb2.NodeInventory:
         cpu_cores=inventory.cpu_cores,
         memory_bytes=inventory.memory_bytes,
         accelerators=[_accelerator_to_proto(accelerator) for accelerator in inventory.accelerators],
-        engines=engines,
+        engines=[_engine_to_proto(engine) for engine in inventory.engines if engine.digests],
         limits=_limits_to_proto(inventory.limits),
         sandbox=[_layer_to_proto(layer) for layer in inventory.sandbox],
+        execution=[_offer_to_proto(offer) for offer in inventory.execution],
     )
+
+
+def _engine_to_proto(engine: Engine) -> node_pb2.Engine:
+    main, sha256 = engine.digests[0]
+    path = engine.command[0] if engine.image and engine.command else main
+    return node_pb2.Engine(adapter=engine.adapter, path=path, sha256=sha256, version=engine.version, image=engine.image)
+
+
+def _offer_to_proto(offer: ExecutionOffer) -> execution_pb2.ExecutionOffer:
+    return execution_pb2.ExecutionOffer(mode=_mode_to_proto(offer.mode), available=offer.available, detail=offer.detail)
+
+
+def _mode_to_proto(mode: ExecutionMode | None) -> execution_pb2.ExecutionMode.ValueType:
+    return execution_pb2.ExecutionMode.Value(f"EXECUTION_MODE_{mode.name if mode else 'UNSPECIFIED'}")
 
 
 def _layer_to_proto(layer: SandboxLayer) -> instance_pb2.SandboxLayer:
@@ -112,10 +131,11 @@ def problem_to_proto(problem: Problem) -> problem_pb2.Problem:
 
 
 def status_to_proto(status: InstanceStatus) -> instance_pb2.Instance:
-    """What the node knows of an instance; labels and severity are the control plane's words."""
+    """What the node knows of an instance; labels are the control plane's words, and but for alarms severity too."""
     return instance_pb2.Instance(
         name=status.name,
         state=instance_pb2.InstanceState.Value(f"INSTANCE_STATE_{status.state.name}"),
+        severity=instance_pb2.SEVERITY_ERROR if status.alarm else instance_pb2.SEVERITY_UNSPECIFIED,
         summary=status.summary,
         detail=status.detail,
         observed_generation=status.observed_generation,
@@ -131,6 +151,9 @@ def status_to_proto(status: InstanceStatus) -> instance_pb2.Instance:
         engine=status.engine,
         sandbox=[_layer_to_proto(layer) for layer in status.sandbox],
         footprint=_footprint_to_proto(status.footprint) if status.footprint else None,
+        prompt_cache_warm=status.prompt_cache_warm,
+        execution_mode=_mode_to_proto(status.execution_mode),
+        execution_reason=status.execution_reason,
     )
 
 
@@ -144,6 +167,8 @@ def _footprint_to_proto(footprint: Footprint) -> instance_pb2.Footprint:
         device_memory_bytes=footprint.device_memory_bytes,
         load_time=_to_duration(footprint.load_time) if footprint.load_time else None,
         launches=footprint.launches,
+        generated_tokens_per_second=footprint.speeds.generated,
+        prompt_tokens_per_second=footprint.speeds.prompt,
     )
 
 

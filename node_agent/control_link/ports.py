@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from node_agent.control_link.messages import Replica
-from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.offer import Offer
 from node_agent.domain.status import Problem
 
@@ -39,18 +38,6 @@ class Relay(Protocol):
     def configure(self, epoch: int, replicas: Sequence[Replica], parked: int) -> None: ...
 
     def park(self, idle: int) -> None: ...
-
-
-class InventorySource(Protocol):
-    """The machine as last looked at."""
-
-    async def inventory(self) -> Inventory: ...
-
-    def usage(self) -> NodeUsage | None:
-        """What the devices do now; None when that is not known. Never blocks."""
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        """Called on the loop when the machine is another than it was."""
 
 
 class LinkState(StrEnum):

@@ -138,9 +138,10 @@ class AgentSession:
             self._report_soon(now)
 
     def inventory_changed(self, inventory: Inventory) -> None:
-        """The machine is another than was told; only the newest is."""
+        """The machine is another than was told; only the newest is. What it could not take before it may take now."""
         if inventory != self._inventory:
             self._inventory, self._inventory_waits = inventory, True
+            self._recheck_due = self._opened_at
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         self._goodbye = goodbye

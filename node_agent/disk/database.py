@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS footprint (id INTEGER PRIMARY KEY, model TEXT NOT NUL
     NOT NULL, accelerator TEXT NOT NULL, memory_bytes INTEGER NOT NULL, load_ms INTEGER NOT NULL, device_memory_bytes
     INTEGER, launches INTEGER NOT NULL, UNIQUE (model, engine, options, accelerator));
 """
+LATER_COLUMNS = {"footprint": ("generated_per_second REAL", "prompt_per_second REAL")}
+"""Of tables that an earlier agent may have made without them."""
 BUSY_MS = 5000
 
 
@@ -39,6 +41,14 @@ class Database:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             self._connection.executescript(SCHEMA)
+            self._add_later_columns()
+
+    def _add_later_columns(self) -> None:
+        for table, columns in LATER_COLUMNS.items():
+            known = {name for _, name, *_ in self._connection.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column.split()[0] not in known:
+                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from node_agent.disk.database import Database
 from node_agent.domain.errors import StorageUnavailable
-from node_agent.domain.footprint import Footprint, FootprintKey
+from node_agent.domain.footprint import Footprint, FootprintKey, Speeds
 
 KEPT = 256
-_FIELDS = "memory_bytes, load_ms, device_memory_bytes, launches"
+_FIELDS = "memory_bytes, load_ms, device_memory_bytes, launches, generated_per_second, prompt_per_second"
 _KEY = "model = ? AND engine = ? AND options = ? AND accelerator = ?"
 
 
@@ -43,12 +43,14 @@ class SqliteFootprints:
             round(footprint.load_time / timedelta(milliseconds=1)),
             footprint.device_memory_bytes,
             footprint.launches,
+            footprint.speeds.generated,
+            footprint.speeds.prompt,
         )
         with contextlib.suppress(StorageUnavailable), self._database.transaction() as connection:
             connection.execute(f"DELETE FROM footprint WHERE {_KEY}", row[:4])  # noqa: S608 - constants
             connection.execute(
                 f"INSERT INTO footprint (model, engine, options, accelerator, {_FIELDS})"  # noqa: S608 - constants
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
             connection.execute(
@@ -60,6 +62,6 @@ def _values(key: FootprintKey) -> Sequence[str]:
     return (key.model_sha256, key.engine_sha256, key.options, key.accelerator)
 
 
-def _footprint(key: FootprintKey, row: tuple[int, int, int | None, int]) -> Footprint:
-    memory, load_ms, device, launches = row
-    return Footprint(key, memory, timedelta(milliseconds=load_ms), device, launches)
+def _footprint(key: FootprintKey, row: tuple[int, int, int | None, int, float | None, float | None]) -> Footprint:
+    memory, load_ms, device, launches, *speeds = row
+    return Footprint(key, memory, timedelta(milliseconds=load_ms), device, launches, Speeds(*speeds))

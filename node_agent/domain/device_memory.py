@@ -65,6 +65,12 @@ def leak(kept_bytes: int, instance: str) -> Problem:
     return Problem(LEAKING, text, remedy, {"instance": instance, "kept_bytes": str(kept_bytes)})
 
 
+def survivor(instance: str) -> Problem:
+    text = f"An engine that survives SIGKILL holds it: {instance}."
+    remedy = "Look at the kernel log; a reset of the device or a reboot of the node may be needed."
+    return Problem(LEAKING, text, remedy, {"instance": instance})
+
+
 def leaking(device: Accelerator) -> bool:
     return device.problem is not None and device.problem.reason == LEAKING
 

@@ -2,7 +2,8 @@
 
 Refusal
 ├── Resource: SpecInvalid, AdapterUnknown, ModelFileMissing, ModelFileInvalid, ModelDigestMismatch, EngineNotFound,
-│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, AcceleratorLeaking, LocalPolicyDenied
+│   EngineNotTrusted, EngineFlagUnknown, AcceleratorMissing, AcceleratorLeaking, AcceleratorLost,
+│   AcceleratorUnhealthy, ExecutionModeUnavailable, LocalPolicyDenied
 ├── Launch: SpawnFailed, PortUnavailable, EngineIdentityMismatch
 ├── Sync: StaleRevision, HistoryChanged, ProtocolViolation, RemovalGuard
 └── Local: StorageUnavailable, JoinFailed, AlreadyRunning, DirectoryCopied, NotJoined, ServiceFileForeign,
@@ -52,6 +53,18 @@ class AcceleratorMissing(Refusal):
 
 class AcceleratorLeaking(Refusal):
     reason = "ACCELERATOR_LEAKING"
+
+
+class AcceleratorLost(Refusal):
+    reason = "ACCELERATOR_LOST"
+
+
+class AcceleratorUnhealthy(Refusal):
+    reason = "ACCELERATOR_UNHEALTHY"
+
+
+class ExecutionModeUnavailable(Refusal):
+    reason = "EXECUTION_MODE_UNAVAILABLE"
 
 
 class LocalPolicyDenied(Refusal):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from node_agent.domain.sandbox import SandboxLayer
+from node_agent.domain.spec import ExecutionMode
 from node_agent.domain.status import Problem
 
 CPU = "cpu"
@@ -88,6 +89,18 @@ class Engine:
     digests: tuple[tuple[str, str], ...]
     """(path, SHA-256) of each file that the trust covers, the main one first."""
     version: str = ""
+    image: str = ""
+    """The name of the container image that it lies in; `digests` then holds that name with the image's id."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Of a container tool, where the engine is asked through it; never kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOffer:
+    mode: ExecutionMode
+    available: bool
+    detail: str
+    """What runs it, such as "podman 4.3.1", or why it is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +131,4 @@ class Inventory:
     limits: LocalLimits = LocalLimits()
     sandbox: tuple[SandboxLayer, ...] = ()
     """What the next engine gets."""
+    execution: tuple[ExecutionOffer, ...] = ()

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from node_agent.domain.hours import Hours
 from node_agent.domain.sandbox import Sandbox
-from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
+from node_agent.domain.spec import DesiredState, ExecutionMode, InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 
 SIZE_FACTOR = 1.1
 """Weights in memory over weights on disk, as the control plane reckons when it places."""
+PROMPT_CACHE_BYTES = 2 << 30
 
-
-class Mode(StrEnum):
-    NATIVE = "native"
-    CONTAINER = "container"
+_WAYS = {ExecutionMode.NATIVE: "natively", ExecutionMode.CONTAINER: "in a container"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,11 @@ class Limits:
     adapters: Choice = Choice()
     devices: Choice = Choice()
     """By kind, id or PCI address."""
-    modes: frozenset[Mode] = frozenset(Mode)
+    modes: frozenset[ExecutionMode] = frozenset(ExecutionMode)
+    default_mode: ExecutionMode = ExecutionMode.NATIVE
+    """Of those that a runtime may run in and that are to be had, when it prefers none."""
+    container_tool: str = ""
+    """Path of podman or docker; empty: the one that is on PATH."""
     max_runtimes: int | None = None
     memory_bytes: int | None = None
     """For all runtimes together."""
@@ -61,6 +62,8 @@ class Limits:
     grace: timedelta = timedelta(seconds=60)
     """From the notice to the stop, when something that runs may not any more."""
     sandbox: Sandbox = field(default_factory=Sandbox)
+    prompt_cache_bytes: int = PROMPT_CACHE_BYTES
+    """Of what engines keep of prompts on disk: for each runtime, and for all shared caches together. 0: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,11 @@ def _forbidden(limits: Limits, spec: InstanceSpec) -> Iterator[Problem]:
     if key := limits.adapters.refusing(spec.adapter):
         text = f"This node's owner does not let the adapter {spec.adapter} run here."
         yield _denied(limits, spec.name, f"adapters.{key}", text, adapter=spec.adapter)
-    if spec.external is None and Mode.NATIVE not in limits.modes:
-        text = "This node's owner does not let engines run natively, and this agent knows no other way."
-        yield _denied(limits, spec.name, "modes", text)
+    modes = spec.execution.modes or frozenset(ExecutionMode)
+    if spec.external is None and not modes & limits.modes:
+        ways = " or ".join(_WAYS[mode] for mode in ExecutionMode if mode in modes)
+        text = f"This node's owner does not let engines run {ways}, and {spec.runtime_id} may run in no other mode."
+        yield _denied(limits, spec.name, "modes", text, modes=", ".join(sorted(modes)))
     if spec.accelerator and (key := _kind_refused(limits.devices, spec)):
         text = f"This node's owner does not let {spec.runtime_id} use a device of kind {spec.accelerator}."
         yield _denied(limits, spec.name, f"devices.{key}", text, accelerator=spec.accelerator)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from node_agent.domain.budget import Budget
-from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.spec import ExecutionSettings, InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 
 
@@ -46,6 +46,8 @@ class Observed:
     """The same launch would fail the same way."""
     denied: Problem | None = None
     """What it was told in phase DENIED."""
+    launched: bool = False
+    """Ever, on this node."""
 
 
 def launch_key(spec: InstanceSpec) -> str:
@@ -59,5 +61,9 @@ def launch_key(spec: InstanceSpec) -> str:
         spec.degrade_on_missing_accelerator,
     )
     # What most specs lack adds nothing, so that an engine of an earlier agent keeps its key.
-    parts += tuple(part for part in (spec.projector, spec.process, spec.external) if part is not None)
+    caching = (spec.settings.warm_up_prompts, spec.settings.prompt_cache)
+    parts += tuple(part for part in (spec.projector, spec.process, spec.external, *caching) if part is not None)
+    if spec.execution != ExecutionSettings():
+        # A set has no order of its own.
+        parts += (sorted(spec.execution.modes), spec.execution.preferred, spec.execution.image)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -83,13 +83,19 @@ def _steps(spec: InstanceSpec | None, instance: Observed, now: datetime) -> Iter
 
 
 def _restored(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[Step]:
-    """An operator's order comes once; what it leaves undone is ordinary reconciling."""
+    """An operator's order is acted on before it counts as done: an agent killed in between does it again.
+
+    What it leaves undone is ordinary reconciling.
+    """
     budget = Budget() if spec.restore.reset_budget else instance.budget
     if spec.restore.reset_budget:
         yield ResetBudget(instance.name)
+    if spec.desired_state is DesiredState.RUNNING:
+        yield from _restarted(spec, instance, budget, now)
     yield Acknowledge(instance.name, spec.restore.serial)
-    if spec.desired_state is DesiredState.STOPPED:
-        return
+
+
+def _restarted(spec: InstanceSpec, instance: Observed, budget: Budget, now: datetime) -> Iterator[Step]:
     if instance.phase is Phase.UP:
         if spec.restore.restart or instance.launch_key != launch_key(spec):
             yield Restart(spec, Cause.RESTORED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
@@ -14,6 +14,11 @@ InstanceName = NewType("InstanceName", str)
 class DesiredState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
+
+
+class ExecutionMode(StrEnum):
+    NATIVE = "native"
+    CONTAINER = "container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,15 @@ class ExternalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionSettings:
+    modes: frozenset[ExecutionMode] = frozenset()
+    """Those that it may run in; none: any."""
+    preferred: ExecutionMode | None = None
+    image: str = ""
+    """Of its containers, by name; empty: the one that this node's owner trusts for the adapter."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     claim: str
     fence: int
@@ -83,6 +97,10 @@ class EngineSettings:
     embeddings: bool | None = None
     pooling: str | None = None
     warm_up: bool | None = None
+    warm_up_prompts: tuple[str, ...] | None = field(default=None, repr=False)
+    """What chats begin with; the prompt cache holds it from the start on."""
+    prompt_cache: str | None = field(default=None, repr=False)
+    """Runtimes with the same name share the read form of these prompts on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +140,4 @@ class InstanceSpec:
     """What turns pictures into the model's own tokens; None: the model reads text alone."""
     process: ProcessSettings | None = None
     external: ExternalSettings | None = None
+    execution: ExecutionSettings = ExecutionSettings()

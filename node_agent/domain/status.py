@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from node_agent.domain.footprint import Footprint
 from node_agent.domain.sandbox import SandboxLayer
-from node_agent.domain.spec import InstanceName
+from node_agent.domain.spec import ExecutionMode, InstanceName
 from wire.refusal import Refusal
 
 
@@ -102,3 +102,10 @@ class InstanceStatus:
     footprint: Footprint | None = None
     """Learnt of this engine with this model and these options."""
     sandbox: tuple[SandboxLayer, ...] = ()
+    prompt_cache_warm: bool | None = None
+    """Whether its prompt cache holds anything; None: it has none, or does not say."""
+    execution_mode: ExecutionMode | None = None
+    """None: it was never started."""
+    execution_reason: str = ""
+    alarm: bool = False
+    """Somebody has to come."""

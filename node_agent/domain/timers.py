@@ -38,6 +38,13 @@ class Timers:
     recheck: timedelta = timedelta(seconds=30)
     """Between two looks at what keeps an instance from being started at all."""
     tick: timedelta = timedelta(seconds=30)
+    unkillable_alarm: timedelta = timedelta(seconds=60)
+    """An engine that survives SIGKILL for this long is the whole node's trouble."""
+    warm_up: timedelta = timedelta(seconds=120)
+    """For all its prompts together."""
+    keep_slots: timedelta = timedelta(seconds=10)
+    """A planned restart is held up no longer to keep what its slots hold."""
+    restore_slots: timedelta = timedelta(seconds=10)
 
     def ready_pause(self, starting_for: timedelta) -> timedelta:
         """Until the next look: a quick start is seen at once, a long one is left in peace."""
@@ -71,4 +78,8 @@ TEST = Timers(
     backoff_cap=timedelta(seconds=1),
     recheck=timedelta(seconds=1),
     tick=timedelta(seconds=1),
+    unkillable_alarm=timedelta(seconds=2),
+    warm_up=timedelta(seconds=20),
+    keep_slots=timedelta(seconds=5),
+    restore_slots=timedelta(seconds=5),
 )

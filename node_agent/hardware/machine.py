@@ -49,7 +49,7 @@ SECOND_LONG = HardwareTimers(
 
 
 class LocalHardware:
-    """Implements the link's InventorySource. Runs no driver's code in this process."""
+    """Implements Hardware. Runs no driver's code in this process."""
 
     def __init__(self, engines: Callable[[], Sequence[Engine]], timers: HardwareTimers) -> None:
         self._engines = engines
@@ -88,6 +88,10 @@ class LocalHardware:
     def on_change(self, listener: Callable[[Inventory], None]) -> None:
         """Called on the loop after a look, or an Xid, that changed something, and when other engines are trusted."""
         self._listeners.append(listener)
+
+    def look_soon(self) -> None:
+        """A device may be another than it was."""
+        self._event.set()
 
     def _device_event(self, event: DeviceEvent) -> None:
         """Look soon; an Xid counts from now on."""

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from node_agent.domain.hours import Hours, Window
-from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.domain.limits import PROMPT_CACHE_BYTES, Choice, Limits
 from node_agent.domain.sandbox import Sandbox
+from node_agent.domain.spec import ExecutionMode
 from node_agent.local_limits import amounts, shapes
 from node_agent.local_limits.measure import Machine, UnreadableError
 from wire.positions import Lines, line_of, toml_lines
@@ -72,18 +73,49 @@ def _limits(document: shapes.Document, file: str, machine: Machine, check: Check
         return _known(text, "adapter", machine.adapters)
 
     total, each = document.memory.total, document.memory.per_runtime
+    modes = frozenset(ExecutionMode if document.modes is None else map(ExecutionMode, document.modes))
     return Limits(
         file=file,
         adapters=_choice(document.adapters, "adapters", adapter, check),
         devices=_choice(document.devices, "devices", amounts.device, check),
-        modes=frozenset(Mode if document.modes is None else (Mode(mode) for mode in document.modes)),
+        modes=modes,
+        default_mode=_default_mode(document.default_mode, modes, check),
+        container_tool=_tool(document.container_tool, check),
         max_runtimes=document.max_runtimes,
         memory_bytes=_noted(memory, total, ("memory", "total"), check) if total else None,
         memory_per_runtime_bytes=_noted(memory, each, ("memory", "per_runtime"), check) if each else None,
         hours=_hours(document.hours, check) if document.hours is not None else None,
         grace=timedelta(seconds=document.grace_seconds),
         sandbox=_sandbox(document.sandbox, machine, check),
+        prompt_cache_bytes=_prompt_cache(document.prompt_cache, check),
     )
+
+
+def _prompt_cache(given: str | None, check: Check) -> int:
+    if given is None:
+        return PROMPT_CACHE_BYTES
+    return 0 if given == "off" else _noted(_size, given, ("prompt_cache",), check) or 0
+
+
+def _size(text: str) -> int:
+    """A share of the memory would say nothing of a disk."""
+    if "%" in text:
+        raise ValueError('must be an amount such as "2GiB", or "off"')
+    return amounts.memory(text, 0)
+
+
+def _default_mode(given: shapes.Mode | None, modes: Collection[ExecutionMode], check: Check) -> ExecutionMode:
+    if given is None:
+        return next((mode for mode in ExecutionMode if mode in modes), ExecutionMode.NATIVE)
+    if given not in modes:
+        check.note(("default_mode",), f"is {given!r}, which modes does not allow")
+    return ExecutionMode(given)
+
+
+def _tool(given: str | None, check: Check) -> str:
+    if given is not None and not Path(given).is_absolute():
+        check.note(("container_tool",), "must be the absolute path of podman or docker")
+    return given or ""
 
 
 def _choice(given: shapes.Choice, key: str, name: Callable[[str], str], check: Check) -> Choice:

@@ -12,7 +12,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 Text = Annotated[str, Meta(min_length=1, max_length=64)]
-Paths = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=256)]
+FilePath = Annotated[str, Meta(min_length=1, max_length=4096)]
+Paths = Annotated[tuple[FilePath, ...], Meta(max_length=256)]
+Mode = Literal["native", "container"]
 
 
 class Choice(Struct, frozen=True):
@@ -42,8 +44,11 @@ class Sandbox(Struct, frozen=True):
 
 class Document(Struct, frozen=True):
     max_runtimes: Annotated[int, Meta(ge=0, le=10_000)] | None = None
-    modes: Annotated[tuple[Literal["native", "container"], ...], Meta(max_length=2)] | None = None
+    modes: Annotated[tuple[Mode, ...], Meta(max_length=2)] | None = None
+    default_mode: Mode | None = None
+    container_tool: FilePath | None = None
     grace_seconds: Seconds = 60
+    prompt_cache: Text | None = None
     adapters: Choice = Choice()
     devices: Choice = Choice()
     memory: Memory = Memory()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 
-from wire.http_head import response_bytes
+from wire.http_head import REFUSED_BY_NODE, response_bytes
 
 
 class Refused(Enum):
@@ -30,7 +30,7 @@ def answer(refused: Refused, request_id: bytes | None) -> bytes:
     status, phrase, kind, code, retry_after = refused.value
     text, remedy = _WORDS[refused]
     error = {"message": text, "type": kind, "code": code, "param": None, "remedy": remedy}
-    headers = [("content-type", "application/json")]
+    headers = [("content-type", "application/json"), (REFUSED_BY_NODE, code)]
     if request_id:
         headers.append(("x-request-id", request_id.decode("latin-1")))
     if retry_after is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from node_agent.runtimes.ending import clear, end_shim, exit_note
 from node_agent.runtimes.launcher import Running, hold_engine
 from node_agent.runtimes.process import Process, boot_id
 from node_agent.runtimes.records import ExitNote, RunRecord
+from node_agent.runtimes.sandbox.cgroup import sweep
 from node_agent.runtimes.tree import Tree, holds_lock
 
 
@@ -18,21 +20,27 @@ class Adoption:
     running: Running | None = None
     note: ExitNote | None = None
     """How the last launch ended, when its shim wrote it down."""
+    never_ran: bool = False
+    """The agent that wanted the last launch died before there was an engine."""
     rebooted: bool = False
     """The machine was started since: nothing in the directory runs, whatever pids it names."""
 
 
-async def adopt(home: InstanceDirectory) -> Adoption:
-    """Look at a directory once. ForeignFileError when it is not ours alone: nothing in it is believed then."""
+async def adopt(home: InstanceDirectory, unkillable: Callable[[], None]) -> Adoption:
+    """Look at a directory once. ForeignFileError when it is not ours alone: nothing in it is believed then.
+
+    Call back again and again while what an ended engine left survives SIGKILL.
+    """
     home.check()
     run = home.run()
     if run is not None and run.boot_id != boot_id():
         return Adoption(note=exit_note(home, run.incarnation), rebooted=True)
     if run is None or run.incarnation != home.state().incarnation:
-        await clear(home, None, _nothing)
-        return Adoption()
+        await clear(home, None, unkillable)
+        sweep(home.cgroup_leaf(home.state().incarnation))
+        return Adoption(never_ran=True)
     running = _held(home, run)
-    return Adoption(running) if running else await _dead(home, run)
+    return Adoption(running) if running else await _dead(home, run, unkillable)
 
 
 def _held(home: InstanceDirectory, run: RunRecord) -> Running | None:
@@ -78,15 +86,11 @@ def _shim(home: InstanceDirectory, run: RunRecord) -> Process | None:
     return shim
 
 
-async def _dead(home: InstanceDirectory, run: RunRecord) -> Adoption:
+async def _dead(home: InstanceDirectory, run: RunRecord, unkillable: Callable[[], None]) -> Adoption:
     """The shim may be about to write its last record."""
     shim = _shim(home, run)
     if shim is not None:
         await end_shim(shim)
         shim.release()
-    await clear(home, None, _nothing)
+    await clear(home, None, unkillable)
     return Adoption(note=exit_note(home, run.incarnation))
-
-
-def _nothing() -> None:
-    """The owner's reconciling shows what cannot be killed; here we only wait."""

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from node_agent.domain.inventory import Accelerator
 from node_agent.domain.limits import Limits
+from node_agent.domain.status import Problem
 from node_agent.domain.timers import Timers
 from node_agent.runtimes.attachable import Attachable
+from node_agent.runtimes.containers.service import Containers
 from node_agent.runtimes.equipment import Equipment, no_devices
 from node_agent.runtimes.kinds.adapter import Adapter
 from node_agent.runtimes.kinds.registry import known_adapters
 from node_agent.runtimes.logs import EngineLogs
 from node_agent.runtimes.supervisor import LocalSupervisor
+from node_agent.runtimes.survivors import Survivors
 from node_agent.runtimes.trust import TrustList
-from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
-from node_agent.use_cases.ports import DeviceMemory, Digests, Footprints
+from node_agent.runtimes.unlearnt import NoDeviceMemory, NoDeviceTroubles, NoFootprints
+from node_agent.use_cases.ports import DeviceMemory, DeviceTroubles, Digests, Footprints
 
 
 def adapters() -> dict[str, Adapter]:
@@ -44,8 +47,12 @@ def supervisor(
     limits: Callable[[], Limits] = Limits,
     devices: Callable[[], Awaitable[Sequence[Accelerator]]] = no_devices,
     device_memory: DeviceMemory | None = None,
+    device_troubles: DeviceTroubles | None = None,
     footprints: Footprints | None = None,
     hands_off: Callable[[], bool] = lambda: False,
+    closed: Callable[[], Problem | None] = lambda: None,
+    containers: Containers | None = None,
+    survivors: Survivors | None = None,
 ) -> LocalSupervisor:
     """`state_dir` is the node agent's own: it holds engines.json and instances/."""
     equipment = Equipment(
@@ -57,8 +64,12 @@ def supervisor(
         limits=limits,
         devices=devices,
         device_memory=device_memory or NoDeviceMemory(),
+        device_troubles=device_troubles or NoDeviceTroubles(),
         footprints=footprints or NoFootprints(),
         hands_off=hands_off,
+        closed=closed,
+        containers=containers or Containers(),
+        survivors=survivors or Survivors(timers.unkillable_alarm),
     )
     return LocalSupervisor(instances_directory(state_dir), equipment)
 

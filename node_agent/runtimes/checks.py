@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 from node_agent.domain.errors import AdapterUnknown, ModelDigestMismatch, ModelFileMissing, SpecInvalid
-from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec, ModelFile
 from node_agent.runtimes.equipment import Equipment
 from node_agent.runtimes.kinds.adapter import Adapter
+from node_agent.runtimes.kinds.caching import check_caching
+from node_agent.runtimes.modes import Chosen, choose
 
 
 def adapter_of(spec: InstanceSpec, equipment: Equipment) -> Adapter:
@@ -27,9 +28,10 @@ def quick(spec: InstanceSpec, equipment: Equipment) -> None:
     """All that can be told without reading whole files. Raises the Refusal."""
     adapter = adapter_of(spec, equipment)
     if adapter.traits.managed:
-        engine_of(spec, equipment)
+        chosen(spec, equipment)
     files = _files(spec, adapter)
     sizes = [_size(file) for file in files]
+    check_caching(spec, adapter.traits)
     adapter.check(spec)
     for file, size in zip(files, sizes, strict=True):
         if file.size_bytes not in (0, size):
@@ -43,21 +45,22 @@ def speaks_openai(spec: InstanceSpec, equipment: Equipment) -> bool:
     return spec.process.openai if spec.process is not None else adapter_of(spec, equipment).traits.openai
 
 
-def engine_of(spec: InstanceSpec, equipment: Equipment) -> Engine:
-    """The trusted engine to use. EngineNotFound, EngineNotTrusted."""
-    program = spec.process.command[0] if spec.process is not None and spec.process.command else ""
-    return equipment.trusted.engine_for(spec.adapter, program)
+def chosen(spec: InstanceSpec, equipment: Equipment) -> Chosen:
+    """The mode and the trusted engine to use. EngineNotFound, EngineNotTrusted, ExecutionModeUnavailable."""
+    return choose(spec, equipment.limits(), equipment.trusted, equipment.containers.offer)
 
 
-async def thorough(spec: InstanceSpec, equipment: Equipment) -> Engine:
+async def thorough(spec: InstanceSpec, equipment: Equipment) -> Chosen:
     """Digests of engine and model too. Reads whole files when they changed since they were last read."""
+    if equipment.trusted.has_images:
+        await equipment.containers.look()
     await asyncio.to_thread(quick, spec, equipment)
-    engine = await asyncio.to_thread(engine_of, spec, equipment)
-    await asyncio.to_thread(equipment.trusted.verify, engine)
+    found = await asyncio.to_thread(chosen, spec, equipment)
+    await asyncio.to_thread(equipment.trusted.verify, found.engine)
     for file in _files(spec, adapter_of(spec, equipment)):
         if file.sha256:
             await _check_digest(file, equipment)
-    return engine
+    return found
 
 
 def _files(spec: InstanceSpec, adapter: Adapter) -> list[ModelFile]:

@@ -15,13 +15,15 @@ from typing import TypeVar
 import msgspec
 
 from node_agent.domain.spec import InstanceName
-from node_agent.runtimes.records import ExitNote, LaunchRecord, RunRecord, StateRecord
+from node_agent.runtimes.records import ExitNote, KeptSlots, LaunchRecord, RunRecord, StateRecord
 from wire.atomic_file import write_atomically
 
 MAX_RECORD_BYTES = 1 << 20
 OPEN_TO_OTHERS = 0o067
 """All but the search that a group may do on its way to what was lent to it."""
-Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord)
+Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord, KeptSlots)
+NAMES = {LaunchRecord: "launch.json", StateRecord: "state.json", KeptSlots: "slots.json"}
+"""Of what the agent writes."""
 
 
 class ForeignFileError(Exception):
@@ -76,6 +78,8 @@ class InstanceDirectory:
         except BlockingIOError:
             return False
         else:
+            # Closing alone would leave it to a child that another thread forks at this moment.
+            fcntl.flock(handle, fcntl.LOCK_UN)
             return True
         finally:
             os.close(handle)
@@ -101,10 +105,15 @@ class InstanceDirectory:
     def state(self) -> StateRecord:
         return self._read("state.json", StateRecord) or StateRecord()
 
-    def save(self, record: LaunchRecord | StateRecord) -> None:
+    def kept_slots(self) -> KeptSlots | None:
+        return self._read("slots.json", KeptSlots)
+
+    def forget_slots(self) -> None:
+        (self.path / "slots.json").unlink(missing_ok=True)
+
+    def save(self, record: LaunchRecord | StateRecord | KeptSlots) -> None:
         """Durable when it returns; OSError when the disk is full or read-only."""
-        name = "launch.json" if isinstance(record, LaunchRecord) else "state.json"
-        write_atomically(self.path / name, msgspec.json.encode(record))
+        write_atomically(self.path / NAMES[type(record)], msgspec.json.encode(record))
 
     def new_key(self) -> str:
         """A fresh secret for one launch, in a file that only this user reads."""
@@ -122,6 +131,12 @@ class InstanceDirectory:
         os.chown(self.key_file, -1, groups[0])
         self.key_file.chmod(0o640)
         os.chown(self.scratch, uid, groups[0])
+
+    def give(self, uid: int, gid: int) -> None:
+        """Hand the key and the scratch directory to another user, who comes by them without the folders above."""
+        os.chown(self.key_file, -1, gid)
+        self.key_file.chmod(0o640)
+        os.chown(self.scratch, uid, gid)
 
     def key(self) -> str:
         content = self._bytes(self.key_file)

@@ -14,12 +14,15 @@ from node_agent.domain.inventory import Accelerator
 from node_agent.domain.limits import Limits
 from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName
+from node_agent.domain.status import Problem
 from node_agent.domain.timers import Timers
 from node_agent.runtimes.attachable import Attachable
+from node_agent.runtimes.containers.service import Containers
 from node_agent.runtimes.kinds.adapter import Adapter
+from node_agent.runtimes.survivors import Survivors
 from node_agent.runtimes.trust import TrustList
-from node_agent.runtimes.unlearnt import NoDeviceMemory, NoFootprints
-from node_agent.use_cases.ports import DeviceMemory, Digests, Footprints
+from node_agent.runtimes.unlearnt import NoDeviceMemory, NoDeviceTroubles, NoFootprints
+from node_agent.use_cases.ports import DeviceMemory, DeviceTroubles, Digests, Footprints
 
 log = structlog.get_logger()
 
@@ -48,14 +51,19 @@ class Equipment:
     limits: Callable[[], Limits] = Limits
     """What this machine's owner says now."""
     devices: Callable[[], Awaitable[Sequence[Accelerator]]] = no_devices
-    """Of this machine; asked only when its owner limits them."""
+    """Of this machine; asked only when its owner limits them, or one must not be used."""
     device_memory: DeviceMemory = field(default_factory=NoDeviceMemory)
+    device_troubles: DeviceTroubles = field(default_factory=NoDeviceTroubles)
     footprints: Footprints = field(default_factory=NoFootprints)
+    containers: Containers = field(default_factory=Containers)
+    survivors: Survivors = field(default_factory=Survivors)
     log_bytes: int = LOG_BYTES
     """An engine log is put aside at this size."""
     log_pieces: int = LOG_PIECES
     hands_off: Callable[[], bool] = lambda: False
     """While it holds, what runs is taken over and watched; nothing is started, stopped or given up."""
+    closed: Callable[[], Problem | None] = lambda: None
+    """Why nothing is launched here for the first time now, whatever the owner permits; None: it is."""
     before_stop: list[Callable[[InstanceName], Awaitable[None]]] = field(default_factory=list)
     carriers: list[Callable[[InstanceName], Traffic | None]] = field(default_factory=list)
     """Who brings requests to engines, and knows which are unanswered."""

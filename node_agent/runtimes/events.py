@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from node_agent.domain.device_trouble import Trouble
 from node_agent.domain.footprint import Footprint
 from node_agent.domain.status import Problem
 from node_agent.runtimes.kinds.adapter import Gauges, InUse
 from node_agent.runtimes.launcher import Running
 from node_agent.runtimes.records import ExitNote, LaunchRecord
+from node_agent.runtimes.slots import Filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +21,21 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmingUp:
+    """It answers, and reads what chats will begin with."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     in_use: InUse
+    prompt_cache: Filled
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """By a request: its prompt cache holds something now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,14 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceTold:
+    """How the devices that it runs on are."""
+
+    trouble: Trouble | None
+    """None: well again."""
+
+
+@dataclass(frozen=True, slots=True)
 class GivenUp:
     """It runs, but it is of no use: it is being stopped."""
 
@@ -57,7 +80,7 @@ class Learnt:
     footprint: Footprint
 
 
-Event = Launched | Learnt | Ready | Probed | Progressed | GivenUp | Unkillable
+Event = Launched | Learnt | WarmingUp | Ready | Warmed | Probed | Progressed | DeviceTold | GivenUp | Unkillable
 
 
 @dataclass(frozen=True, slots=True)

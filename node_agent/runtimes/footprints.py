@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from node_agent.domain.footprint import Footprint, FootprintKey, grown, is_news
+from node_agent.domain.footprint import Footprint, FootprintKey, Speeds, blended, grown, is_news, known_or
+from node_agent.domain.speed import Counted, SpeedMeter
+from node_agent.runtimes.kinds.adapter import Gauges
 from node_agent.use_cases.ports import Footprints
 
 LOOK_EVERY = 8
@@ -29,9 +31,14 @@ class FootprintMeter:
         self._device_memory = device_memory
         self._tell = tell
         self._probes = 0
+        self._speed = SpeedMeter()
+        self._speeds = Speeds()
 
-    async def probed(self) -> None:
+    async def probed(self, gauges: Gauges) -> None:
         self._probes += 1
+        counted = _counted(gauges)
+        if counted is not None:
+            self._speeds = blended(self._speeds, self._speed.idle(counted))
         if self._probes % LOOK_EVERY == 0:
             await self.learn(None)
 
@@ -41,12 +48,33 @@ class FootprintMeter:
             return
         memory = await asyncio.to_thread(self._memory)
         before = self._known.of(self._key)
+        if before is not None:
+            self._speeds = known_or(self._speeds, before.speeds)
         launches = 0 if load_time is None else 1
-        seen = Footprint(self._key, memory, load_time or timedelta(), self._device_memory(), launches)
+        seen = Footprint(self._key, memory, load_time or timedelta(), self._device_memory(), launches, self._speeds)
         now = grown(before, seen)
         if is_news(before, now):
             await asyncio.to_thread(self._known.keep, now)
         self._tell(now)
+
+
+def _counted(gauges: Gauges) -> Counted | None:
+    """None while it is busy, or when it does not count all of it."""
+    if gauges.requests_running != 0 or gauges.requests_waiting:
+        return None
+    figures = (
+        gauges.generated_tokens_total,
+        gauges.generated_seconds_total,
+        gauges.prompt_tokens_total,
+        gauges.prompt_seconds_total,
+        gauges.steps_total,
+        gauges.busy_per_step,
+    )
+    known = [figure for figure in figures if figure is not None]
+    if len(known) < len(figures):
+        return None
+    generated, generated_s, prompt, prompt_s, steps, busy = known
+    return Counted(generated, generated_s, prompt, prompt_s, steps, busy * steps)
 
 
 def family(pid: int) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from node_agent.domain.errors import SpawnFailed
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
 from node_agent.runtimes.process import Process
 from node_agent.runtimes.records import LaunchRecord, RunRecord
+from node_agent.runtimes.sandbox.cgroup import sweep
 
 SHIM = Path(__file__).with_name("shim.py")
 POLL = timedelta(milliseconds=10)
@@ -41,6 +43,8 @@ async def launch(home: InstanceDirectory, record: LaunchRecord, patience: timede
         home.clear_launch()
         home.new_key()
         home.lend(record.sandbox.wanted.uid, record.sandbox.wanted.groups)
+        if record.container is not None and record.container.uid:
+            home.give(record.container.uid, record.container.uid)
         home.save(record)
         shim = _spawn_shim(home)
     except (OSError, ForeignFileError) as error:
@@ -48,7 +52,7 @@ async def launch(home: InstanceDirectory, record: LaunchRecord, patience: timede
     try:
         return await _first_words(home, record.incarnation, shim, patience)
     except BaseException:
-        shim.release()
+        await _abandon(home, record.incarnation, shim)
         raise
 
 
@@ -75,6 +79,17 @@ async def _first_words(home: InstanceDirectory, incarnation: int, shim: Process,
         f"The shim of this instance wrote no run record within {patience.total_seconds():g} s.",
         "Look at the load of this node and at the disk that holds its state directory.",
     )
+
+
+async def _abandon(home: InstanceDirectory, incarnation: int, shim: Process) -> None:
+    """Without it there will be no engine, unless there is one: that is whoever's who finds its run record."""
+    run = home.run()
+    if (run is None or run.incarnation != incarnation) and not shim.ended:
+        shim.send(signal.SIGKILL)
+        await shim.wait()
+        shim.reap()
+        sweep(home.cgroup_leaf(incarnation))
+    shim.release()
 
 
 def hold_engine(run: RunRecord) -> Process | None:

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
-from node_agent.domain.device_memory import Grip, Leaks, grips, kept, leak, returned
-from node_agent.domain.inventory import Accelerator, DeviceHealth, Inventory, NodeUsage
+from node_agent.domain.device_memory import Grip, Leaks, grips, kept, leak, returned, survivor
+from node_agent.domain.inventory import Accelerator, DeviceHealth, Inventory
 from node_agent.domain.spec import InstanceName
 from node_agent.domain.status import Problem
+from node_agent.use_cases.hardware_view import HardwareView
+from node_agent.use_cases.ports import Hardware
 
 log = structlog.get_logger()
 
@@ -28,16 +29,6 @@ class LeakTimers:
 SECOND_LONG = LeakTimers(timedelta(seconds=3), timedelta(milliseconds=200))
 
 
-class Hardware(Protocol):
-    """The machine as last looked at."""
-
-    async def inventory(self) -> Inventory: ...
-
-    def usage(self) -> NodeUsage | None: ...
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Awaited:
     instance: InstanceName
@@ -47,25 +38,31 @@ class _Awaited:
     """Loop time."""
 
 
-class LeakWatch:
+class LeakWatch(HardwareView):
     """Implements DeviceMemory, and shows the machine with its leaking devices. Without figures nothing is claimed."""
 
     def __init__(self, hardware: Hardware, timers: LeakTimers) -> None:
-        self._hardware = hardware
+        super().__init__(hardware)
         self._timers = timers
         self._held: dict[InstanceName, dict[str, Grip]] = {}
         self._awaited: list[_Awaited] = []
         self._leaks: dict[str, Problem] = {}
-        self._last: Inventory | None = None
+        self._survivors: dict[InstanceName, dict[str, Problem]] = {}
         self._ended = asyncio.Event()
-        self._listeners: list[Callable[[Inventory], None]] = []
-        hardware.on_change(self._changed)
 
     def look(self, instance: InstanceName, belongs: Callable[[int], bool]) -> None:
-        if found := grips(self._hardware.usage(), belongs):
+        if found := grips(self.usage(), belongs):
             self._held[instance] = found
 
+    def survives(self, instance: InstanceName) -> None:
+        held = self._held.get(instance)
+        if held and instance not in self._survivors:
+            self._survivors[instance] = dict.fromkeys(held, survivor(instance))
+            self.tell()
+
     def ended(self, instance: InstanceName) -> None:
+        if self._survivors.pop(instance, None):
+            self.tell()
         until = asyncio.get_running_loop().time() + self._timers.patience.total_seconds()
         held = self._held.pop(instance, {})
         self._awaited += [_Awaited(instance, device, grip, until) for device, grip in held.items()]
@@ -76,7 +73,10 @@ class LeakWatch:
         return sum(grip.held_bytes for grip in grips.values()) if grips else None
 
     def leaks(self) -> Leaks:
-        return self._leaks
+        found = dict(self._leaks)
+        for held in self._survivors.values():
+            found |= held
+        return found
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -87,22 +87,12 @@ class LeakWatch:
             await asyncio.sleep(self._timers.look.total_seconds())
             self._judge()
 
-    async def inventory(self) -> Inventory:
-        self._last = await self._hardware.inventory()
-        return self._marked(self._last)
-
     async def devices(self) -> Sequence[Accelerator]:
         """All of this machine, the processor too."""
         return (await self.inventory()).accelerators
 
-    def usage(self) -> NodeUsage | None:
-        return self._hardware.usage()
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        self._listeners.append(listener)
-
     def _judge(self) -> None:
-        now, usage = asyncio.get_running_loop().time(), self._hardware.usage()
+        now, usage = asyncio.get_running_loop().time(), self.usage()
         found: dict[str, Problem] = {}
         awaited, self._awaited = self._awaited, []
         for each in awaited:
@@ -127,20 +117,11 @@ class LeakWatch:
         for device in self._leaks.keys() - found.keys():
             log.info("device_memory_returned", device=device)
         self._leaks = found
-        if self._last is not None:
-            self._tell(self._last)
+        self.tell()
 
-    def _changed(self, inventory: Inventory) -> None:
-        self._last = inventory
-        self._tell(inventory)
-
-    def _tell(self, inventory: Inventory) -> None:
-        for listener in self._listeners:
-            listener(self._marked(inventory))
-
-    def _marked(self, inventory: Inventory) -> Inventory:
+    def _shown(self, inventory: Inventory) -> Inventory:
         return replace(inventory, accelerators=tuple(map(self._mark, inventory.accelerators)))
 
     def _mark(self, device: Accelerator) -> Accelerator:
-        problem = self._leaks.get(device.id)
+        problem = self.leaks().get(device.id)
         return device if problem is None else replace(device, health=DeviceHealth.UNUSABLE, problem=problem)

@@ -24,6 +24,9 @@ class Memory:
     name: InstanceName
     home: InstanceDirectory
     record: StateRecord = field(default_factory=StateRecord)
+    _as_yet: dict[str, object] = field(default_factory=dict)
+    """What is written in place of an attempt's changes until it came to a launch or to nothing: an agent that dies
+    before that has attempted nothing."""
 
     def recall(self) -> None:
         self.record = self.home.state()
@@ -40,14 +43,20 @@ class Memory:
     def settled(self) -> bool:
         return self.record.settled >= self.record.incarnation
 
+    @property
+    def told_to_end(self) -> bool:
+        """The last launch was, by this agent or an earlier one."""
+        return 0 < self.record.incarnation == self.record.told_to_end
+
     def reserve(self) -> int:
         """The number of the next launch, used up whatever comes of it. StorageUnavailable: then nothing may start."""
-        before = self.record
+        before, as_yet = self.record, self._as_yet
         self.record = replace(before, incarnation=before.incarnation + 1, ready_time=None, problem=None)
+        self._as_yet = {}
         try:
             self._write()
         except (OSError, ForeignFileError) as error:
-            self.record = before
+            self.record, self._as_yet = before, as_yet
             raise StorageUnavailable(
                 f"The agent cannot write to {self.home.path}: {error}.",
                 "Free some disk space, or make the directory writable by the user that runs the agent.",
@@ -55,7 +64,10 @@ class Memory:
         return self.record.incarnation
 
     def attempted(self, launch_key: str) -> None:
-        self._keep(launch_key=launch_key)
+        self._attempt("launch_key", launch_key)
+
+    def tells_to_end(self) -> None:
+        self._keep(told_to_end=self.record.incarnation)
 
     def ready(self, now: datetime) -> None:
         """Since when; an engine that was taken over keeps its first time."""
@@ -67,24 +79,33 @@ class Memory:
         self._keep(failures=failures)
 
     def stopped(self) -> None:
-        self._keep(settled=self.record.incarnation, problem=None)
+        self._settle(None)
 
     def failed(self, problem: Problem) -> None:
-        self._keep(settled=self.record.incarnation, problem=problem)
+        self._settle(problem)
 
     def spend(self, policy: RestartPolicy, now: datetime) -> None:
         times = self.budget.spend(policy, now).restarts
-        self._keep(restarts=tuple(time.timestamp() for time in times))
+        self._attempt("restarts", tuple(time.timestamp() for time in times))
 
     def reset_budget(self) -> None:
+        self._as_yet.pop("restarts", None)
         self._keep(restarts=(), failures=0)
 
     def acknowledge(self, serial: int) -> None:
         self._keep(restore_serial=serial)
 
-    def _keep(self, **changes: object) -> None:
+    def _attempt(self, name: str, value: object) -> None:
+        self._as_yet.setdefault(name, getattr(self.record, name))
+        self.record = replace(self.record, **{name: value})  # type: ignore[arg-type]
+
+    def _settle(self, problem: Problem | None) -> None:
+        attempted, self._as_yet = bool(self._as_yet), {}
+        self._keep(rewrite=attempted, settled=self.record.incarnation, problem=problem)
+
+    def _keep(self, *, rewrite: bool = False, **changes: object) -> None:
         record = replace(self.record, **changes)  # type: ignore[arg-type]
-        if record == self.record:
+        if record == self.record and not rewrite:
             return
         self.record = record
         try:
@@ -95,4 +116,4 @@ class Memory:
     def _write(self) -> None:
         self.home.prepare()
         self.record = replace(self.record, name=self.name)
-        self.home.save(self.record)
+        self.home.save(replace(self.record, **self._as_yet))  # type: ignore[arg-type]

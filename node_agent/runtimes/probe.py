@@ -1,4 +1,4 @@
-"""One HTTP/1.1 GET to an engine on this machine, with a deadline. No client library: the agent stays small."""
+"""One HTTP/1.1 request to an engine on this machine, with a deadline. No client library: the agent stays small."""
 
 from __future__ import annotations
 
@@ -40,7 +40,21 @@ async def get(
     """GET over a connection of its own; NoAnswer for anything but a whole answer in time."""
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            return await _exchange(host, port, path, headers or {})
+            return await _exchange(host, port, _request("GET", host, port, path, headers or {}))
+    except (OSError, httptools.HttpParserError) as error:
+        raise NoAnswer(str(error) or type(error).__name__) from error
+
+
+async def post(
+    port: int, path: str, content: bytes, patience: timedelta, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """POST of JSON, by the same rules."""
+    fields = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            return await _exchange(HOST, port, _request("POST", HOST, port, path, fields) + content)
+    except TimeoutError:
+        raise NoAnswer("it took too long") from None
     except (OSError, httptools.HttpParserError) as error:
         raise NoAnswer(str(error) or type(error).__name__) from error
 
@@ -55,18 +69,18 @@ async def listens(host: str, port: int, patience: timedelta) -> bool:
     return True
 
 
-async def _exchange(host: str, port: int, path: str, headers: Mapping[str, str]) -> Answer:
+async def _exchange(host: str, port: int, request: bytes) -> Answer:
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(_request(host, port, path, headers))
+        writer.write(request)
         return await _answer(reader)
     finally:
         writer.transport.abort()
 
 
-def _request(host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes:
+def _request(method: str, host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes:
     fields = {"host": f"{host}:{port}", "connection": "close", **headers}
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode("ascii")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from node_agent.domain.sandbox import SandboxLayer
+from node_agent.domain.spec import ExecutionMode
 from node_agent.domain.status import Problem
 
 
@@ -29,6 +30,33 @@ class SandboxRecord:
     """Processes and threads of the whole tree; 0 is no limit for both."""
     required: tuple[str, ...] = ()
     """Layers without which nothing is started."""
+    given: tuple[SandboxLayer, ...] = ()
+    """The container tool's doing: then what the shim starts is its client, which is not confined."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """The image's own health check."""
+
+    command: tuple[str, ...]
+    interval_s: float
+    timeout_s: float
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    tool: str
+    """Path of podman or docker."""
+    kind: str
+    name: str
+    """Of the container; no other launch has it."""
+    image: str
+    uid: int = 0
+    """Of this machine's users, whom the engine runs as; 0: the agent's own."""
+    memory_bytes: int = 0
+    """Its limit; 0: none."""
+    check: CheckRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +80,19 @@ class LaunchRecord:
     """Unix seconds."""
     missing_accelerator: str = ""
     """The accelerator that was asked for and is not there."""
+    missing_because: str = ""
+    """What befell it; empty: the engine found none."""
     engine_sha256: str = ""
-    """Of its main file."""
+    """Of its main file, or its image."""
     sandbox: SandboxRecord = SandboxRecord()
+    mode: ExecutionMode = ExecutionMode.NATIVE
+    mode_reason: str = ""
+    container: ContainerRecord | None = None
+    """In mode "container": what runs beside the client, which is then the engine's process here."""
+    cache: str = ""
+    """The folder for what its slots hold; empty: it keeps nothing."""
+    cache_key: str = ""
+    """Launches that agree in it can read what is kept there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +110,8 @@ class RunRecord:
     cgroup_paths: tuple[str, ...] = ()
     sandbox: tuple[SandboxLayer, ...] = ()
     """Empty also when the child died before it could tell."""
+    lock: tuple[int, int] = (0, 0)
+    """Device and inode of the lock that the tree inherited; zeros: the shim is of an earlier agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +133,19 @@ class ExitNote:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptSlots:
+    """slots.json: what was kept of the slots' content for the start after a planned stop."""
+
+    folder: str
+    key: str
+    """Of launches that can read it."""
+    files: dict[str, int]
+    """Names in that folder, with the slot that each is of."""
+    problem: str = ""
+    """Why it is not all."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateRecord:
     """state.json: what must outlive the agent."""
 
@@ -100,6 +153,8 @@ class StateRecord:
     incarnation: int = 0
     settled: int = 0
     """The last incarnation whose end was dealt with."""
+    told_to_end: int = 0
+    """The last incarnation that an agent told to end: that it did is no failure, whoever sees it."""
     restarts: tuple[float, ...] = ()
     """Unix seconds of each automatic restart that still counts."""
     failures: int = 0

@@ -7,14 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from node_agent.domain.budget import Budget
+from node_agent.domain.device_trouble import Trouble
 from node_agent.domain.footprint import Footprint, is_news
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import ExitRecord, Health, InstanceState, InstanceStatus, Problem, ProcessIdentity
 from node_agent.runtimes.kinds.adapter import Gauges, InUse
 from node_agent.runtimes.launcher import Running
 from node_agent.runtimes.records import LaunchRecord
+from node_agent.runtimes.slots import Filled
+from node_agent.runtimes.survivors import unkillable
 
 FALLBACK = "Degraded - CPU fallback"
+NOT_SAID = Filled()
 
 
 class Report:
@@ -28,6 +32,8 @@ class Report:
         self._spec: InstanceSpec | None = None
         self._fallback: Problem | None = None
         self._slow: Problem | None = None
+        self._trouble: Trouble | None = None
+        self._notes: tuple[str, ...] = ()
 
     def _set(self, **changes: object) -> None:
         status = replace(self.status, **changes)  # type: ignore[arg-type]
@@ -57,10 +63,12 @@ class Report:
     def launched(self, running: Running, record: LaunchRecord) -> None:
         run = running.record
         shim_pid = run.shim_pid if running.shim is not None else 0
-        self._fallback, self._slow = _missing(record.missing_accelerator), None
+        self._fallback = _missing(record.missing_accelerator, record.missing_because)
+        self._slow, self._trouble, self._notes = None, None, ()
         self._set(
             state=InstanceState.STARTING,
             summary="Loading the model",
+            alarm=False,
             detail=(),
             incarnation=record.incarnation,
             process=ProcessIdentity(run.boot_id, run.engine_pid, run.engine_start_ticks, shim_pid),
@@ -70,18 +78,30 @@ class Report:
             accelerator="",
             accelerator_label="",
             engine=record.engine,
+            execution_mode=record.mode,
+            execution_reason=record.mode_reason,
             footprint=None,
+            prompt_cache_warm=None,
             sandbox=run.sandbox,
         )
 
-    def ready(self, in_use: InUse, since: datetime | None) -> None:
+    def warming_up(self, text: str) -> None:
+        self._set(summary=text)
+
+    def warmed(self) -> None:
+        self._set(prompt_cache_warm=True)
+
+    def ready(self, in_use: InUse, since: datetime | None, prompt_cache: Filled = NOT_SAID) -> None:
         """What the engine really uses counts: a GPU that was asked for and is not used is a degradation."""
         wanted = self._spec.accelerator if self._spec is not None else ""
         if self._fallback is None and wanted.startswith("gpu") and in_use.accelerator == "cpu":
             self._fallback = _missing(wanted)
+        if not wanted and in_use.accelerator != "cpu":
+            self._fallback = None
+        self._notes = (*_detail(in_use), *prompt_cache.notes)
         self._set(
             ready_time=since,
-            detail=_detail(in_use),
+            prompt_cache_warm=prompt_cache.warm,
             health=Health(slots=in_use.slots),
             accelerator=in_use.accelerator,
             accelerator_label=FALLBACK if self._fallback else in_use.accelerator_label,
@@ -99,12 +119,30 @@ class Report:
             if not self._misses:
                 self._set(**self._serving())
 
+    def device_told(self, trouble: Trouble | None) -> None:
+        """Of those that it runs on; None: well again."""
+        self._trouble = trouble
+        if self.status.state.serves and not self._misses:
+            self._set(**self._serving())
+
     def _serving(self) -> dict[str, object]:
         if self._slow is not None:
-            return {"state": InstanceState.DEGRADED, "summary": self._slow.text, "problem": self._slow}
+            return self._degraded(self._slow.text, self._slow)
+        if self._trouble is not None:
+            return self._degraded(self._trouble.label, self._trouble.problem)
         if self._fallback is not None:
-            return {"state": InstanceState.DEGRADED, "summary": FALLBACK, "problem": self._fallback}
-        return {"state": InstanceState.READY, "summary": "Ready", "problem": None}
+            return self._degraded(FALLBACK, self._fallback)
+        return {"state": InstanceState.READY, "summary": "Ready", "detail": self._notes, "problem": None}
+
+    def _degraded(self, summary: str, problem: Problem) -> dict[str, object]:
+        """What is not said by the summary is the first of the details."""
+        why = () if summary == problem.text else (problem.text,)
+        return {
+            "state": InstanceState.DEGRADED,
+            "summary": summary,
+            "detail": (*why, *self._notes),
+            "problem": problem,
+        }
 
     def probed(self, latency: timedelta | None, misses: int, gauges: Gauges) -> None:
         """Latency and counts are told only when the state changes anyway: a probe is no news."""
@@ -159,10 +197,10 @@ class Report:
     def stopping(self) -> None:
         self._set(state=InstanceState.STOPPING, summary="Stopping")
 
-    def unkillable(self) -> None:
-        text = "The engine survives SIGKILL: it waits in the kernel, most likely for a device or a disk."
-        problem = Problem("UNAVAILABLE", text, "Look at the kernel log; a reboot of the node may be needed.")
-        self._set(summary=text, problem=problem)
+    def unkillable(self, *, alarm: bool) -> None:
+        """Told to end, killed, and still there; `alarm` when it was for too long."""
+        problem = unkillable()
+        self._set(state=InstanceState.STOPPING, summary=problem.text, problem=problem, health=None, alarm=alarm)
 
     def stopped(self, last_exit: ExitRecord | None) -> None:
         wanted = self._spec is not None and self._spec.desired_state is DesiredState.RUNNING
@@ -170,18 +208,29 @@ class Report:
         kept = last_exit or self.status.last_exit
         self._set(state=state, summary=summary, problem=None, last_exit=kept, **self._NOTHING)
 
-    _NOTHING = {"process": None, "health": None, "ready_time": None}  # noqa: RUF012 - never changed
+    _NOTHING = {  # noqa: RUF012 - never changed
+        "process": None,
+        "health": None,
+        "ready_time": None,
+        "prompt_cache_warm": None,
+        "alarm": False,
+        "detail": (),
+    }
 
 
 def _whole(count: float | None) -> int | None:
     return None if count is None else int(count)
 
 
-def _missing(accelerator: str) -> Problem | None:
+def _missing(accelerator: str, because: str = "") -> Problem | None:
+    """`because`: what befell it."""
     if not accelerator:
         return None
     text = f"The engine finds no accelerator of kind {accelerator}, so it runs on the CPU."
     remedy = "Install a driver and an engine for it, or place the runtime on another node."
+    if because:
+        text = f"{because} It runs on the CPU in place of {accelerator}."
+        remedy = "Put the device in order, then restart the runtime: it does not go back to it by itself."
     return Problem("ACCELERATOR_MISSING", text, remedy, {"accelerator": accelerator})
 
 

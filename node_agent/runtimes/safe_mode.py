@@ -10,8 +10,10 @@ from typing import Protocol
 import structlog
 
 from node_agent.domain.crash_loop import CrashTimers, loops, safe_mode
-from node_agent.domain.inventory import Inventory, NodeUsage
+from node_agent.domain.inventory import Inventory
 from node_agent.domain.status import Problem
+from node_agent.use_cases.hardware_view import HardwareView
+from node_agent.use_cases.ports import Hardware
 
 log = structlog.get_logger()
 
@@ -22,14 +24,12 @@ class Starts(Protocol):
     def forget(self) -> None: ...
 
 
-class Hardware(Protocol):
-    """The machine as it is offered."""
+class Guard(Protocol):
+    """Knows a reason why the whole node takes nothing new."""
 
-    async def inventory(self) -> Inventory: ...
+    def problem(self) -> Problem | None: ...
 
-    def usage(self) -> NodeUsage | None: ...
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None: ...
+    def on_change(self, listener: Callable[[], None]) -> None: ...
 
 
 class SafeMode:
@@ -40,7 +40,7 @@ class SafeMode:
         self._timers = timers
         died = starts.begin()
         self._problem: Problem | None = safe_mode(node, died) if loops(died) else None
-        self._on_leave: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
         if self._problem is not None:
             log.error("agent_safe_mode", text=self._problem.text, remedy=self._problem.remedy)
 
@@ -51,8 +51,9 @@ class SafeMode:
     def hands_off(self) -> bool:
         return self._problem is not None
 
-    def on_leave(self, listener: Callable[[], None]) -> None:
-        self._on_leave.append(listener)
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Called on the loop when it is left."""
+        self._listeners.append(listener)
 
     async def run(self) -> None:
         patience = self._timers.trusted if self._problem else self._timers.settled
@@ -61,7 +62,7 @@ class SafeMode:
         if self._problem is not None:
             self._problem = None
             log.info("agent_safe_mode_left")
-            for listener in self._on_leave:
+            for listener in self._listeners:
                 listener()
 
     def ended_in_order(self) -> None:
@@ -70,36 +71,16 @@ class SafeMode:
             self._starts.forget()
 
 
-class GuardedHardware:
-    """Implements the link's InventorySource: in safe mode the node says so, and takes nothing new."""
+class GuardedHardware(HardwareView):
+    """In safe mode, or short of room, the node says so and takes nothing new."""
 
-    def __init__(self, hardware: Hardware, mode: SafeMode) -> None:
-        self._hardware = hardware
-        self._mode = mode
-        self._last: Inventory | None = None
-        self._listeners: list[Callable[[Inventory], None]] = []
-        hardware.on_change(self._changed)
-        mode.on_leave(self._tell)
+    def __init__(self, hardware: Hardware, *guards: Guard) -> None:
+        """The first of `guards` that has a problem is heard."""
+        super().__init__(hardware)
+        self._guards = guards
+        for guard in guards:
+            guard.on_change(self.tell)
 
-    async def inventory(self) -> Inventory:
-        self._last = await self._hardware.inventory()
-        return self._guarded(self._last)
-
-    def usage(self) -> NodeUsage | None:
-        return self._hardware.usage()
-
-    def on_change(self, listener: Callable[[Inventory], None]) -> None:
-        self._listeners.append(listener)
-
-    def _changed(self, inventory: Inventory) -> None:
-        self._last = inventory
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._last is not None:
-            for listener in self._listeners:
-                listener(self._guarded(self._last))
-
-    def _guarded(self, inventory: Inventory) -> Inventory:
-        problem = self._mode.problem()
+    def _shown(self, inventory: Inventory) -> Inventory:
+        problem = next((problem for guard in self._guards if (problem := guard.problem())), None)
         return inventory if problem is None else replace(inventory, limits=replace(inventory.limits, closed=problem))

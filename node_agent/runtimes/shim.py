@@ -70,6 +70,8 @@ class Launch:
         self.pids: int = sandbox["pids"]
         self.required: list[str] = sandbox["required"]
         self.wanted = sandbox["wanted"]
+        self.given: list[dict[str, object]] = sandbox.get("given", [])
+        """Layers that a container tool makes; its client is not confined."""
 
 
 class Refusal:
@@ -110,6 +112,11 @@ def start_ticks(pid: int) -> int:
         return int(file.read().rpartition(")")[2].split()[19])
 
 
+def identity(handle: int) -> tuple[int, int]:
+    seen = os.fstat(handle)
+    return seen.st_dev, seen.st_ino
+
+
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
@@ -140,6 +147,7 @@ def start_engine(launch: Launch, cgroup: Cgroup, lock: int) -> tuple[int, Refusa
                 "cgroup": cgroup.kind,
                 "cgroup_paths": cgroup.paths,
                 "sandbox": layers,
+                "lock": identity(lock),
             },
         )
         if layers and not refusal.text:
@@ -152,7 +160,7 @@ def first_news(line: bytes, launch: Launch, cgroup: Cgroup) -> tuple[list[dict[s
     """The layers of the sandbox, and whether the engine may start in it. No layers: it said why, or died."""
     if not line.startswith(b"["):
         return [], Refusal(line.decode(errors="replace"))
-    layers = [*json.loads(line), *cgroup.limit()]
+    layers = [*json.loads(line), *([] if launch.given else cgroup.limit())]
     missing = (each for each in layers if each["name"] in launch.required and not each["in_force"])
     return layers, next((Refusal(each["reason"], each["name"]) for each in missing), Refusal())
 
@@ -164,7 +172,7 @@ def become_engine(launch: Launch, lock: int, go: int, news: int) -> None:
 
         os.setsid()
         redirect(launch.log)
-        layers = confine(Wanted(**launch.wanted))
+        layers = launch.given or confine(Wanted(**launch.wanted))
         os.write(news, json.dumps(layers).encode() + b"\n")
         if os.read(go, 1) != b"g":
             os._exit(EXIT_NOT_STARTED)

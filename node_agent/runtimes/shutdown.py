@@ -28,7 +28,7 @@ async def stop_everything(instances: Path, grace: timedelta) -> list[Stopped]:
 
 async def _stop_one(home: InstanceDirectory, grace: timedelta) -> Stopped | None:
     try:
-        found = await adopt(home)
+        found = await adopt(home, lambda: None)
         state = home.state()
         if found.running is None:
             return None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import structlog
 
+from node_agent.domain.disk_room import kept_out
+from node_agent.domain.errors import EngineNotFound, EngineNotTrusted
 from node_agent.domain.limits import Denial, forbids
 from node_agent.domain.observed import Observed, Phase
 from node_agent.domain.plan import plan
@@ -24,10 +26,13 @@ from node_agent.runtimes.held import held_back, left_alone
 from node_agent.runtimes.owner import Owner
 from node_agent.runtimes.reclaim import Notices, noticed
 from node_agent.runtimes.report import Report
+from node_agent.runtimes.standing import Standing
 from node_agent.use_cases.ports import EngineDoor
 from wire.refusal import Refusal
 
 log = structlog.get_logger()
+
+ENGINE_MISSING = frozenset({EngineNotFound.reason, EngineNotTrusted.reason})
 
 
 class LocalSupervisor:
@@ -66,7 +71,7 @@ class LocalSupervisor:
     def _patience(self) -> timedelta:
         now = self._equipment.now()
         waiting = (Phase.WAITING, Phase.BLOCKED)
-        observed = [owner.observed() for owner in self._owners.values()]
+        observed = [owner.standing.observed() for owner in self._owners.values()]
         due = [one.retry_at - now for one in observed if one.retry_at is not None and one.phase in waiting]
         stops = [denial.stop_at - now for denial in self._notices.current.values() if denial.stop_at is not None]
         ahead = [wait for wait in stops if wait > timedelta()]
@@ -76,9 +81,9 @@ class LocalSupervisor:
         self._bury()
         self._appoint(desired, group)
         spared = self._spared
-        observed = [owner.observed() for name, owner in self._owners.items() if name not in spared]
+        observed = [owner.standing.observed() for name, owner in self._owners.items() if name not in spared]
         for name, owner in self._owners.items():
-            owner.want(desired.get(name))
+            owner.standing.want(desired.get(name))
         self._tell_held()
         now = self._equipment.now()
         denied = self._denied(list(desired.values()), observed, now)
@@ -93,24 +98,30 @@ class LocalSupervisor:
         """Something that keeps steps back may be over."""
         self._changed.set()
 
+    def engines_changed(self) -> None:
+        """What waits for a trusted engine need wait no longer."""
+        for owner in self._owners.values():
+            owner.standing.try_again_after(ENGINE_MISSING)
+        self._changed.set()
+
     def _denied(
         self, desired: Sequence[InstanceSpec], observed: Sequence[Observed], now: datetime
     ) -> Mapping[InstanceName, Denial]:
-        """What this machine's owner does not let run; whoever is given notice says so at once."""
+        """What may not start: by the owner's word, and whoever is given notice says so at once; or for want of room."""
         up = {one.name for one in observed if one.phase in (Phase.UP, Phase.BUSY, Phase.FOUND)}
         before = self._notices.current
         denied = self._notices.of(self._equipment.limits(), desired, up, now)
         for name in self._owners.keys() & (before.keys() | denied.keys()):
             if before.get(name) != denied.get(name):
-                self._tell(self._owners[name].status())
-        return denied
+                self._tell(self._owners[name].standing.status())
+        return {**kept_out(self._equipment.closed(), desired, observed), **denied}
 
     def _appoint(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         """An owner for each instance that is wanted or has a directory."""
         for name in (desired.keys() | self._left_behind()) - self._owners.keys():
             home = InstanceDirectory.of(self._instances, name)
-            report = Report(name, self._tell)
-            owner = Owner(name, home, self._equipment, self._changed.set, report)
+            standing = Standing(name, home, self._equipment, Report(name, self._tell))
+            owner = Owner(name, home, self._equipment, self._changed.set, standing)
             self._owners[name] = owner
             group.create_task(owner.run())
 
@@ -128,7 +139,7 @@ class LocalSupervisor:
                 listener(name)
 
     def _look_at_adoption(self) -> None:
-        looked_at = (owner.looked_at and not owner.report.unsure for owner in self._owners.values())
+        looked_at = (owner.standing.looked_at and not owner.standing.report.unsure for owner in self._owners.values())
         if all(done or name in self._spared for name, done in zip(self._owners, looked_at, strict=True)):
             self._adopted.set()
 
@@ -141,7 +152,7 @@ class LocalSupervisor:
         """Nobody watches what is spared, so its end is seen here; and what is held no more says so once."""
         told, self._told_held = self._told_held | self._held, self._held
         for name in self._owners.keys() & told:
-            self._tell(self._owners[name].status())
+            self._tell(self._owners[name].standing.status())
 
     def _tell(self, status: InstanceStatus) -> None:
         self._look_at_adoption()
@@ -164,7 +175,7 @@ class LocalSupervisor:
         await self._adopted.wait()
 
     def left_running(self) -> Collection[InstanceName]:
-        unseen = {name for name, owner in self._owners.items() if not owner.looked_at} | self._left_behind()
+        unseen = {name for name, owner in self._owners.items() if not owner.standing.looked_at} | self._left_behind()
         return {name for name in unseen if not InstanceDirectory.of(self._instances, name).lock_is_free()}
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
@@ -178,11 +189,11 @@ class LocalSupervisor:
         return None
 
     def statuses(self) -> Sequence[InstanceStatus]:
-        return [self._shown(owner.status()) for owner in self._owners.values()]
+        return [self._shown(owner.standing.status()) for owner in self._owners.values()]
 
     def door(self, instance: InstanceName) -> EngineDoor | None:
         owner = self._owners.get(instance)
-        return owner.door() if owner is not None else None
+        return owner.standing.door() if owner is not None else None
 
     def on_status(self, listener: Callable[[InstanceStatus], None]) -> None:
         self._on_status.append(listener)

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.process import start_ticks
@@ -17,6 +19,12 @@ from node_agent.runtimes.records import RunRecord
 
 CGROUPS = Path("/sys/fs/cgroup")
 POLL = 0.02
+LEAF_TRIES = 10
+LOCKS = ("/lock", "/lock (deleted)")
+"""How /proc ends the names of locks: no other file is looked at, for that could hang on a disk that is gone."""
+Seen = TypeVar("Seen")
+_SCANS = ThreadPoolExecutor(1, "process-scan")
+"""A look through every process takes milliseconds, which whoever waits for the loop would pay."""
 
 
 class Tree:
@@ -49,13 +57,28 @@ class Tree:
     async def kill_all(self, patience: timedelta) -> bool:
         """Kill until nothing is left. False: something survives SIGKILL."""
         deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-        while self.members():
+        while not await self._is_gone():
             if asyncio.get_running_loop().time() > deadline:
                 return False
-            self.kill()
+            await scanned(self.kill)
             await asyncio.sleep(POLL)
-        self._remove_leaves()
+        await self._remove_leaves()
         return True
+
+    async def _is_gone(self) -> bool:
+        if self._is_surely_gone():
+            return True
+        left = await scanned(self.members)
+        return not left
+
+    def _is_surely_gone(self) -> bool:
+        """Known without a look at every process: its groups are empty, and nobody holds the lock that its shim made.
+
+        With another file in the lock's place, as out of a backup, a free lock says nothing.
+        """
+        if self._run is None or self._run.lock != _Lock.of(self._home.lock).file:
+            return False
+        return not self._in_cgroups() and self._home.lock_is_free()
 
     def _leaves(self) -> list[Path]:
         """Only groups that carry this launch's own name: a run.json that names another's is not believed."""
@@ -72,14 +95,32 @@ class Tree:
                 pids.update(int(pid) for pid in (leaf / "cgroup.procs").read_text(encoding="ascii").split())
         return pids
 
-    def _remove_leaves(self) -> None:
+    async def _remove_leaves(self) -> None:
+        """Who is on its way out has left the list of its group, and not the group, for a moment more."""
         for leaf in self._leaves():
-            with contextlib.suppress(OSError):
-                leaf.rmdir()
+            for _ in range(LEAF_TRIES):
+                with contextlib.suppress(OSError):
+                    leaf.rmdir()
+                if not leaf.exists():
+                    break
+                await asyncio.sleep(POLL)
+
+
+async def scanned(look: Callable[[], Seen]) -> Seen:
+    """Looked in a thread. A cancellation waits for its end too: a kill that came late would meet the next launch."""
+    looking = asyncio.get_running_loop().run_in_executor(_SCANS, look)
+    try:
+        return await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        await asyncio.wait([looking])
+        raise
 
 
 def lock_holders(lock: Path) -> set[int]:
-    """Processes with the instance's lock open: it is made by the shim and inherited by the whole tree."""
+    """Processes that hold the instance's lock: it is taken by the shim and inherited by the whole tree.
+
+    Whoever merely has the file open, as who makes a backup of it, is none.
+    """
     instance = _Lock.of(lock)
     return {pid for pid in _pids() if instance.is_open_in(pid)}
 
@@ -113,12 +154,19 @@ class _Lock:
 
     def _is_behind(self, descriptor: str) -> bool:
         try:
-            seen = os.stat(descriptor)  # noqa: PTH116 - a Path for every descriptor of the machine is too dear
-            return (seen.st_dev, seen.st_ino) == self.file or (
-                seen.st_nlink == 0 and os.readlink(descriptor) == self.removed  # noqa: PTH115 - as above
-            )
+            name = os.readlink(descriptor)  # noqa: PTH115 - a Path for every descriptor of the machine is too dear
+            return name.endswith(LOCKS) and self._is_file(Path(descriptor), name) and _is_locked(descriptor)
         except OSError:
             return False
+
+    def _is_file(self, descriptor: Path, name: str) -> bool:
+        seen = descriptor.stat()
+        return (seen.st_dev, seen.st_ino) == self.file or (seen.st_nlink == 0 and name == self.removed)
+
+
+def _is_locked(descriptor: str) -> bool:
+    """Whether the lock was taken through this very opening of the file."""
+    return "FLOCK" in Path(descriptor.replace("/fd/", "/fdinfo/")).read_text(encoding="ascii")
 
 
 def descendants(root: int) -> set[int]:

@@ -66,8 +66,8 @@ class TrustList:
 
     def keep(self, engines: Sequence[Engine]) -> None:
         """Trust these, the first one first, with the digests that they carry."""
-        commands = {engine.command for engine in engines}
-        others = [other for other in self.engines() if other.command not in commands]
+        kept = {_place(engine) for engine in engines}
+        others = [other for other in self.engines() if _place(other) not in kept]
         text = json.dumps(msgspec.to_builtins((*engines, *others)), indent=1)
         try:
             write_atomically(self._path, text.encode())
@@ -79,7 +79,7 @@ class TrustList:
 
         `program`: the only one that will do, when the spec itself names what to run.
         """
-        trusted = [engine for engine in self.engines() if engine.adapter == adapter]
+        trusted = [engine for engine in self.engines() if engine.adapter == adapter and not engine.image]
         if program:
             trusted = [engine for engine in trusted if engine.command[0] == program]
         for engine in trusted:
@@ -96,8 +96,31 @@ class TrustList:
             adapter=adapter,
         )
 
+    @property
+    def has_images(self) -> bool:
+        return any(engine.image for engine in self.engines())
+
+    def image_for(self, adapter: str, image: str = "") -> Engine:
+        """The newest trusted image of this adapter, or the one of that name; EngineNotFound or EngineNotTrusted."""
+        images = [engine for engine in self.engines() if engine.adapter == adapter and engine.image]
+        for engine in images:
+            if image in ("", engine.image):
+                return engine
+        if image:
+            raise image_not_trusted(adapter, image)
+        raise EngineNotFound(
+            f"This node has no container image for {adapter}.",
+            f"Pull or build one there, then: arw-node-agent trust {adapter} --image NAME",
+            adapter=adapter,
+        )
+
     def verify(self, engine: Engine) -> None:
-        """EngineNotTrusted when a file is not what was trusted. Blocks while changed files are read."""
+        """EngineNotTrusted when a file is not what was trusted. Blocks while changed files are read.
+
+        An image is run by its id, which is the digest of what it holds: what runs is what was trusted.
+        """
+        if engine.image:
+            return
         main = Path(engine.digests[0][0])
         for path, expected in engine.digests:
             try:
@@ -108,12 +131,26 @@ class TrustList:
                 raise not_trusted(engine.adapter, main, f"{path} has changed since it was trusted.")
 
 
+def _place(engine: Engine) -> tuple[str, ...]:
+    """Where it lies: what is trusted again there takes the place of what was."""
+    return (engine.adapter, engine.image) if engine.image else engine.command
+
+
 def not_trusted(adapter: str, main: Path, why: str) -> EngineNotTrusted:
     return EngineNotTrusted(
         f"The engine {main} is not trusted on this node. {why}",
         f"If you trust it, run: arw-node-agent trust {adapter} {main}",
         adapter=adapter,
         path=str(main),
+    )
+
+
+def image_not_trusted(adapter: str, image: str) -> EngineNotTrusted:
+    return EngineNotTrusted(
+        f"The image {image} is not trusted on this node.",
+        f"If you trust it, run there: arw-node-agent trust {adapter} --image {image}",
+        adapter=adapter,
+        image=image,
     )
 
 

@@ -10,6 +10,7 @@ from node_agent.domain.budget import Budget
 from node_agent.domain.progress import Stall
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import ExitRecord, Problem
+from node_agent.runtimes.containers.exit_codes import TOOL_FAILED
 from node_agent.runtimes.records import ExitNote
 
 LOOK = "Read its log with `arwctl logs`."
@@ -24,7 +25,11 @@ def too_late(deadline: timedelta) -> Problem:
     return Problem("START_DEADLINE_EXCEEDED", text, f"{LOOK} A smaller model loads faster.", {"seconds": seconds})
 
 
-def hangs(misses: int) -> Problem:
+def hangs(misses: int, complaint: str) -> Problem:
+    """`complaint`: of its image's own health check; empty: there is none."""
+    if complaint:
+        text = f"The health check of its image fails, and the engine was stopped: {complaint}"
+        return Problem("PROBES_FAILED", text, LOOK, {"misses": str(misses)})
     text = f"The engine left {misses} probes in a row unanswered and was stopped."
     return Problem("PROBES_FAILED", text, LOOK, {"misses": str(misses)})
 
@@ -79,6 +84,11 @@ def ended(note: ExitNote | None, *, was_ready: bool) -> Problem:
     reason = "ENGINE_EXITED" if was_ready else "ENGINE_EXITED_BEFORE_READY"
     when = "" if was_ready else " before it was ready"
     return Problem(reason, f"The engine {manner(note)}{when}.", LOOK)
+
+
+def is_hopeless(note: ExitNote | None) -> bool:
+    """What could not be executed cannot be the next time; a container tool that failed may have been busy."""
+    return note is not None and bool(note.not_started) and note.exit_code != TOOL_FAILED
 
 
 def _out_of_memory(limit_bytes: int) -> Problem:

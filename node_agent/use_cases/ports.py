@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from node_agent.domain.device_memory import Leaks
+from node_agent.domain.device_trouble import DeviceUse, Trouble
 from node_agent.domain.footprint import Footprint, FootprintKey
+from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import Hold, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
@@ -139,6 +142,9 @@ class DeviceMemory(Protocol):
     def look(self, instance: InstanceName, belongs: Callable[[int], bool]) -> None:
         """Note what the instance's processes hold now; for each look while it runs."""
 
+    def survives(self, instance: InstanceName) -> None:
+        """It cannot be ended: nothing new may use what it held at the last look, until it ended."""
+
     def ended(self, instance: InstanceName) -> None:
         """None of its processes is left."""
 
@@ -147,6 +153,18 @@ class DeviceMemory(Protocol):
 
     def leaks(self) -> Leaks:
         """Devices that wait for memory in vain; nothing new may use them."""
+
+
+class DeviceTroubles(Protocol):
+    """Knows of devices that fail or are held back while engines run on them. Never blocks."""
+
+    def attended(
+        self, instance: InstanceName, use: DeviceUse, tell: Callable[[Trouble | None], None]
+    ) -> AbstractContextManager[None]:
+        """Call `tell` on the loop when trouble of its devices begins, changes or is over, while the block lasts."""
+
+    def any_broken(self) -> bool:
+        """A device worked, and nothing can run on it any more."""
 
 
 class Footprints(Protocol):
@@ -169,3 +187,15 @@ class Digests(Protocol):
 
     def read_speed(self, path: str) -> int | None:
         """Bytes per second that the storage of this file gave lately, at its slowest; None: not known."""
+
+
+class Hardware(Protocol):
+    """The machine as last looked at."""
+
+    async def inventory(self) -> Inventory: ...
+
+    def usage(self) -> NodeUsage | None:
+        """What the devices do now; None when that is not known. Never blocks."""
+
+    def on_change(self, listener: Callable[[Inventory], None]) -> None:
+        """Called on the loop when the machine is another than it was."""

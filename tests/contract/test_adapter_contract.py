@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.domain.errors import EngineFlagUnknown, EngineNotFound
+from node_agent.domain.errors import EngineFlagUnknown, EngineNotFound, SpecInvalid
 from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import EngineSettings, InstanceSpec, ModelFile
 from node_agent.runtimes.kinds import registry
-from node_agent.runtimes.kinds.adapter import Adapter, Capabilities, Command, Endpoint, Gauges, InUse, Readiness
+from node_agent.runtimes.kinds.adapter import (
+    Adapter,
+    Capabilities,
+    Command,
+    Endpoint,
+    Feature,
+    Gauges,
+    InUse,
+    Line,
+    Readiness,
+)
+from node_agent.runtimes.kinds.caching import check_caching
 from node_agent.runtimes.kinds.flags import flags_of
+from node_agent.runtimes.probe import NoAnswer
 from tests.fakes import third_party_adapter
 from tests.fakes.adapter_cases import CASES, Case
 from wire.refusal import Refusal
@@ -128,6 +140,45 @@ def _refused(adapter: Adapter, wanted: InstanceSpec) -> bool:
     except Refusal as refusal:
         return "threads" in refusal.text
     return False
+
+
+@pytest.mark.parametrize("settings", [EngineSettings(warm_up_prompts=("x",)), EngineSettings(prompt_cache="songs")])
+def test_prompts_to_remember_are_taken_or_refused_but_never_dropped(
+    adapter: Adapter, one: InstanceSpec, settings: EngineSettings
+) -> None:
+    wanted = replace(one, settings=settings)
+    if Feature.PROMPT_CACHE in adapter.traits.features:
+        check_caching(wanted, adapter.traits)
+        return
+    with pytest.raises(SpecInvalid) as caught:
+        check_caching(wanted, adapter.traits)
+    assert caught.value.remedy
+
+
+def test_it_is_told_where_to_keep_what_slots_hold_if_it_can(
+    adapter: Adapter, one: InstanceSpec, able: Capabilities
+) -> None:
+    if Feature.SLOT_SAVE not in adapter.traits.features:
+        pytest.skip("it is never told")
+    folder = Path("/kept/songs")
+    known = replace(able, flags=able.flags | {"--slot-save-path"})
+    command = managed(adapter).render(one, ENGINE, known, replace(AT, cache=folder), SCRATCH)
+    assert command.keeps_slots
+    assert str(folder) in command.argv
+    assert not adapter.render(one, ENGINE, known, AT, SCRATCH).keeps_slots
+    assert not adapter.render(one, ENGINE, able, replace(AT, cache=folder), SCRATCH).keeps_slots
+
+
+async def test_what_does_not_answer_says_why_nothing_was_kept_or_read(adapter: Adapter, one: InstanceSpec) -> None:
+    line = Line(1, "key", SHORT)
+    for asked in (
+        adapter.warm_up(one, line, "x", 0),
+        adapter.save_slot(line, 0, "f"),
+        adapter.restore_slot(line, 0, "f"),
+    ):
+        with pytest.raises(NoAnswer) as caught:
+            await asked
+        assert str(caught.value)
 
 
 def test_nothing_of_the_agents_environment_passes_but_what_is_listed(

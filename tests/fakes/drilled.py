@@ -173,6 +173,11 @@ class Drilled(World):
     def states(self) -> dict[str, str]:
         return {name: status["state"] for name, status in self.runtimes().items()}
 
+    def node_problems(self) -> list[str]:
+        """Reasons that its only node gives, as the contract names them."""
+        (node,) = json.loads(self.done("nodes", "list", "-o", "json"))
+        return [problem["reason"].upper() for problem in node.get("problems", [])]
+
     def declared(self) -> dict[str, Any]:
         return {each["id"]: each for each in json.loads(self.done("runtime", "list", "-o", "json"))}
 

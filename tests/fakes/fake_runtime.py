@@ -1,9 +1,11 @@
 """A llama-server that misbehaves on request. What to do lies in the JSON file named by --behaviour.
 
     {"ready_after": 0.2, "never_ready": false, "exit_after": null, "exit_code": 0, "say": [], "ignore_sigterm": false,
-     "hang_after": null, "escape": false, "alias": null, "mute": false, "words": 0, "slots": null}
+     "hang_after": null, "escape": false, "alias": null, "mute": false, "words": 0, "slots": null, "devices": []}
 
 A mute one takes requests, sends as many words as it is told to and then nothing more; "slots" is "still" or "moving".
+
+It lists its devices, such as "CUDA0", says that the model lies on the one it is given, and ends when that is none.
 
 Each start adds a line with its pid to BEHAVIOUR.starts, each escaped grandchild one to BEHAVIOUR.escaped.
 """
@@ -32,6 +34,8 @@ HELP = """\
 --api-key-file FNAME                    keys
 -c,    --ctx-size N                     context
 -np,   --parallel N                     slots
+-ngl,  --n-gpu-layers N                 layers
+-dev,  --device DEV                     device
 """
 
 
@@ -47,6 +51,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--api-key-file", type=Path)
     parser.add_argument("--ctx-size", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=1)
+    parser.add_argument("--n-gpu-layers", type=int, default=0)
+    parser.add_argument("--device", default="none")
     return parser.parse_args()
 
 
@@ -135,8 +141,18 @@ def escape(note: Path) -> None:
     os.wait()
 
 
+def use_device(name: str, there: list[str]) -> None:
+    if name == "none":
+        return
+    if name not in there:
+        sys.exit(f"error: invalid device: {name}")
+    print(f"using device {name} (Fake GPU) (0000:18:00.0) - 1 MiB free", file=sys.stderr)
+    print("offloaded 3/3 layers to GPU", file=sys.stderr, flush=True)
+
+
 def serve(given: argparse.Namespace, behaviour: dict[str, Any]) -> None:
     engine = Engine(given, behaviour)
+    use_device(given.device, behaviour.get("devices", []))
     for line in behaviour.get("say", []):
         print(line, file=sys.stderr, flush=True)
     if behaviour.get("escape"):
@@ -155,7 +171,8 @@ def main() -> None:
     elif given.version:
         print("version: 0 (fake)", file=sys.stderr)
     elif given.list_devices:
-        print("Available devices:\n  (none)")
+        found = json.loads(given.behaviour.read_text()).get("devices", [])
+        print("Available devices:", *(f"  {name}: Fake GPU (1 MiB, 1 MiB free)" for name in found), sep="\n")
     else:
         with given.behaviour.with_suffix(".starts").open("a") as file:
             file.write(f"{os.getpid()}\n")

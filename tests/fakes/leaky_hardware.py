@@ -16,6 +16,7 @@ from node_agent.domain.inventory import (
 
 GPU = "GPU-1"
 GIB = 1 << 30
+WELL = Accelerator(GPU, "gpu_cuda", "Fake GPU", health=DeviceHealth.OK)
 
 
 def usage(used_gib: float | None, **processes_gib: float) -> NodeUsage:
@@ -28,12 +29,23 @@ def usage(used_gib: float | None, **processes_gib: float) -> NodeUsage:
 @dataclass(slots=True)
 class LeakyHardware:
     now: NodeUsage | None = None
+    gpu: Accelerator = WELL
+    more: tuple[Accelerator, ...] = ()
     looks: int = 0
     listeners: list[Callable[[Inventory], None]] = field(default_factory=list)
 
+    @property
+    def machine(self) -> Inventory:
+        return Inventory("linux", "x86_64", "6", 4, 8 * GIB, (Accelerator("cpu", "cpu"), self.gpu, *self.more))
+
+    def becomes(self, gpu: Accelerator) -> None:
+        """A look at the machine finds its GPU like this."""
+        self.gpu = gpu
+        for listener in self.listeners:
+            listener(self.machine)
+
     async def inventory(self) -> Inventory:
-        devices = (Accelerator("cpu", "cpu"), Accelerator(GPU, "gpu_cuda", health=DeviceHealth.OK))
-        return Inventory("linux", "x86_64", "6", 4, 8 * GIB, devices)
+        return self.machine
 
     def usage(self) -> NodeUsage | None:
         self.looks += 1

@@ -21,15 +21,17 @@ from node_agent.domain.inventory import Accelerator
 from node_agent.domain.limits import Limits
 from node_agent.domain.sandbox import Sandbox
 from node_agent.domain.spec import InstanceSpec
-from node_agent.domain.status import InstanceState, InstanceStatus
+from node_agent.domain.status import InstanceState, InstanceStatus, Problem
 from node_agent.domain.timers import TEST, Timers
 from node_agent.runtimes import assembly
+from node_agent.runtimes.device_troubles import DeviceWatch
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.engines import LLAMA_CPP
 from node_agent.runtimes.leaks import LeakWatch
 from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.shutdown import stop_everything
 from node_agent.runtimes.supervisor import LocalSupervisor
+from node_agent.runtimes.survivors import Survivors
 from node_agent.runtimes.trust import trust
 from tests.fakes import fake_runtime, owner_file
 from tests.fakes.instance_specs import NAME, model_at, spec
@@ -90,7 +92,10 @@ class LocalNode:
         limits: Callable[[], Limits] = Limits,
         devices: Sequence[Accelerator] = (),
         leaks: LeakWatch | None = None,
+        troubles: DeviceWatch | None = None,
         hands_off: Callable[[], bool] = lambda: False,
+        closed: Callable[[], Problem | None] = lambda: None,
+        survivors: Survivors | None = None,
     ) -> AsyncIterator[LocalSupervisor]:
         """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's.
 
@@ -108,8 +113,11 @@ class LocalNode:
             limits=lambda: replace(limits(), sandbox=self.sandbox),
             devices=leaks.devices if leaks is not None else seen,
             device_memory=leaks,
+            device_troubles=troubles,
             footprints=self.footprints,
             hands_off=hands_off,
+            closed=closed,
+            survivors=survivors,
         )
         supervisor.on_status(self.history.append)
         supervisor.desire(specs)

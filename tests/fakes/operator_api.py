@@ -101,7 +101,10 @@ class OperatorApi:
         self.supervisor = state_service_pb2.GetSupervisorResponse()
         self.matrix = state_service_pb2.GetRuntimeMatrixResponse()
         self.explanation = runtime_service_pb2.ExplainRuntimeResponse()
+        self.plan = runtime_service_pb2.PlanManifestResponse()
+        self.exported = b"version = 1\n"
         self.log: list[bytes] = []
+        self.outcome = runtime_service_pb2.APPLY_OUTCOME_CREATED
         self.apply_refusal: Refusal | None = None
         self.delay_s = 0.0
         self.calls: list[Any] = []
@@ -169,10 +172,19 @@ class Runtimes(runtime_service_pb2_grpc.RuntimeServiceServicer):
         if self._api.apply_refusal:
             raise self._api.apply_refusal
         applied = [
-            runtime_service_pb2.AppliedRuntime(runtime=each, outcome=runtime_service_pb2.APPLY_OUTCOME_CREATED)
-            for each in self._api.runtimes
+            runtime_service_pb2.AppliedRuntime(runtime=each, outcome=self._api.outcome) for each in self._api.runtimes
         ]
         return runtime_service_pb2.ApplyManifestResponse(runtimes=applied, revision=1)
+
+    async def PlanManifest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        if self._api.apply_refusal:
+            raise self._api.apply_refusal
+        return self._api.plan
+
+    async def ExportManifest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return runtime_service_pb2.ExportManifestResponse(content=self._api.exported)
 
     async def ListRuntimes(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._api.note(request, context)
@@ -198,7 +210,8 @@ class Runtimes(runtime_service_pb2_grpc.RuntimeServiceServicer):
             yield runtime_service_pb2.StreamLogsResponse(incarnation=1, data=data)
 
     async def GetRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
-        await too_old(context)
+        await self._api.note(request, context)
+        return runtime_service_pb2.GetRuntimeResponse(runtime=self._api.runtimes[0])
 
     async def DeleteRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
         await too_old(context)

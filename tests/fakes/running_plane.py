@@ -22,7 +22,8 @@ from arw.v1.runtime_service_pb2 import MANIFEST_FORMAT_TOML, ApplyManifestReques
 from arw.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from arw.v1.state_service_pb2 import WatchEventsRequest
 from arw.v1.state_service_pb2_grpc import StateServiceStub
-from control_plane.app import ControlPlane, Ground, ground
+from control_plane.app import ControlPlane
+from control_plane.ground import Ground, ground
 from control_plane.initialise import initialise
 from control_plane.process.clock import SystemClock
 from control_plane.settings import Paths, Settings, Timers

@@ -123,6 +123,8 @@ class _Conversation(asyncio.Protocol):
             self._send(b"this is not HTTP\r\n\r\n")
         elif request.header(b"authorization") != b"Bearer " + KEY.encode():
             self._whole(401, {"error": {"code": 401, "message": "Invalid API Key"}})
+        elif stub.get("status"):
+            self._whole(stub["status"], {"error": {"code": stub["status"], "message": "No."}})
         elif stub.get("flood_mib"):
             self._flood_left = stub["flood_mib"] * 16
             self._send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -13,6 +13,8 @@ class Way(StrEnum):
     REAL = "real llama.cpp"
     GPU = "real llama.cpp on a real GPU"
     SIMULATED_GPU = "SIMULATED GPU"
+    TINY_VISION = "real llama.cpp with a tiny model that takes pictures and sees nothing"
+    VISION = "real llama.cpp with a model that sees"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,10 @@ class Facts:
     """Bytes."""
     model_bytes: int | None
     """None: no model file where LLAMA_MODEL_PATH says."""
+    projector_bytes: int | None = None
+    """None: no file where LLAMA_MMPROJ_PATH says."""
+    lacks: tuple[str, ...] = ()
+    """What a vision smoke needs and is not here, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ def choose(settings: Settings, facts: Facts) -> Choice:
     if not facts.loopback:
         note = "loopback sockets are blocked here"
         return Choice(None, (note,), skipped=not settings.require_loopback)
+    if settings.vision:
+        return _vision(settings, facts)
     match settings.mode:
         case Mode.STUB:
             return Choice(Way.STUB)
@@ -54,6 +62,19 @@ def _real(settings: Settings, facts: Facts) -> Choice:
         return Choice(None, ("a real run needs weights: set LLAMA_MODEL_PATH",), wants_weights=True)
     short = shortfall(settings.memory, facts.model_bytes, facts.memory_available)
     return Choice(Way.STUB, (f"downgraded to the stub engine: {short}",)) if short else Choice(Way.REAL)
+
+
+def _vision(settings: Settings, facts: Facts) -> Choice:
+    """Pictures need a real engine; without weights of one's own it gets a tiny model."""
+    if facts.lacks:
+        return Choice(None, facts.lacks, wants_weights=True)
+    if settings.mode is Mode.STUB:
+        return Choice(Way.TINY_VISION)
+    if facts.model_bytes is None or facts.projector_bytes is None:
+        note = "a real vision run needs weights: set LLAMA_MODEL_PATH, and LLAMA_MMPROJ_PATH for the projector"
+        return Choice(None, (note,), wants_weights=True)
+    short = shortfall(settings.memory, facts.model_bytes + facts.projector_bytes, facts.memory_available)
+    return Choice(Way.TINY_VISION, (f"downgraded to a tiny model: {short}",)) if short else Choice(Way.VISION)
 
 
 def _gpu(settings: Settings, facts: Facts) -> Choice:

@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from arwctl import tiny_model
+from arwctl import tiny_model, tiny_projector
+from arwctl.local.samples import sunset
 from tests.smoke import machine_facts, stub_engine
 from tests.smoke.choice import Choice, Way, choose
 from tests.smoke.settings import Settings, read
@@ -43,14 +44,17 @@ def attempt(settings: Settings, choice: Choice, way: Way, folder: Path) -> int:
 
 def run(settings: Settings, way: Way, folder: Path) -> None:
     """Whatever happens, nothing is left running."""
-    stack = Stack(folder, settings.timeout_s)
+    stack = Stack(folder, settings.timeout_s, settings.server)
     prepare_engine(stack, settings, way)
     stack.simulate_gpu(way is Way.SIMULATED_GPU)
-    model = settings.model if way in {Way.REAL, Way.GPU} else None
+    model = settings.model if way in {Way.REAL, Way.GPU, Way.VISION} else None
     try:
         stack.up()
-        stack.apply(model or tiny_model.write(folder / "tiny.gguf"), accelerator(way))
-        print(f"runtime-smoke: reply: {stack.chat()!r}")
+        stack.apply(model or tiny_model.write(folder / "tiny.gguf"), accelerator(way), projector(settings, way, folder))
+        if settings.vision:
+            see(stack, folder)
+        else:
+            print(f"runtime-smoke: reply: {stack.chat()!r}")
         check_matrix(stack.status())
         check_gpu(stack, way)
         check_devices(stack, way)
@@ -65,6 +69,27 @@ def prepare_engine(stack: Stack, settings: Settings, way: Way) -> None:
         stack.engine([sys.executable, "-I", stub_engine.__file__, *claim], "")
     elif settings.engine:
         stack.engine([str(settings.engine)], settings.engine_arguments)
+
+
+def projector(settings: Settings, way: Way, folder: Path) -> Path | None:
+    if way is Way.TINY_VISION:
+        return tiny_projector.write(folder / "tiny-projector.gguf")
+    return settings.projector if way is Way.VISION else None
+
+
+def see(stack: Stack, folder: Path) -> None:
+    """Describe a picture, restore the engine by force, describe it again."""
+    picture = folder / "sunset.png"
+    sunset(picture)
+    describe(stack, picture)
+    print("runtime-smoke: restoring it by force")
+    stack.restore()
+    describe(stack, picture)
+
+
+def describe(stack: Stack, picture: Path) -> None:
+    print(f"runtime-smoke: described: {stack.chat('Describe this picture.', '--image', str(picture))!r}")
+    check_matrix(stack.status())
 
 
 def accelerator(way: Way) -> str:

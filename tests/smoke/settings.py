@@ -9,6 +9,7 @@ from pathlib import Path
 
 GB = 1 << 30
 ROOT = Path(".smoke/runtime")
+VISION_ROOT = Path(".smoke/vision")
 
 
 class Mode(StrEnum):
@@ -46,6 +47,12 @@ class Settings:
     retention_s: float = 604_800
     keep: bool = False
     memory: MemoryRule = field(default_factory=MemoryRule)
+    vision: bool = False
+    """Pictures are asked about, and the engine is restored by force."""
+    projector: Path | None = None
+    """Of a model of one's own that takes pictures."""
+    server: Path | None = None
+    """A control plane of another build, whose arwctl lies beside it; None: the one installed here."""
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -55,6 +62,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     mode = environment.get("MODE", "stub").lower()
     if mode not in {*Mode, "cpu"}:
         raise ValueError(f"MODE is {mode!r}; it can be stub, real, cpu or gpu")
+    vision = _vision(environment, mode)
     return Settings(
         mode=Mode.REAL if mode == "cpu" else Mode(mode),
         engine=found.path("LLAMA_SERVER_BIN"),
@@ -64,12 +72,24 @@ def read(environment: Mapping[str, str]) -> Settings:
         require_real_gpu=found.flag("LLAMA_GPU_REQUIRE_REAL"),
         require_loopback=found.flag("RUNTIME_SMOKE_REQUIRE_LOOPBACK"),
         timeout_s=timeout or None,
-        root=found.path("RUNTIME_SMOKE_ROOT") or ROOT,
+        root=found.path("VISION_SMOKE_ROOT" if vision else "RUNTIME_SMOKE_ROOT") or (VISION_ROOT if vision else ROOT),
         keep_recent=int(found.number("RUNTIME_SMOKE_KEEP_RECENT", 6)),
         retention_s=found.number("RUNTIME_SMOKE_RETENTION_SECS", 604_800),
         keep=found.flag("RUNTIME_SMOKE_KEEP_TMP"),
         memory=_memory(found),
+        vision=vision,
+        projector=found.path("LLAMA_MMPROJ_PATH"),
+        server=found.path("ARW_SERVER_BIN"),
     )
+
+
+def _vision(environment: Mapping[str, str], mode: str) -> bool:
+    asked = environment.get("ARW_SMOKE_MODE", "").lower()
+    if asked not in {"", "runtime", "vision"}:
+        raise ValueError(f"ARW_SMOKE_MODE is {asked!r}; it can be runtime or vision")
+    if asked == "vision" and mode == Mode.GPU:
+        raise ValueError("MODE is 'gpu'; with ARW_SMOKE_MODE=vision it can be stub, real or cpu")
+    return asked == "vision"
 
 
 def _memory(found: _Reader) -> MemoryRule:

@@ -25,8 +25,10 @@ class SmokeError(Exception):
 
 
 class Stack:
-    def __init__(self, folder: Path, timeout_s: float | None) -> None:
+    def __init__(self, folder: Path, timeout_s: float | None, server: Path | None = None) -> None:
+        """`server`: a control plane with an arwctl beside it; None: the one installed here."""
         self._folder = folder
+        self._arwctl = ARWCTL if server is None else server.with_name("arwctl")
         self._end = time.monotonic() + timeout_s if timeout_s else None
         # Found first on PATH, so an engine put there is the one that joins the node's trusted list.
         path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -49,7 +51,7 @@ class Stack:
         left = None if self._end is None else max(self._end - time.monotonic(), 0.1)
         try:
             done = subprocess.run(
-                [ARWCTL, *words], capture_output=True, text=True, timeout=left, env=self._environment, check=False
+                [self._arwctl, *words], capture_output=True, text=True, timeout=left, env=self._environment, check=False
             )
         except subprocess.TimeoutExpired:
             raise SmokeError(f"time ran out during `arwctl {' '.join(words)}`") from None
@@ -80,25 +82,27 @@ class Stack:
         self._end = None
         self.arwctl("down")
 
-    def apply(self, model: Path, accelerator: str) -> None:
+    def apply(self, model: Path, accelerator: str, projector: Path | None = None) -> None:
+        """`projector`: what makes it take pictures."""
         file = self._folder / "smoke.json"
         runtime = {
             "id": "smoke",
             "adapter": "llama.cpp",
             "model": "smoke",
             "auto_start": True,
-            "modalities": ["text"],
+            "modalities": ["text", "vision"] if projector else ["text"],
             "accelerator": accelerator,
             "on_missing_accelerator": "degrade",
             "settings": {"context_length": 1024, "slots": 1},
         }
-        models = [{"id": "smoke", "path": str(model)}]
+        models = [{"id": "smoke", "path": str(model), **({"projector": str(projector)} if projector else {})}]
         file.write_text(json.dumps({"version": 1, "models": models, "runtimes": [runtime]}))
         self.arwctl("runtime", "apply", "-f", str(file), "--wait")
 
-    def chat(self) -> str:
+    def chat(self, question: str = "Say hello.", *options: str) -> str:
         """The reply; SmokeError when it holds nothing or counts no token."""
-        answer = json.loads(self.arwctl("chat", "-m", "smoke", "Say hello.", "--max-tokens", "16", "--output", "json"))
+        words = ["chat", "-m", "smoke", question, *options, "--max-tokens", "16", "--output", "json"]
+        answer = json.loads(self.arwctl(*words))
         text = answer["choices"][0]["message"]["content"]
         if not text.strip() or answer["usage"]["completion_tokens"] < 1:
             raise SmokeError("the reply is empty")
@@ -107,6 +111,20 @@ class Stack:
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.arwctl("runtime", "status", "--json"))
         return found
+
+    def restore(self) -> None:
+        """By force; SmokeError when no other engine is ready afterwards, or the matrix does not say so."""
+        before = self._engine()
+        self.arwctl("runtime", "restore", "smoke", "--restart", "--wait")
+        if self._engine() in {0, before}:
+            raise SmokeError("the restore brought no other engine")
+        ((_, entry),) = self.status()["matrix"]["items"].items()
+        if entry["status"]["code"] != "ok" or entry["runtime"]["states"] != {"ready": 1}:
+            raise SmokeError(f"the matrix is not ready again: {entry['status']['label']}")
+
+    def _engine(self) -> int:
+        """Its pid."""
+        return int(self.status()["supervisor"]["runtimes"][0]["status"].get("engine_pid", 0))
 
     def accelerator_label(self) -> str:
         """What the engine really uses, as the control plane shows it."""

@@ -23,34 +23,35 @@ _sym_db = _symbol_database.Default()
 
 
 from arw.v1 import accelerator_pb2 as arw_dot_v1_dot_accelerator__pb2
+from arw.v1 import execution_pb2 as arw_dot_v1_dot_execution__pb2
 from arw.v1 import problem_pb2 as arw_dot_v1_dot_problem__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61rw/v1/instance.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0fProcessIdentity\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\x12\n\nengine_pid\x18\x02 \x01(\r\x12\x1a\n\x12\x65ngine_start_ticks\x18\x03 \x01(\x04\x12\x10\n\x08shim_pid\x18\x04 \x01(\r\"\xa7\x01\n\nExitRecord\x12\x16\n\texit_code\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\noom_killed\x18\x03 \x01(\x08\x12-\n\texit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08log_tail\x18\x05 \x03(\tB\x0c\n\n_exit_codeB\t\n\x07_signal\"\x9e\x01\n\rRestartBudget\x12\x14\n\x0cmax_restarts\x18\x01 \x01(\r\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04used\x18\x03 \x01(\r\x12\x11\n\tremaining\x18\x04 \x01(\r\x12+\n\x08reset_in\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb2\x01\n\x0eInstanceHealth\x12\x30\n\rprobe_latency\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x63onsecutive_misses\x18\x02 \x01(\r\x12\x1e\n\x11inflight_requests\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05slots\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x14\n\x12_inflight_requestsB\x08\n\x06_slots\">\n\x0cSandboxLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08in_force\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x8e\x02\n\tFootprint\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x15\n\rengine_sha256\x18\x02 \x01(\t\x12\x16\n\x0eoptions_digest\x18\x03 \x01(\t\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x04 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12 \n\x13\x64\x65vice_memory_bytes\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12,\n\tload_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08launches\x18\x08 \x01(\rB\x16\n\x14_device_memory_bytes\"\xc7\x05\n\x08Instance\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.arw.v1.InstanceState\x12\x12\n\nstate_slug\x18\x03 \x01(\t\x12\x13\n\x0bstate_label\x18\x04 \x01(\t\x12\"\n\x08severity\x18\x05 \x01(\x0e\x32\x10.arw.v1.Severity\x12\x16\n\x0eseverity_label\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x03(\t\x12\x1b\n\x13observed_generation\x18\t \x01(\x04\x12\x13\n\x0bincarnation\x18\n \x01(\x04\x12(\n\x07process\x18\x0b \x01(\x0b\x32\x17.arw.v1.ProcessIdentity\x12-\n\x0erestart_budget\x18\x0c \x01(\x0b\x32\x15.arw.v1.RestartBudget\x12%\n\tlast_exit\x18\r \x01(\x0b\x32\x12.arw.v1.ExitRecord\x12&\n\x06health\x18\x0e \x01(\x0b\x32\x16.arw.v1.InstanceHealth\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x0f \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x19\n\x11\x61\x63\x63\x65lerator_label\x18\x10 \x01(\t\x12 \n\x07problem\x18\x11 \x01(\x0b\x32\x0f.arw.v1.Problem\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65ngine\x18\x14 \x01(\t\x12%\n\x07sandbox\x18\x15 \x03(\x0b\x32\x14.arw.v1.SandboxLayer\x12$\n\tfootprint\x18\x16 \x01(\x0b\x32\x11.arw.v1.Footprint*^\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x11\n\rSEVERITY_WARN\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03*\xcc\x02\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_UNKNOWN\x10\x01\x12\x1a\n\x16INSTANCE_STATE_PENDING\x10\x02\x12\x1b\n\x17INSTANCE_STATE_STARTING\x10\x03\x12\x18\n\x14INSTANCE_STATE_READY\x10\x04\x12\x1b\n\x17INSTANCE_STATE_DEGRADED\x10\x05\x12\x1d\n\x19INSTANCE_STATE_RESTARTING\x10\x06\x12\x1b\n\x17INSTANCE_STATE_STOPPING\x10\x07\x12\x1d\n\x19INSTANCE_STATE_HIBERNATED\x10\x08\x12\x18\n\x14INSTANCE_STATE_ERROR\x10\t\x12\x1a\n\x16INSTANCE_STATE_OFFLINE\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61rw/v1/instance.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x16\x61rw/v1/execution.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0fProcessIdentity\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\x12\n\nengine_pid\x18\x02 \x01(\r\x12\x1a\n\x12\x65ngine_start_ticks\x18\x03 \x01(\x04\x12\x10\n\x08shim_pid\x18\x04 \x01(\r\"\xa7\x01\n\nExitRecord\x12\x16\n\texit_code\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06signal\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\noom_killed\x18\x03 \x01(\x08\x12-\n\texit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08log_tail\x18\x05 \x03(\tB\x0c\n\n_exit_codeB\t\n\x07_signal\"\x9e\x01\n\rRestartBudget\x12\x14\n\x0cmax_restarts\x18\x01 \x01(\r\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04used\x18\x03 \x01(\r\x12\x11\n\tremaining\x18\x04 \x01(\r\x12+\n\x08reset_in\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb2\x01\n\x0eInstanceHealth\x12\x30\n\rprobe_latency\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x63onsecutive_misses\x18\x02 \x01(\r\x12\x1e\n\x11inflight_requests\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05slots\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x14\n\x12_inflight_requestsB\x08\n\x06_slots\">\n\x0cSandboxLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08in_force\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x9c\x03\n\tFootprint\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x15\n\rengine_sha256\x18\x02 \x01(\t\x12\x16\n\x0eoptions_digest\x18\x03 \x01(\t\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x04 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12 \n\x13\x64\x65vice_memory_bytes\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12,\n\tload_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08launches\x18\x08 \x01(\r\x12(\n\x1bgenerated_tokens_per_second\x18\t \x01(\x01H\x01\x88\x01\x01\x12%\n\x18prompt_tokens_per_second\x18\n \x01(\x01H\x02\x88\x01\x01\x42\x16\n\x14_device_memory_bytesB\x1e\n\x1c_generated_tokens_per_secondB\x1b\n\x19_prompt_tokens_per_second\"\xc6\x06\n\x08Instance\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.arw.v1.InstanceState\x12\x12\n\nstate_slug\x18\x03 \x01(\t\x12\x13\n\x0bstate_label\x18\x04 \x01(\t\x12\"\n\x08severity\x18\x05 \x01(\x0e\x32\x10.arw.v1.Severity\x12\x16\n\x0eseverity_label\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x03(\t\x12\x1b\n\x13observed_generation\x18\t \x01(\x04\x12\x13\n\x0bincarnation\x18\n \x01(\x04\x12(\n\x07process\x18\x0b \x01(\x0b\x32\x17.arw.v1.ProcessIdentity\x12-\n\x0erestart_budget\x18\x0c \x01(\x0b\x32\x15.arw.v1.RestartBudget\x12%\n\tlast_exit\x18\r \x01(\x0b\x32\x12.arw.v1.ExitRecord\x12&\n\x06health\x18\x0e \x01(\x0b\x32\x16.arw.v1.InstanceHealth\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x0f \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12\x19\n\x11\x61\x63\x63\x65lerator_label\x18\x10 \x01(\t\x12 \n\x07problem\x18\x11 \x01(\x0b\x32\x0f.arw.v1.Problem\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65ngine\x18\x14 \x01(\t\x12%\n\x07sandbox\x18\x15 \x03(\x0b\x32\x14.arw.v1.SandboxLayer\x12$\n\tfootprint\x18\x16 \x01(\x0b\x32\x11.arw.v1.Footprint\x12-\n\x0e\x65xecution_mode\x18\x17 \x01(\x0e\x32\x15.arw.v1.ExecutionMode\x12\x18\n\x10\x65xecution_reason\x18\x18 \x01(\t\x12\x1e\n\x11prompt_cache_warm\x18\x19 \x01(\x08H\x00\x88\x01\x01\x42\x14\n\x12_prompt_cache_warm*^\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x11\n\rSEVERITY_WARN\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03*\xcc\x02\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_UNKNOWN\x10\x01\x12\x1a\n\x16INSTANCE_STATE_PENDING\x10\x02\x12\x1b\n\x17INSTANCE_STATE_STARTING\x10\x03\x12\x18\n\x14INSTANCE_STATE_READY\x10\x04\x12\x1b\n\x17INSTANCE_STATE_DEGRADED\x10\x05\x12\x1d\n\x19INSTANCE_STATE_RESTARTING\x10\x06\x12\x1b\n\x17INSTANCE_STATE_STOPPING\x10\x07\x12\x1d\n\x19INSTANCE_STATE_HIBERNATED\x10\x08\x12\x18\n\x14INSTANCE_STATE_ERROR\x10\t\x12\x1a\n\x16INSTANCE_STATE_OFFLINE\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.instance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEVERITY']._serialized_start=1811
-  _globals['_SEVERITY']._serialized_end=1905
-  _globals['_INSTANCESTATE']._serialized_start=1908
-  _globals['_INSTANCESTATE']._serialized_end=2240
-  _globals['_PROCESSIDENTITY']._serialized_start=146
-  _globals['_PROCESSIDENTITY']._serialized_end=246
-  _globals['_EXITRECORD']._serialized_start=249
-  _globals['_EXITRECORD']._serialized_end=416
-  _globals['_RESTARTBUDGET']._serialized_start=419
-  _globals['_RESTARTBUDGET']._serialized_end=577
-  _globals['_INSTANCEHEALTH']._serialized_start=580
-  _globals['_INSTANCEHEALTH']._serialized_end=758
-  _globals['_SANDBOXLAYER']._serialized_start=760
-  _globals['_SANDBOXLAYER']._serialized_end=822
-  _globals['_FOOTPRINT']._serialized_start=825
-  _globals['_FOOTPRINT']._serialized_end=1095
-  _globals['_INSTANCE']._serialized_start=1098
-  _globals['_INSTANCE']._serialized_end=1809
+  _globals['_SEVERITY']._serialized_start=2104
+  _globals['_SEVERITY']._serialized_end=2198
+  _globals['_INSTANCESTATE']._serialized_start=2201
+  _globals['_INSTANCESTATE']._serialized_end=2533
+  _globals['_PROCESSIDENTITY']._serialized_start=170
+  _globals['_PROCESSIDENTITY']._serialized_end=270
+  _globals['_EXITRECORD']._serialized_start=273
+  _globals['_EXITRECORD']._serialized_end=440
+  _globals['_RESTARTBUDGET']._serialized_start=443
+  _globals['_RESTARTBUDGET']._serialized_end=601
+  _globals['_INSTANCEHEALTH']._serialized_start=604
+  _globals['_INSTANCEHEALTH']._serialized_end=782
+  _globals['_SANDBOXLAYER']._serialized_start=784
+  _globals['_SANDBOXLAYER']._serialized_end=846
+  _globals['_FOOTPRINT']._serialized_start=849
+  _globals['_FOOTPRINT']._serialized_end=1261
+  _globals['_INSTANCE']._serialized_start=1264
+  _globals['_INSTANCE']._serialized_end=2102
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from arw.v1 import accelerator_pb2 as _accelerator_pb2
+from arw.v1 import execution_pb2 as _execution_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -282,12 +283,16 @@ class Footprint(_message.Message):
     DEVICE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     LOAD_TIME_FIELD_NUMBER: _builtins.int
     LAUNCHES_FIELD_NUMBER: _builtins.int
+    GENERATED_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     model_sha256: _builtins.str
     """SHA-256 of the model's file, lower-case hex."""
     engine_sha256: _builtins.str
     """SHA-256 of the engine's main file, lower-case hex."""
     options_digest: _builtins.str
-    """SHA-256 over the sorted lines "option=value" of the given engine settings, joined by "\\n"."""
+    """SHA-256 over the sorted lines "option=value" of the given engine settings, joined by "\\n"; without those that only
+    say what its prompt cache holds.
+    """
     accelerator: _accelerator_pb2.AcceleratorKind.ValueType
     """What the engine really used."""
     memory_bytes: _builtins.int
@@ -295,6 +300,12 @@ class Footprint(_message.Message):
     device_memory_bytes: _builtins.int
     """Peak over all devices; absent where the driver does not say."""
     launches: _builtins.int
+    generated_tokens_per_second: _builtins.float
+    """What one request gets while it has the engine to itself, by the engine's own counts and clock; not what all of its
+    slots give together. Absent until it was seen.
+    """
+    prompt_tokens_per_second: _builtins.float
+    """Of the prompt tokens that it had to read, those from its cache left out; short prompts make it lower."""
     @_builtins.property
     def load_time(self) -> _duration_pb2.Duration:
         """The slowest seen, from launch to ready; absent when none was seen."""
@@ -310,14 +321,25 @@ class Footprint(_message.Message):
         device_memory_bytes: _builtins.int | None = ...,
         load_time: _duration_pb2.Duration | None = ...,
         launches: _builtins.int = ...,
+        generated_tokens_per_second: _builtins.float | None = ...,
+        prompt_tokens_per_second: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "device_memory_bytes", b"device_memory_bytes", "load_time", b"load_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "_generated_tokens_per_second", b"_generated_tokens_per_second", "_prompt_tokens_per_second", b"_prompt_tokens_per_second", "device_memory_bytes", b"device_memory_bytes", "generated_tokens_per_second", b"generated_tokens_per_second", "load_time", b"load_time", "prompt_tokens_per_second", b"prompt_tokens_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "accelerator", b"accelerator", "device_memory_bytes", b"device_memory_bytes", "engine_sha256", b"engine_sha256", "launches", b"launches", "load_time", b"load_time", "memory_bytes", b"memory_bytes", "model_sha256", b"model_sha256", "options_digest", b"options_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes", "_generated_tokens_per_second", b"_generated_tokens_per_second", "_prompt_tokens_per_second", b"_prompt_tokens_per_second", "accelerator", b"accelerator", "device_memory_bytes", b"device_memory_bytes", "engine_sha256", b"engine_sha256", "generated_tokens_per_second", b"generated_tokens_per_second", "launches", b"launches", "load_time", b"load_time", "memory_bytes", b"memory_bytes", "model_sha256", b"model_sha256", "options_digest", b"options_digest", "prompt_tokens_per_second", b"prompt_tokens_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__device_memory_bytes: _TypeAlias = _typing.Literal["device_memory_bytes"]  # noqa: Y015
     _WhichOneofArgType__device_memory_bytes: _TypeAlias = _typing.Literal["_device_memory_bytes", b"_device_memory_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__generated_tokens_per_second: _TypeAlias = _typing.Literal["generated_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__generated_tokens_per_second: _TypeAlias = _typing.Literal["_generated_tokens_per_second", b"_generated_tokens_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_tokens_per_second: _TypeAlias = _typing.Literal["prompt_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__prompt_tokens_per_second: _TypeAlias = _typing.Literal["_prompt_tokens_per_second", b"_prompt_tokens_per_second"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__device_memory_bytes) -> _WhichOneofReturnType__device_memory_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generated_tokens_per_second) -> _WhichOneofReturnType__generated_tokens_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_tokens_per_second) -> _WhichOneofReturnType__prompt_tokens_per_second | None: ...
 
 Global___Footprint: _TypeAlias = Footprint  # noqa: Y015
 
@@ -349,6 +371,9 @@ class Instance(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
     FOOTPRINT_FIELD_NUMBER: _builtins.int
+    EXECUTION_MODE_FIELD_NUMBER: _builtins.int
+    EXECUTION_REASON_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_WARM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
     state: Global___InstanceState.ValueType
@@ -367,6 +392,14 @@ class Instance(_message.Message):
     accelerator_label: _builtins.str
     engine: _builtins.str
     """The engine that runs it, for example "llama.cpp b11549 (wheel)"."""
+    execution_mode: _execution_pb2.ExecutionMode.ValueType
+    """How it runs, or ran last; unspecified until it was started once."""
+    execution_reason: _builtins.str
+    """Why this mode and no other, in one line."""
+    prompt_cache_warm: _builtins.bool
+    """Whether its prompt cache holds anything: warmed up, restored or left by requests. Absent where the engine has none,
+    or does not say.
+    """
     @_builtins.property
     def detail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -420,11 +453,16 @@ class Instance(_message.Message):
         engine: _builtins.str = ...,
         sandbox: _abc.Iterable[Global___SandboxLayer] | None = ...,
         footprint: Global___Footprint | None = ...,
+        execution_mode: _execution_pb2.ExecutionMode.ValueType = ...,
+        execution_reason: _builtins.str = ...,
+        prompt_cache_warm: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["footprint", b"footprint", "health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "footprint", b"footprint", "health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__prompt_cache_warm: _TypeAlias = _typing.Literal["prompt_cache_warm"]  # noqa: Y015
+    _WhichOneofArgType__prompt_cache_warm: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_cache_warm) -> _WhichOneofReturnType__prompt_cache_warm | None: ...
 
 Global___Instance: _TypeAlias = Instance  # noqa: Y015

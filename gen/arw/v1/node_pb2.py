@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from arw.v1 import accelerator_pb2 as arw_dot_v1_dot_accelerator__pb2
+from arw.v1 import execution_pb2 as arw_dot_v1_dot_execution__pb2
 from arw.v1 import instance_pb2 as arw_dot_v1_dot_instance__pb2
 from arw.v1 import problem_pb2 as arw_dot_v1_dot_problem__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x61rw/v1/node.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\rNodeInventory\x12\n\n\x02os\x18\x01 \x01(\t\x12\x0c\n\x04\x61rch\x18\x02 \x01(\t\x12\x12\n\nos_release\x18\x03 \x01(\t\x12\x11\n\tcpu_cores\x18\x04 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12)\n\x0c\x61\x63\x63\x65lerators\x18\x06 \x03(\x0b\x32\x13.arw.v1.Accelerator\x12\x1f\n\x07\x65ngines\x18\x07 \x03(\x0b\x32\x0e.arw.v1.Engine\x12#\n\x06limits\x18\x08 \x01(\x0b\x32\x13.arw.v1.LocalLimits\x12%\n\x07sandbox\x18\t \x03(\x0b\x32\x14.arw.v1.SandboxLayer\"\x80\x02\n\x0bLocalLimits\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65nied_adapters\x18\x02 \x03(\t\x12\r\n\x05modes\x18\x03 \x03(\t\x12\x19\n\x0cmax_runtimes\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12%\n\x18memory_per_runtime_bytes\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x1f\n\x06\x63losed\x18\x07 \x01(\x0b\x32\x0f.arw.v1.ProblemB\x0f\n\r_max_runtimesB\x0f\n\r_memory_bytesB\x1b\n\x19_memory_per_runtime_bytes\"H\n\x06\x45ngine\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"\xe9\x05\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12 \n\x05state\x18\x04 \x01(\x0e\x32\x11.arw.v1.NodeState\x12\x12\n\nstate_slug\x18\x05 \x01(\t\x12\x13\n\x0bstate_label\x18\x06 \x01(\t\x12\"\n\x08severity\x18\x07 \x01(\x0e\x32\x10.arw.v1.Severity\x12\x16\n\x0eseverity_label\x18\x08 \x01(\t\x12\x0f\n\x07summary\x18\t \x01(\t\x12(\n\x06labels\x18\n \x03(\x0b\x32\x18.arw.v1.Node.LabelsEntry\x12\x13\n\x0bschedulable\x18\x0b \x01(\x08\x12(\n\tinventory\x18\x0c \x01(\x0b\x32\x15.arw.v1.NodeInventory\x12\x15\n\ragent_version\x18\r \x01(\t\x12\x11\n\tagent_pid\x18\x0e \x01(\r\x12\x15\n\rsession_epoch\x18\x0f \x01(\x04\x12\x18\n\x10\x61pplied_revision\x18\x10 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_contact_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17\x63\x65rtificate_expire_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmachine_id_hash\x18\x14 \x01(\t\x12 \n\x05usage\x18\x15 \x01(\x0b\x32\x11.arw.v1.NodeUsage\x12!\n\x08problems\x18\x16 \x03(\x0b\x32\x0f.arw.v1.Problem\x12*\n\rheld_removals\x18\x17 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0bHeldRemoval\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x15\n\rspec_revision\x18\x02 \x01(\x04\"\xb3\x02\n\tJoinToken\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.arw.v1.JoinToken.LabelsEntry\x12\x19\n\x11requires_approval\x18\x04 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xc8\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12#\n\x1fNODE_STATE_WAITING_FOR_APPROVAL\x10\x01\x12\x17\n\x13NODE_STATE_ENROLLED\x10\x02\x12\x15\n\x11NODE_STATE_ONLINE\x10\x03\x12\x16\n\x12NODE_STATE_OFFLINE\x10\x04\x12\x1a\n\x16NODE_STATE_QUARANTINED\x10\x05\x12\x16\n\x12NODE_STATE_REVOKED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11\x61rw/v1/node.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x16\x61rw/v1/execution.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\rNodeInventory\x12\n\n\x02os\x18\x01 \x01(\t\x12\x0c\n\x04\x61rch\x18\x02 \x01(\t\x12\x12\n\nos_release\x18\x03 \x01(\t\x12\x11\n\tcpu_cores\x18\x04 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12)\n\x0c\x61\x63\x63\x65lerators\x18\x06 \x03(\x0b\x32\x13.arw.v1.Accelerator\x12\x1f\n\x07\x65ngines\x18\x07 \x03(\x0b\x32\x0e.arw.v1.Engine\x12#\n\x06limits\x18\x08 \x01(\x0b\x32\x13.arw.v1.LocalLimits\x12%\n\x07sandbox\x18\t \x03(\x0b\x32\x14.arw.v1.SandboxLayer\x12)\n\texecution\x18\n \x03(\x0b\x32\x16.arw.v1.ExecutionOffer\"\x80\x02\n\x0bLocalLimits\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65nied_adapters\x18\x02 \x03(\t\x12\r\n\x05modes\x18\x03 \x03(\t\x12\x19\n\x0cmax_runtimes\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12%\n\x18memory_per_runtime_bytes\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x1f\n\x06\x63losed\x18\x07 \x01(\x0b\x32\x0f.arw.v1.ProblemB\x0f\n\r_max_runtimesB\x0f\n\r_memory_bytesB\x1b\n\x19_memory_per_runtime_bytes\"W\n\x06\x45ngine\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05image\x18\x05 \x01(\t\"\xe9\x05\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12 \n\x05state\x18\x04 \x01(\x0e\x32\x11.arw.v1.NodeState\x12\x12\n\nstate_slug\x18\x05 \x01(\t\x12\x13\n\x0bstate_label\x18\x06 \x01(\t\x12\"\n\x08severity\x18\x07 \x01(\x0e\x32\x10.arw.v1.Severity\x12\x16\n\x0eseverity_label\x18\x08 \x01(\t\x12\x0f\n\x07summary\x18\t \x01(\t\x12(\n\x06labels\x18\n \x03(\x0b\x32\x18.arw.v1.Node.LabelsEntry\x12\x13\n\x0bschedulable\x18\x0b \x01(\x08\x12(\n\tinventory\x18\x0c \x01(\x0b\x32\x15.arw.v1.NodeInventory\x12\x15\n\ragent_version\x18\r \x01(\t\x12\x11\n\tagent_pid\x18\x0e \x01(\r\x12\x15\n\rsession_epoch\x18\x0f \x01(\x04\x12\x18\n\x10\x61pplied_revision\x18\x10 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_contact_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17\x63\x65rtificate_expire_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmachine_id_hash\x18\x14 \x01(\t\x12 \n\x05usage\x18\x15 \x01(\x0b\x32\x11.arw.v1.NodeUsage\x12!\n\x08problems\x18\x16 \x03(\x0b\x32\x0f.arw.v1.Problem\x12*\n\rheld_removals\x18\x17 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0bHeldRemoval\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x15\n\rspec_revision\x18\x02 \x01(\x04\"\xb3\x02\n\tJoinToken\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.arw.v1.JoinToken.LabelsEntry\x12\x19\n\x11requires_approval\x18\x04 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xc8\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12#\n\x1fNODE_STATE_WAITING_FOR_APPROVAL\x10\x01\x12\x17\n\x13NODE_STATE_ENROLLED\x10\x02\x12\x15\n\x11NODE_STATE_ONLINE\x10\x03\x12\x16\n\x12NODE_STATE_OFFLINE\x10\x04\x12\x1a\n\x16NODE_STATE_QUARANTINED\x10\x05\x12\x16\n\x12NODE_STATE_REVOKED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,22 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOINTOKEN_LABELSENTRY']._loaded_options = None
   _globals['_JOINTOKEN_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATE']._serialized_start=1838
-  _globals['_NODESTATE']._serialized_end=2038
-  _globals['_NODEINVENTORY']._serialized_start=134
-  _globals['_NODEINVENTORY']._serialized_end=388
-  _globals['_LOCALLIMITS']._serialized_start=391
-  _globals['_LOCALLIMITS']._serialized_end=647
-  _globals['_ENGINE']._serialized_start=649
-  _globals['_ENGINE']._serialized_end=721
-  _globals['_NODE']._serialized_start=724
-  _globals['_NODE']._serialized_end=1469
-  _globals['_NODE_LABELSENTRY']._serialized_start=1424
-  _globals['_NODE_LABELSENTRY']._serialized_end=1469
-  _globals['_HELDREMOVAL']._serialized_start=1471
-  _globals['_HELDREMOVAL']._serialized_end=1525
-  _globals['_JOINTOKEN']._serialized_start=1528
-  _globals['_JOINTOKEN']._serialized_end=1835
-  _globals['_JOINTOKEN_LABELSENTRY']._serialized_start=1424
-  _globals['_JOINTOKEN_LABELSENTRY']._serialized_end=1469
+  _globals['_NODESTATE']._serialized_start=1920
+  _globals['_NODESTATE']._serialized_end=2120
+  _globals['_NODEINVENTORY']._serialized_start=158
+  _globals['_NODEINVENTORY']._serialized_end=455
+  _globals['_LOCALLIMITS']._serialized_start=458
+  _globals['_LOCALLIMITS']._serialized_end=714
+  _globals['_ENGINE']._serialized_start=716
+  _globals['_ENGINE']._serialized_end=803
+  _globals['_NODE']._serialized_start=806
+  _globals['_NODE']._serialized_end=1551
+  _globals['_NODE_LABELSENTRY']._serialized_start=1506
+  _globals['_NODE_LABELSENTRY']._serialized_end=1551
+  _globals['_HELDREMOVAL']._serialized_start=1553
+  _globals['_HELDREMOVAL']._serialized_end=1607
+  _globals['_JOINTOKEN']._serialized_start=1610
+  _globals['_JOINTOKEN']._serialized_end=1917
+  _globals['_JOINTOKEN_LABELSENTRY']._serialized_start=1506
+  _globals['_JOINTOKEN_LABELSENTRY']._serialized_end=1551
 # @@protoc_insertion_point(module_scope)

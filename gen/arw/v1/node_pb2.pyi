@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from arw.v1 import accelerator_pb2 as _accelerator_pb2
+from arw.v1 import execution_pb2 as _execution_pb2
 from arw.v1 import instance_pb2 as _instance_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from collections import abc as _abc
@@ -71,6 +72,7 @@ class NodeInventory(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     os: _builtins.str
     """"linux", "darwin", "windows"."""
     arch: _builtins.str
@@ -91,6 +93,10 @@ class NodeInventory(_message.Message):
     def sandbox(self) -> _containers.RepeatedCompositeFieldContainer[_instance_pb2.SandboxLayer]:
         """What the next engine that is started there gets."""
 
+    @_builtins.property
+    def execution(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.ExecutionOffer]:
+        """None: the agent does not say, and knows native alone."""
+
     def __init__(
         self,
         *,
@@ -103,10 +109,11 @@ class NodeInventory(_message.Message):
         engines: _abc.Iterable[Global___Engine] | None = ...,
         limits: Global___LocalLimits | None = ...,
         sandbox: _abc.Iterable[_instance_pb2.SandboxLayer] | None = ...,
+        execution: _abc.Iterable[_execution_pb2.ExecutionOffer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "arch", b"arch", "cpu_cores", b"cpu_cores", "engines", b"engines", "limits", b"limits", "memory_bytes", b"memory_bytes", "os", b"os", "os_release", b"os_release", "sandbox", b"sandbox"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "arch", b"arch", "cpu_cores", b"cpu_cores", "engines", b"engines", "execution", b"execution", "limits", b"limits", "memory_bytes", b"memory_bytes", "os", b"os", "os_release", b"os_release", "sandbox", b"sandbox"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,13 +190,16 @@ class Engine(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     path: _builtins.str
-    """Path of its main file on the node."""
+    """Path of its main file on the node, or in its image."""
     sha256: _builtins.str
-    """SHA-256 of that file, lower-case hex."""
+    """SHA-256 of that file, or the id of its image: lower-case hex."""
     version: _builtins.str
     """As the binary says it."""
+    image: _builtins.str
+    """By name; empty for an engine that runs natively."""
     def __init__(
         self,
         *,
@@ -197,10 +207,11 @@ class Engine(_message.Message):
         path: _builtins.str = ...,
         sha256: _builtins.str = ...,
         version: _builtins.str = ...,
+        image: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "path", b"path", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "image", b"image", "path", b"path", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

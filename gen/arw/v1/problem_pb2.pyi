@@ -75,6 +75,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_STALE_FENCE: _Reason.ValueType  # 70
     REASON_AGENT_SAFE_MODE: _Reason.ValueType  # 71
     """The agent died again and again as it started; it keeps what runs, and starts and stops nothing."""
+    REASON_EXECUTION_MODE_UNAVAILABLE: _Reason.ValueType  # 72
+    """None of the modes that a runtime may run in is to be had on the node."""
+    REASON_DISK_PRESSURE: _Reason.ValueType  # 73
+    """The disk with the node's state is nearly full: what runs goes on, nothing new is taken."""
     REASON_ENGINE_EXITED: _Reason.ValueType  # 80
     """How an instance failed."""
     REASON_ENGINE_EXITED_BEFORE_READY: _Reason.ValueType  # 81
@@ -87,6 +91,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_ENGINE_IDENTITY_MISMATCH: _Reason.ValueType  # 88
     REASON_NO_PROGRESS: _Reason.ValueType  # 89
     """It takes requests and gives nothing back."""
+    REASON_UNKILLABLE: _Reason.ValueType  # 90
+    """It survives SIGKILL; nothing of it is given away."""
     REASON_NO_NODE: _Reason.ValueType  # 100
     """Why a runtime has no place, or no answer yet."""
     REASON_NODE_OFFLINE: _Reason.ValueType  # 101
@@ -163,6 +169,10 @@ REASON_LOCAL_POLICY_DENIED: Reason.ValueType  # 69
 REASON_STALE_FENCE: Reason.ValueType  # 70
 REASON_AGENT_SAFE_MODE: Reason.ValueType  # 71
 """The agent died again and again as it started; it keeps what runs, and starts and stops nothing."""
+REASON_EXECUTION_MODE_UNAVAILABLE: Reason.ValueType  # 72
+"""None of the modes that a runtime may run in is to be had on the node."""
+REASON_DISK_PRESSURE: Reason.ValueType  # 73
+"""The disk with the node's state is nearly full: what runs goes on, nothing new is taken."""
 REASON_ENGINE_EXITED: Reason.ValueType  # 80
 """How an instance failed."""
 REASON_ENGINE_EXITED_BEFORE_READY: Reason.ValueType  # 81
@@ -175,6 +185,8 @@ REASON_MEMORY_INSUFFICIENT: Reason.ValueType  # 87
 REASON_ENGINE_IDENTITY_MISMATCH: Reason.ValueType  # 88
 REASON_NO_PROGRESS: Reason.ValueType  # 89
 """It takes requests and gives nothing back."""
+REASON_UNKILLABLE: Reason.ValueType  # 90
+"""It survives SIGKILL; nothing of it is given away."""
 REASON_NO_NODE: Reason.ValueType  # 100
 """Why a runtime has no place, or no answer yet."""
 REASON_NODE_OFFLINE: Reason.ValueType  # 101

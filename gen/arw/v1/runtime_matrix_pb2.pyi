@@ -483,6 +483,8 @@ class RuntimeStatus(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     ACCELERATOR_LABEL_FIELD_NUMBER: _builtins.int
+    EXECUTION_MODE_FIELD_NUMBER: _builtins.int
+    EXECUTION_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: _builtins.str
     state_label: _builtins.str
@@ -501,6 +503,9 @@ class RuntimeStatus(_message.Message):
     last_error: _builtins.str
     engine: _builtins.str
     accelerator_label: _builtins.str
+    execution_mode: _builtins.str
+    """"native" or "container"; empty until it was started once."""
+    execution_reason: _builtins.str
     @_builtins.property
     def detail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -529,10 +534,12 @@ class RuntimeStatus(_message.Message):
         last_error: _builtins.str = ...,
         engine: _builtins.str = ...,
         accelerator_label: _builtins.str = ...,
+        execution_mode: _builtins.str = ...,
+        execution_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "engine_pid", b"engine_pid", "health_grade", b"health_grade", "id", b"id", "incarnation", b"incarnation", "last_error", b"last_error", "model", b"model", "node", b"node", "restart_budget", b"restart_budget", "severity", b"severity", "severity_label", b"severity_label", "shim_pid", b"shim_pid", "state", b"state", "state_label", b"state_label", "summary", b"summary", "update_time", b"update_time", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "engine_pid", b"engine_pid", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "health_grade", b"health_grade", "id", b"id", "incarnation", b"incarnation", "last_error", b"last_error", "model", b"model", "node", b"node", "restart_budget", b"restart_budget", "severity", b"severity", "severity_label", b"severity_label", "shim_pid", b"shim_pid", "state", b"state", "state_label", b"state_label", "summary", b"summary", "update_time", b"update_time", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from arw.v1 import accelerator_pb2 as _accelerator_pb2
+from arw.v1 import execution_pb2 as _execution_pb2
 from arw.v1 import instance_pb2 as _instance_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from collections import abc as _abc
@@ -98,6 +99,8 @@ class EngineSettings(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     POOLING_FIELD_NUMBER: _builtins.int
     WARM_UP_FIELD_NUMBER: _builtins.int
+    WARM_UP_PROMPTS_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_FIELD_NUMBER: _builtins.int
     context_length: _builtins.int
     """Tokens per slot."""
     slots: _builtins.int
@@ -111,6 +114,14 @@ class EngineSettings(_message.Message):
     pooling: _builtins.str
     """"none", "mean", "cls" or "last"; only with embeddings."""
     warm_up: _builtins.bool
+    prompt_cache: _builtins.str
+    """Runtimes of a node that give the same name share the read form of these prompts on its disk; empty: each has its own."""
+    @_builtins.property
+    def warm_up_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What chats here begin with, such as their system prompt: read once after each start, before it counts as ready, so
+        that the prompt cache holds it. At most 8 of at most 16 KiB.
+        """
+
     def __init__(
         self,
         *,
@@ -122,10 +133,12 @@ class EngineSettings(_message.Message):
         embeddings: _builtins.bool | None = ...,
         pooling: _builtins.str | None = ...,
         warm_up: _builtins.bool | None = ...,
+        warm_up_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        prompt_cache: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "pooling", b"pooling", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "pooling", b"pooling", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "pooling", b"pooling", "prompt_cache", b"prompt_cache", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up", "warm_up_prompts", b"warm_up_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -381,6 +394,7 @@ class RuntimeSpec(_message.Message):
     NODE_SELECTOR_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
     EXTERNAL_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """"llama.cpp"."""
     display_name: _builtins.str
@@ -415,6 +429,8 @@ class RuntimeSpec(_message.Message):
     def external(self) -> Global___ExternalSettings:
         """Only with the adapter "external"."""
 
+    @_builtins.property
+    def execution(self) -> _execution_pb2.ExecutionSettings: ...
     def __init__(
         self,
         *,
@@ -433,10 +449,11 @@ class RuntimeSpec(_message.Message):
         node_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         process: Global___ProcessSettings | None = ...,
         external: Global___ExternalSettings | None = ...,
+        execution: _execution_pb2.ExecutionSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["external", b"external", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from arw.v1 import model_pb2 as _model_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from arw.v1 import runtime_pb2 as _runtime_pb2
 from collections import abc as _abc
@@ -48,6 +49,8 @@ class _ApplyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApplyOut
     APPLY_OUTCOME_CREATED: _ApplyOutcome.ValueType  # 1
     APPLY_OUTCOME_UPDATED: _ApplyOutcome.ValueType  # 2
     APPLY_OUTCOME_UNCHANGED: _ApplyOutcome.ValueType  # 3
+    APPLY_OUTCOME_REMOVED: _ApplyOutcome.ValueType  # 4
+    """Stopped and forgotten."""
 
 class ApplyOutcome(_ApplyOutcome, metaclass=_ApplyOutcomeEnumTypeWrapper): ...
 
@@ -55,7 +58,30 @@ APPLY_OUTCOME_UNSPECIFIED: ApplyOutcome.ValueType  # 0
 APPLY_OUTCOME_CREATED: ApplyOutcome.ValueType  # 1
 APPLY_OUTCOME_UPDATED: ApplyOutcome.ValueType  # 2
 APPLY_OUTCOME_UNCHANGED: ApplyOutcome.ValueType  # 3
+APPLY_OUTCOME_REMOVED: ApplyOutcome.ValueType  # 4
+"""Stopped and forgotten."""
 Global___ApplyOutcome: _TypeAlias = ApplyOutcome  # noqa: Y015
+
+class _PlannedAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlannedActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlannedAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLANNED_ACTION_UNSPECIFIED: _PlannedAction.ValueType  # 0
+    PLANNED_ACTION_NOTHING: _PlannedAction.ValueType  # 1
+    PLANNED_ACTION_CREATE: _PlannedAction.ValueType  # 2
+    PLANNED_ACTION_CHANGE: _PlannedAction.ValueType  # 3
+    PLANNED_ACTION_REMOVE: _PlannedAction.ValueType  # 4
+
+class PlannedAction(_PlannedAction, metaclass=_PlannedActionEnumTypeWrapper): ...
+
+PLANNED_ACTION_UNSPECIFIED: PlannedAction.ValueType  # 0
+PLANNED_ACTION_NOTHING: PlannedAction.ValueType  # 1
+PLANNED_ACTION_CREATE: PlannedAction.ValueType  # 2
+PLANNED_ACTION_CHANGE: PlannedAction.ValueType  # 3
+PLANNED_ACTION_REMOVE: PlannedAction.ValueType  # 4
+Global___PlannedAction: _TypeAlias = PlannedAction  # noqa: Y015
 
 @_typing.final
 class ApplyManifestRequest(_message.Message):
@@ -66,6 +92,7 @@ class ApplyManifestRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
     """UTF-8, at most 1 MiB."""
     format: Global___ManifestFormat.ValueType
@@ -75,6 +102,8 @@ class ApplyManifestRequest(_message.Message):
     """Check everything, change nothing."""
     request_id: _builtins.str
     """UUID4; the same id gets the same answer for an hour. Optional."""
+    prune: _builtins.bool
+    """Remove what an earlier manifest of the same `source` declared and this one does not."""
     def __init__(
         self,
         *,
@@ -83,10 +112,11 @@ class ApplyManifestRequest(_message.Message):
         source: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        prune: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "request_id", b"request_id", "source", b"source", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "prune", b"prune", "request_id", b"request_id", "source", b"source", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,7 +130,9 @@ class AppliedRuntime(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     outcome: Global___ApplyOutcome.ValueType
     @_builtins.property
-    def runtime(self) -> _runtime_pb2.Runtime: ...
+    def runtime(self) -> _runtime_pb2.Runtime:
+        """Of a removed one only its names are set."""
+
     def __init__(
         self,
         *,
@@ -138,6 +170,227 @@ class ApplyManifestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplyManifestResponse: _TypeAlias = ApplyManifestResponse  # noqa: Y015
+
+@_typing.final
+class PlanManifestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """As in ApplyManifestRequest."""
+    format: Global___ManifestFormat.ValueType
+    source: _builtins.str
+    prune: _builtins.bool
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
+        """Models that the client would register before it applies."""
+
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        format: Global___ManifestFormat.ValueType = ...,
+        source: _builtins.str = ...,
+        prune: _builtins.bool = ...,
+        models: _abc.Iterable[_model_pb2.Model] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "format", b"format", "models", b"models", "prune", b"prune", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanManifestRequest: _TypeAlias = PlanManifestRequest  # noqa: Y015
+
+@_typing.final
+class FieldChange(_message.Message):
+    """One key of a manifest that would say something else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    OLD_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Such as "settings.slots"."""
+    old_value: _builtins.str
+    """As JSON; empty: not set."""
+    new_value: _builtins.str
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        old_value: _builtins.str = ...,
+        new_value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldChange: _TypeAlias = FieldChange  # noqa: Y015
+
+@_typing.final
+class PlannedRuntime(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    DESIRED_STATE_BEFORE_FIELD_NUMBER: _builtins.int
+    DESIRED_STATE_FIELD_NUMBER: _builtins.int
+    NODE_BEFORE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PLACEMENT_PROBLEM_FIELD_NUMBER: _builtins.int
+    SOURCE_BEFORE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"runtimes/{runtime}"."""
+    id: _builtins.str
+    action: Global___PlannedAction.ValueType
+    desired_state_before: _runtime_pb2.DesiredState.ValueType
+    """Unspecified: there is none before it is created."""
+    desired_state: _runtime_pb2.DesiredState.ValueType
+    """Unspecified: there is none after it is removed."""
+    node_before: _builtins.str
+    """"nodes/{node}" where it is placed; empty: nowhere."""
+    node: _builtins.str
+    """"nodes/{node}" where it would be placed; empty: nowhere."""
+    source_before: _builtins.str
+    """Which manifest declared it last."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]: ...
+    @_builtins.property
+    def placement_problem(self) -> _problem_pb2.Problem:
+        """Why it would have no place."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+        action: Global___PlannedAction.ValueType = ...,
+        changes: _abc.Iterable[Global___FieldChange] | None = ...,
+        desired_state_before: _runtime_pb2.DesiredState.ValueType = ...,
+        desired_state: _runtime_pb2.DesiredState.ValueType = ...,
+        node_before: _builtins.str = ...,
+        node: _builtins.str = ...,
+        placement_problem: _problem_pb2.Problem | None = ...,
+        source_before: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["placement_problem", b"placement_problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "changes", b"changes", "desired_state", b"desired_state", "desired_state_before", b"desired_state_before", "id", b"id", "name", b"name", "node", b"node", "node_before", b"node_before", "placement_problem", b"placement_problem", "source_before", b"source_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedRuntime: _TypeAlias = PlannedRuntime  # noqa: Y015
+
+@_typing.final
+class PlannedModel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"models/{model}"."""
+    id: _builtins.str
+    action: Global___PlannedAction.ValueType
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+        action: Global___PlannedAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedModel: _TypeAlias = PlannedModel  # noqa: Y015
+
+@_typing.final
+class PlanManifestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Of the state that it was compared with."""
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedRuntime]:
+        """In the manifest's order, then what would be removed."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedModel]: ...
+    def __init__(
+        self,
+        *,
+        runtimes: _abc.Iterable[Global___PlannedRuntime] | None = ...,
+        models: _abc.Iterable[Global___PlannedModel] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "revision", b"revision", "runtimes", b"runtimes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanManifestResponse: _TypeAlias = PlanManifestResponse  # noqa: Y015
+
+@_typing.final
+class ExportManifestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    format: Global___ManifestFormat.ValueType
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"runtimes/{runtime}"; none: all."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        format: Global___ManifestFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportManifestRequest: _TypeAlias = ExportManifestRequest  # noqa: Y015
+
+@_typing.final
+class ExportManifestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """UTF-8. The models that it names must be registered where it is applied."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportManifestResponse: _TypeAlias = ExportManifestResponse  # noqa: Y015
 
 @_typing.final
 class GetRuntimeRequest(_message.Message):

@@ -40,6 +40,16 @@ class RuntimeServiceStub:
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.ApplyManifestRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ApplyManifestResponse.FromString,
                 _registered_method=True)
+        self.PlanManifest = channel.unary_unary(
+                '/arw.v1.RuntimeService/PlanManifest',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.PlanManifestRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.PlanManifestResponse.FromString,
+                _registered_method=True)
+        self.ExportManifest = channel.unary_unary(
+                '/arw.v1.RuntimeService/ExportManifest',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.ExportManifestRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ExportManifestResponse.FromString,
+                _registered_method=True)
         self.GetRuntime = channel.unary_unary(
                 '/arw.v1.RuntimeService/GetRuntime',
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.GetRuntimeRequest.SerializeToString,
@@ -88,6 +98,20 @@ class RuntimeServiceServicer:
 
     def ApplyManifest(self, request, context):
         """Declares every runtime of a manifest as one change, or none. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanManifest(self, request, context):
+        """What applying a manifest would do now, and where each runtime would be placed. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportManifest(self, request, context):
+        """Runtimes as a manifest which, applied, changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +176,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ApplyManifest,
                     request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ApplyManifestRequest.FromString,
                     response_serializer=arw_dot_v1_dot_runtime__service__pb2.ApplyManifestResponse.SerializeToString,
+            ),
+            'PlanManifest': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanManifest,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.PlanManifestRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.PlanManifestResponse.SerializeToString,
+            ),
+            'ExportManifest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportManifest,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ExportManifestRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.ExportManifestResponse.SerializeToString,
             ),
             'GetRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRuntime,
@@ -222,6 +256,60 @@ class RuntimeService:
             '/arw.v1.RuntimeService/ApplyManifest',
             arw_dot_v1_dot_runtime__service__pb2.ApplyManifestRequest.SerializeToString,
             arw_dot_v1_dot_runtime__service__pb2.ApplyManifestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanManifest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/PlanManifest',
+            arw_dot_v1_dot_runtime__service__pb2.PlanManifestRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.PlanManifestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportManifest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/ExportManifest',
+            arw_dot_v1_dot_runtime__service__pb2.ExportManifestRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.ExportManifestResponse.FromString,
             options,
             channel_credentials,
             insecure,

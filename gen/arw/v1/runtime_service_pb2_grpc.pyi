@@ -35,6 +35,10 @@ class RuntimeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RuntimeServiceAsyncStub: ...
     ApplyManifest: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ApplyManifestRequest, _runtime_service_pb2.ApplyManifestResponse]
     """Declares every runtime of a manifest as one change, or none. Idempotent."""
+    PlanManifest: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.PlanManifestRequest, _runtime_service_pb2.PlanManifestResponse]
+    """What applying a manifest would do now, and where each runtime would be placed. Changes nothing."""
+    ExportManifest: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ExportManifestRequest, _runtime_service_pb2.ExportManifestResponse]
+    """Runtimes as a manifest which, applied, changes nothing."""
     GetRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.GetRuntimeRequest, _runtime_service_pb2.GetRuntimeResponse]
     ListRuntimes: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ListRuntimesRequest, _runtime_service_pb2.ListRuntimesResponse]
     WatchRuntimes: _grpc.UnaryStreamMultiCallable[_runtime_service_pb2.WatchRuntimesRequest, _runtime_service_pb2.WatchRuntimesResponse]
@@ -55,6 +59,10 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyManifest: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ApplyManifestRequest, _runtime_service_pb2.ApplyManifestResponse]  # type: ignore[assignment]
     """Declares every runtime of a manifest as one change, or none. Idempotent."""
+    PlanManifest: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.PlanManifestRequest, _runtime_service_pb2.PlanManifestResponse]  # type: ignore[assignment]
+    """What applying a manifest would do now, and where each runtime would be placed. Changes nothing."""
+    ExportManifest: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ExportManifestRequest, _runtime_service_pb2.ExportManifestResponse]  # type: ignore[assignment]
+    """Runtimes as a manifest which, applied, changes nothing."""
     GetRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.GetRuntimeRequest, _runtime_service_pb2.GetRuntimeResponse]  # type: ignore[assignment]
     ListRuntimes: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ListRuntimesRequest, _runtime_service_pb2.ListRuntimesResponse]  # type: ignore[assignment]
     WatchRuntimes: _aio.UnaryStreamMultiCallable[_runtime_service_pb2.WatchRuntimesRequest, _runtime_service_pb2.WatchRuntimesResponse]  # type: ignore[assignment]
@@ -78,6 +86,22 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_service_pb2.ApplyManifestResponse, _abc.Awaitable[_runtime_service_pb2.ApplyManifestResponse]]:
         """Declares every runtime of a manifest as one change, or none. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def PlanManifest(
+        self,
+        request: _runtime_service_pb2.PlanManifestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.PlanManifestResponse, _abc.Awaitable[_runtime_service_pb2.PlanManifestResponse]]:
+        """What applying a manifest would do now, and where each runtime would be placed. Changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ExportManifest(
+        self,
+        request: _runtime_service_pb2.ExportManifestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.ExportManifestResponse, _abc.Awaitable[_runtime_service_pb2.ExportManifestResponse]]:
+        """Runtimes as a manifest which, applied, changes nothing."""
 
     @_abc_1.abstractmethod
     def GetRuntime(

@@ -67,6 +67,7 @@ def _parser() -> _Parser:
     add("-lv", "--log-verbosity", type=int, default=3, help="how much to log")
     add("--embeddings", action="store_true", help="restrict to only support embedding use case")
     add("--pooling", choices=POOLING, help="pooling type for embeddings")
+    add("--slot-save-path", default="", help="path to save slot kv cache; an existing folder")
     add("--metrics", action="store_true", help="enable prometheus compatible metrics endpoint")
     add("--no-warmup", action="store_true", help="skip warming up the model with an empty run")
     add("--no-ui", action="store_true", help="do not serve the Web UI")
@@ -155,6 +156,8 @@ def _parameters(engine: Any, given: argparse.Namespace) -> Any:
     if given.pooling:
         parameters.pooling_type = getattr(engine.llama_pooling_type, f"LLAMA_POOLING_TYPE_{given.pooling.upper()}")
     parameters.endpoint_metrics = given.metrics
+    if given.slot_save_path:
+        parameters.slot_save_path = _folder(given.slot_save_path)
     parameters.warmup = not given.no_warmup
     parameters.ui = not given.no_ui
     parameters.offline = given.offline
@@ -174,6 +177,13 @@ def _size(parameters: Any, given: argparse.Namespace) -> None:
     threads = given.threads if given.threads > 0 else len(os.sched_getaffinity(0))
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = given.threads_batch if given.threads_batch > 0 else threads
+
+
+def _folder(path: str) -> str:
+    """The library puts names right behind it."""
+    if not Path(path).is_dir():
+        _parser().error(f"not a directory: {path}")
+    return path if path.endswith("/") else f"{path}/"
 
 
 def _keys(path: str) -> list[str]:

@@ -24,8 +24,16 @@ class Feature(StrEnum):
     TRANSCRIPTION = "transcription"
     SPEECH = "speech"
     METRICS = "metrics"
+    PROMPT_CACHE = "prompt-cache"
+    """It remembers what it read of prompts, so that warm_up_prompts are of use."""
+    SLOT_SAVE = "slot-save"
+    """It writes what a slot holds to a file, and reads it back."""
     KEY = "key"
     """It turns away who does not know the launch's key."""
+
+
+ANY_PROGRAM = frozenset(Feature) - {Feature.PROMPT_CACHE, Feature.SLOT_SAVE}
+"""What one that nothing is known of may do; the rest is asked for in an engine's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Endpoint:
 
     port: int
     key_file: Path
+    cache: Path | None = None
+    """A folder for what its slots hold; None: it keeps nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ class Command:
     """Asked for, not there, done without."""
     directory: str = ""
     """Where it runs; empty: the instance's own scratch directory."""
+    keeps_slots: bool = False
+    """The binary in hand can, and was told where."""
 
 
 class Readiness(StrEnum):
@@ -113,6 +125,31 @@ class Gauges:
     generated_tokens_total: float | None = None
     cache_used_ratio: float | None = None
     """Of the memory for contexts, 0 to 1."""
+    prompt_tokens_cached_total: float | None = None
+    """What the cache held; it is not in prompt_tokens_total."""
+    prompt_seconds_total: float | None = None
+    generated_seconds_total: float | None = None
+    """Of each request from its first token on, added up."""
+    steps_total: float | None = None
+    """Of the model, each for all requests that are busy then."""
+    busy_per_step: float | None = None
+    """Requests in one of these steps, on average since the start."""
+
+    @property
+    def has_read(self) -> bool | None:
+        """Any prompt since it started; None: it does not say."""
+        if self.prompt_tokens_total is None:
+            return None
+        return self.prompt_tokens_total + (self.prompt_tokens_cached_total or 0) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """To a running engine."""
+
+    port: int
+    key: str
+    patience: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +202,21 @@ class Adapter(Protocol):
 
     async def word(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> str | None:
         """Another one after each token that it read or made; None: it keeps no such count, or does not answer."""
+
+    async def warm_up(self, spec: InstanceSpec, line: Line, prompt: str, slot: int | None) -> None:
+        """Read what chats begin with into a slot, or into one of its own choice. NoAnswer says why it did not.
+
+        Asked only of those with Feature.PROMPT_CACHE.
+        """
+
+    async def save_slot(self, line: Line, slot: int, file: str) -> int:
+        """Tokens that it wrote to this file of its folder, 0 for a slot that holds nothing. NoAnswer.
+
+        Asked, as restore_slot is, only of those with Feature.SLOT_SAVE.
+        """
+
+    async def restore_slot(self, line: Line, slot: int, file: str) -> int:
+        """Tokens that the slot holds now. NoAnswer when the file is not for this model, or does not fit."""
 
     def classify(self, log: Sequence[str]) -> Finding | None:
         """None when the log does not say."""

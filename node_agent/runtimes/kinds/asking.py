@@ -8,6 +8,8 @@ from pathlib import Path
 
 from node_agent.domain.errors import EngineNotFound
 from node_agent.domain.inventory import Engine
+from node_agent.runtimes.kinds import unanswered
+from node_agent.runtimes.kinds.unanswered import Cause
 
 PATIENCE_S = 20.0
 INHERITED = (
@@ -46,29 +48,30 @@ async def ask(engine: Engine, *options: str, patience_s: float = PATIENCE_S) -> 
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment(Path(os.devnull)),
+            env=dict(engine.environment) or environment(Path(os.devnull)),
             start_new_session=True,
         )
     except OSError as error:
-        raise _unusable(engine, options, str(error)) from error
+        raise _unusable(engine, options, unanswered.not_started(Path(engine.command[0]), error)) from error
     try:
         async with asyncio.timeout(patience_s):
             said, _ = await process.communicate()
     except TimeoutError as error:
-        raise _unusable(engine, options, f"no answer within {patience_s:g} s") from error
+        raise _unusable(engine, options, unanswered.too_late(patience_s)) from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    words = said.decode(errors="replace")
     if process.returncode:
-        raise _unusable(engine, options, f"exit status {process.returncode}")
-    return said.decode(errors="replace")
+        raise _unusable(engine, options, unanswered.ended(process.returncode, words))
+    return words
 
 
-def _unusable(engine: Engine, options: tuple[str, ...], why: str) -> EngineNotFound:
+def _unusable(engine: Engine, options: tuple[str, ...], cause: Cause) -> EngineNotFound:
     main = engine.digests[0][0] if engine.digests else engine.command[0]
     return EngineNotFound(
-        f"The engine {main} does not answer {' '.join(options)}: {why}.",
-        f"Run it by hand to see what is missing, or trust another with `arw-node-agent trust {engine.adapter} PATH`.",
+        f"The engine {main} does not answer {' '.join(options)}: {cause.why}.",
+        f"{cause.remedy} Or trust another with `arw-node-agent trust {engine.adapter} PATH`.",
         path=main,
     )

@@ -13,10 +13,10 @@ from node_agent.runtimes.attachable import address_of
 from node_agent.runtimes.engines import Candidate
 from node_agent.runtimes.kinds import prometheus
 from node_agent.runtimes.kinds.adapter import (
+    ANY_PROGRAM,
     Capabilities,
     Command,
     Endpoint,
-    Feature,
     Gauges,
     InUse,
     Readiness,
@@ -34,7 +34,7 @@ SHOWN = 5
 
 class External(HttpEngine):
     id = "external"
-    traits = Traits(frozenset(Feature), needs_model=False, managed=False)
+    traits = Traits(ANY_PROGRAM, needs_model=False, managed=False)
     counts = prometheus.joined(LlamaCpp.counts, Vllm.counts)
 
     def candidate(self, path: Path) -> Candidate:

@@ -13,7 +13,7 @@ from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.engines import Candidate, program
 from node_agent.runtimes.kinds import exits, prometheus
-from node_agent.runtimes.kinds.adapter import Capabilities, Finding, Gauges, InUse, Readiness, Traits
+from node_agent.runtimes.kinds.adapter import Capabilities, Finding, Gauges, InUse, Line, Readiness, Traits
 from node_agent.runtimes.kinds.asking import PATIENCE_S, ask
 from node_agent.runtimes.kinds.flags import flags_of, version_of
 from node_agent.runtimes.probe import NoAnswer, get
@@ -83,6 +83,15 @@ class HttpEngine:
     async def word(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> str | None:
         """Totals that only rise once a whole prompt is read are none."""
         return None
+
+    async def warm_up(self, spec: InstanceSpec, line: Line, prompt: str, slot: int | None) -> None:
+        raise NoAnswer(f"{self.id} cannot be warmed up")
+
+    async def save_slot(self, line: Line, slot: int, file: str) -> int:
+        raise NoAnswer(f"{self.id} cannot keep what its slots hold")
+
+    async def restore_slot(self, line: Line, slot: int, file: str) -> int:
+        raise NoAnswer(f"{self.id} cannot read back what its slots held")
 
     def classify(self, log: Sequence[str]) -> Finding | None:
         return exits.classify(log, self.marks)

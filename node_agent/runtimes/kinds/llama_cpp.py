@@ -17,13 +17,13 @@ from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.engines import LLAMA_CPP, Candidate, candidate, find_engines
 from node_agent.runtimes.gguf import check_projector, read_head
-from node_agent.runtimes.kinds import llama_log
+from node_agent.runtimes.kinds import llama_log, llama_slots
 from node_agent.runtimes.kinds.adapter import Capabilities, Command, Device, Endpoint, Feature, InUse, Traits
 from node_agent.runtimes.kinds.asking import ask, environment
 from node_agent.runtimes.kinds.flags import rendered
 from node_agent.runtimes.kinds.http_engine import OK, HttpEngine, bearer
 from node_agent.runtimes.kinds.llama_help import devices_of
-from node_agent.runtimes.kinds.llama_options import options, placement
+from node_agent.runtimes.kinds.llama_options import SLOT_SAVE, options, placement
 from node_agent.runtimes.kinds.model_list import prove_by_key
 from node_agent.runtimes.probe import HOST, NoAnswer, get
 
@@ -39,13 +39,30 @@ class _Props(msgspec.Struct):
 
 class LlamaCpp(HttpEngine):
     id = LLAMA_CPP
-    traits = Traits(frozenset({Feature.CHAT, Feature.EMBEDDINGS, Feature.VISION, Feature.METRICS, Feature.KEY}))
+    traits = Traits(
+        frozenset(
+            {
+                Feature.CHAT,
+                Feature.EMBEDDINGS,
+                Feature.VISION,
+                Feature.METRICS,
+                Feature.KEY,
+                Feature.PROMPT_CACHE,
+                Feature.SLOT_SAVE,
+            }
+        )
+    )
     counts: ClassVar = {
         "requests_running": ("llamacpp:requests_processing",),
         "requests_waiting": ("llamacpp:requests_deferred",),
         "prompt_tokens_total": ("llamacpp:prompt_tokens_total",),
         "generated_tokens_total": ("llamacpp:tokens_predicted_total",),
         "cache_used_ratio": ("llamacpp:kv_cache_usage_ratio",),
+        "prompt_tokens_cached_total": ("llamacpp:prompt_tokens_cached_total",),
+        "prompt_seconds_total": ("llamacpp:prompt_seconds_total",),
+        "generated_seconds_total": ("llamacpp:tokens_predicted_seconds_total",),
+        "steps_total": ("llamacpp:n_decode_total",),
+        "busy_per_step": ("llamacpp:n_busy_slots_per_decode",),
     }
 
     def found(self) -> Sequence[Candidate]:
@@ -67,7 +84,8 @@ class LlamaCpp(HttpEngine):
         device, missing = _device(spec, able)
         trained = read_head(Path(spec.model.path)).context_length
         wanted = options(spec, at, HOST, trained, placement(spec.settings, device))
-        return Command((*engine.command, *rendered(wanted, able)), environment(scratch), missing)
+        argv = (*engine.command, *rendered(wanted, able))
+        return Command(argv, environment(scratch), missing, keeps_slots=SLOT_SAVE in argv)
 
     async def prove(self, spec: InstanceSpec, port: int, key: str, patience: timedelta) -> None:
         await prove_by_key(spec.runtime_id, port, key, patience)
@@ -88,6 +106,10 @@ class LlamaCpp(HttpEngine):
         except NoAnswer:
             return None
         return hashlib.sha256(answer.body).hexdigest() if answer.status == OK else None
+
+    warm_up = staticmethod(llama_slots.warm_up)
+    save_slot = staticmethod(llama_slots.save)
+    restore_slot = staticmethod(llama_slots.restore)
 
 
 def _device(spec: InstanceSpec, able: Capabilities) -> tuple[Device | None, str]:

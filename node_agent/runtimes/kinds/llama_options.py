@@ -11,6 +11,7 @@ from node_agent.runtimes.kinds.flags import Option
 DEFAULT_SLOTS = 2
 DEFAULT_CONTEXT = 4096
 ALL_LAYERS = 999
+SLOT_SAVE = "--slot-save-path"
 
 
 def options(
@@ -21,7 +22,7 @@ def options(
         *_identity(spec, at, host),
         *_size(spec.settings, trained),
         *placement,
-        *_service(spec.settings),
+        *_service(spec.settings, at),
         *_safety(),
     ]
 
@@ -60,11 +61,13 @@ def placement(settings: EngineSettings, device: Device | None) -> Iterator[Optio
         yield ("--threads-batch", "-tb"), str(settings.threads), False
 
 
-def _service(settings: EngineSettings) -> Iterator[Option]:
+def _service(settings: EngineSettings, at: Endpoint) -> Iterator[Option]:
     yield ("--metrics",), None, False
     if settings.embeddings:
         yield ("--embeddings", "--embedding"), None, True
         yield ("--pooling",), settings.pooling or "mean", True
+    elif at.cache is not None:
+        yield (SLOT_SAVE,), str(at.cache), False
     if settings.warm_up is False:
         yield ("--no-warmup",), None, True
 

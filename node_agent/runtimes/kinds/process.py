@@ -9,7 +9,7 @@ from node_agent.domain.errors import LocalPolicyDenied, SpecInvalid
 from node_agent.domain.inventory import Engine
 from node_agent.domain.spec import InstanceSpec, ProcessSettings
 from node_agent.runtimes.engines import Candidate, program
-from node_agent.runtimes.kinds.adapter import Capabilities, Command, Endpoint, Feature, Readiness, Traits
+from node_agent.runtimes.kinds.adapter import ANY_PROGRAM, Capabilities, Command, Endpoint, Feature, Readiness, Traits
 from node_agent.runtimes.kinds.asking import environment
 from node_agent.runtimes.kinds.http_engine import HttpEngine
 from node_agent.runtimes.probe import HOST, NoAnswer, get, listens
@@ -26,7 +26,7 @@ LANGUAGES = ("BASH", "JAVA", "JDK_", "_JAVA", "LUA", "NODE_", "PERL", "PHP", "PY
 
 class Process(HttpEngine):
     id = "process"
-    traits = Traits(frozenset(Feature) - {Feature.METRICS, Feature.KEY}, needs_model=False, openai=False)
+    traits = Traits(ANY_PROGRAM - {Feature.METRICS, Feature.KEY}, needs_model=False, openai=False)
 
     def candidate(self, path: Path) -> Candidate:
         """Trust in what runs any text it is given would be trust in everything."""

@@ -124,6 +124,15 @@ class Cgroup:
                 continue
 
 
+def sweep(name: str) -> None:
+    """Remove the groups of a launch that never came to be. One that holds processes stays."""
+    for parent in {parent for mark in ("0::", ":memory:", ":pids:") for parent in _parents(mark)}:
+        try:
+            os.rmdir(f"{parent}/{name}")
+        except OSError:
+            continue
+
+
 def offered(layer: str) -> bool:
     """Whether a launch could be limited: asked of the agent's own groups, without making one."""
     controller = LIMITS[layer][0].partition(".")[0]

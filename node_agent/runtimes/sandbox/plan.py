@@ -71,9 +71,14 @@ def _rules(start: Start, wanted: Sandbox) -> dict[str, tuple[str, ...]]:
         "list": tuple(paths.package_root(state)),
         "use": (*paths.there(paths.SYSTEM), *own, *wanted.use),
         "read": (*paths.there(paths.FACTS), *_models(start), str(start.at.key_file)),
-        "change": (str(start.home.scratch), *shared, *wanted.write),
+        "change": (*_own(start), *shared, *wanted.write),
         "device": tuple(paths.there(devices)),
     }
+
+
+def _own(start: Start) -> list[str]:
+    """Where it may write: for itself, and what it keeps of prompts."""
+    return [str(path) for path in (start.home.scratch, start.at.cache) if path is not None]
 
 
 def _models(start: Start) -> list[str]:
@@ -88,5 +93,5 @@ def _needed(start: Start) -> tuple[tuple[str, int], ...]:
         (run, os.R_OK | os.X_OK),
         *((str(program), os.X_OK) for program in paths.interpreter(Path(run))),
         *((path, os.R_OK) for path in read),
-        (str(start.home.scratch), os.R_OK | os.W_OK | os.X_OK),
+        *((path, os.R_OK | os.W_OK | os.X_OK) for path in _own(start)),
     )

@@ -11,8 +11,8 @@ import pytest
 from control_plane.domain.errors import RequestIdReused
 from control_plane.domain.event import Event
 from control_plane.domain.ids import NodeId
+from control_plane.store.memory import MemoryStore
 from control_plane.store.retention import PRUNED_AT_ONCE
-from control_plane.store.sqlite import SqliteStore
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.store_rows import (
     NOON,
@@ -80,7 +80,7 @@ async def test_pruning_forgets_a_month_old_events_but_never_reuses_their_ids(
 
 
 async def test_pruning_more_than_one_transaction_s_worth_ends_it_all(store: AnyStore, clock: StandingClock) -> None:
-    count = PRUNED_AT_ONCE + 1 if isinstance(store, SqliteStore) else 10
+    count = 10 if isinstance(store, MemoryStore) else PRUNED_AT_ONCE + 1
     await store.write(append("x " * count))
     clock.advance(timedelta(days=31))
     assert await store.prune(clock.now()) == count

@@ -11,8 +11,9 @@ import pytest
 
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.event import Event
+from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
-from control_plane.domain.node import Node
+from control_plane.domain.node import Engine, Node, NodeInventory
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.store_rows import (
@@ -25,6 +26,7 @@ from tests.fakes.store_rows import (
 from tests.fakes.stores import AnyStore, put_node
 
 A, B = NodeId("a"), NodeId("b")
+ENGINE = Engine("llama.cpp", "/app/llama-server", "ab" * 32, "b1", "llama:1")
 
 
 async def test_every_kind_of_row_comes_back_as_it_was_put(store: AnyStore) -> None:
@@ -41,6 +43,18 @@ async def test_every_kind_of_row_comes_back_as_it_was_put(store: AnyStore) -> No
     assert await store.read(lambda tx: tx.models.get(ModelId("tiny"))) == a_model()
     assert await store.read(lambda tx: tx.join_tokens.get(TokenId("t"))) == a_token("t")
     assert await store.read(lambda tx: tx.operators.get(OperatorId("local"))) == an_operator("local")
+
+
+async def test_modes_come_back_as_they_were_put(store: AnyStore) -> None:
+    mode = ExecutionMode.CONTAINER
+    plain, settings = a_runtime("r"), ExecutionSettings((mode,), mode, "llama:1")
+    runtime = replace(plain, spec=replace(plain.spec, execution=settings))
+    offers = (ExecutionOffer(mode, available=True, detail="podman 4.3.1"),)
+    node = replace(a_node("a"), inventory=NodeInventory(engines=(ENGINE,), execution=offers))
+    await store.write(lambda tx: tx.runtimes.put(runtime))
+    await store.write(lambda tx: tx.nodes.put(node))
+    assert await store.read(lambda tx: tx.runtimes.get(runtime.id)) == runtime
+    assert await store.read(lambda tx: tx.nodes.get(A)) == node
 
 
 async def test_putting_again_replaces_the_row(store: AnyStore) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 
 import pytest
@@ -18,11 +17,6 @@ def dies(world: Drilled) -> None:
     """Its database is a directory, so it never gets far."""
     child = world.start_agent()
     world.until(lambda: child.poll() is not None, "the agent's death", 20)
-
-
-def node_problems(world: Drilled) -> list[str]:
-    (node,) = json.loads(world.done("nodes", "list", "-o", "json"))
-    return [problem["reason"].lower() for problem in node.get("problems", [])]
 
 
 def test_f47_an_agent_that_died_three_times_keeps_what_runs_and_acts_again_after_a_quiet_while() -> None:
@@ -44,7 +38,7 @@ def test_f47_an_agent_that_died_three_times_keeps_what_runs_and_acts_again_after
         world.start_agent()
         world.until_in_sync(session)
         assert world.engines() == {"one": engine}
-        world.until(lambda: "agent_safe_mode" in ",".join(node_problems(world)), "the node saying so", 5)
+        world.until(lambda: world.node_problems() == ["AGENT_SAFE_MODE"], "the node saying so", 5)
         assert world.ask("one", 5)
         kill_hard(engine.pid)
         world.until(lambda: gone(engine.pid), "the engine's end", 5)
@@ -52,7 +46,7 @@ def test_f47_an_agent_that_died_three_times_keeps_what_runs_and_acts_again_after
 
         world.until(lambda: world.states()["one"] == "ready", "the agent acting again", 30)
         assert [each.incarnation for each in world.engines().values()] == [engine.incarnation + 1]
-        assert not node_problems(world)
+        assert not world.node_problems()
         said = world.done("runtime", "logs", "one", "--archive", world.folder / "logs.tar.gz")
         assert "2 launches" in said
         with tarfile.open(world.folder / "logs.tar.gz") as archive:

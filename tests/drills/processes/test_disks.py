@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,16 +13,18 @@ import pytest
 
 from arwctl.local.leftovers import left
 from arwctl.tiny_model import SENTENCE
-from tests.fakes.drilled import Drilled, Engine, drilled, kill_hard, manifest
+from tests.fakes.drilled import AGENT, Drilled, Engine, drilled, kill_hard, manifest
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 DISK_MIB = 8
+BALLASTED_MIB = 128
+"""Of a disk that is large enough for the agent's ballast."""
 
 
 @contextmanager
-def small_disk(at: Path) -> Iterator[None]:
+def small_disk(at: Path, mib: int = DISK_MIB) -> Iterator[None]:
     at.mkdir(mode=0o700, parents=True)
-    command = ["/usr/bin/env", "mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "drill", str(at)]
+    command = ["/usr/bin/env", "mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "drill", str(at)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
@@ -94,6 +97,32 @@ def test_f36_with_its_disk_full_an_engine_that_ends_is_started_once_there_is_roo
         assert "disk" in said.out, said.out
     running.until(lambda: running.states()["one"] == "ready", "ready again", 30)
     assert running.link()["session_epoch"] >= before
+
+
+def test_f34_on_a_full_disk_a_node_takes_nothing_new_and_starts_again_what_ran() -> None:
+    with drilled() as world, small_disk(world.agent_state, BALLASTED_MIB):
+        world.begin("one")
+        (engine,) = world.engines().values()
+        ballast = world.agent_state / "ballast.bin"
+        world.until(ballast.exists, "the ballast", 10)
+        with filled(world.agent_state):
+            world.until(lambda: world.node_problems() == ["DISK_PRESSURE"], "the node saying so", 10)
+            assert not ballast.exists(), "its room is for the agent's records"
+            assert world.declare(manifest("one", "late")).code == 0
+            world.until(lambda: "nearly full" in world.arwctl("runtime", "explain", "late").out, "the reason", 10)
+            kill_hard(engine.pid)
+            world.until(lambda: list(world.engines()) == ["one"], "its restart", 20)
+            world.until(lambda: world.states()["one"] == "ready", "ready again", 20)
+            assert world.ask("one", 5) == SENTENCE
+            assert "DISK_PRESSURE" in world.command(AGENT, "check", "--state-dir", world.state).out
+        world.until(lambda: world.states() == {"one": "ready", "late": "ready"}, "both ready", 30)
+        assert [each.incarnation for name, each in world.engines().items() if name == "one"] == [engine.incarnation + 1]
+        assert world.node_problems() == []
+        world.until(ballast.exists, "the ballast again", 10)
+        events = json.loads(world.done("events", "--prefix", "cluster.node.changed", "-o", "json"))
+        turns = [each["payload"]["cause"] for each in events if "cause" in each["payload"]]
+        assert [cause for cause in turns if cause in {"closed", "open again"}] == ["closed", "open again"]
+        world.done("down")
 
 
 def test_f33_with_its_disk_full_a_control_plane_refuses_writes_and_serves_on(running: Drilled, engine: Engine) -> None:

@@ -145,7 +145,7 @@ ret nvmlDeviceGetBAR1MemoryInfo(dev *d, bar1 *to) { to->total = 1 << 20, to->use
 ret nvmlDeviceGetComputeRunningProcesses_v3(dev *d, unsigned *count, process *to) {
   if (*count < 1) { *count = 1; return TOO_SMALL; }
   *count = 1;
-  to[0].pid = 4242, to[0].used = 512 << 20, to[0].instance = to[0].compute = 0xffffffff;
+  to[0].pid = d->index ? 4242 : number("FAKE_NVML_PID", 4242), to[0].used = 512 << 20, to[0].instance = to[0].compute = 0xffffffff;
   return OK;
 }
 ret nvmlDeviceGetMigMode(dev *d, unsigned *now, unsigned *then) {

@@ -8,12 +8,13 @@ from typing import Any
 import grpc
 import pytest
 
-from arw.v1 import instance_pb2, session_pb2
+from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
 from arw.v1.agent_service_pb2 import ConnectRequest, PushLogsRequest, RenewCertificateRequest
 from arw.v1.agent_service_pb2_grpc import AgentServiceStub
 from arw.v1.node_service_pb2 import GetNodeRequest, ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
 from arw.v1.runtime_service_pb2 import ListRuntimesRequest, StreamLogsRequest
+from control_plane.sessions.rules import SessionRules
 from tests.fakes.running_plane import RunningPlane
 from tests.fakes.scripted_agent import ScriptedAgent
 from wire.channel import unix_channel
@@ -63,6 +64,24 @@ async def test_a_message_of_five_mebibytes_ends_its_own_stream_only(plane: Runni
             while await call.read() is not grpc.aio.EOF:
                 pass
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await other.say(heartbeat=session_pb2.Heartbeat())
+    await other.hear("heartbeat_ack")
+    await other.hang_up()
+
+
+async def test_a_flood_of_inventories_costs_a_few_writes_and_ends_its_own_stream_only(plane: RunningPlane) -> None:
+    flooding, other = await plane.agent("n1"), await plane.agent("n2")
+    for cores in range(1, 10 * SessionRules().inventory_flood):
+        report = session_pb2.InventoryReport(inventory=node_pb2.NodeInventory(cpu_cores=cores))
+        try:
+            await flooding.say(inventory_report=report)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            break
+    refusal = await flooding.refusal()
+    assert refusal.problem.reason == problem_pb2.REASON_RATE_LIMITED
+    assert refusal.HasField("retry_after")
+    stored = (await plane.nodes.GetNode(GetNodeRequest(name="nodes/n1"))).node.inventory.cpu_cores
+    assert 1 <= stored <= SessionRules().inventories_at_once + 5, "they were not taken in one by one"
     await other.say(heartbeat=session_pb2.Heartbeat())
     await other.hear("heartbeat_ack")
     await other.hang_up()

@@ -22,11 +22,15 @@ from control_plane.domain.ids import NodeId, OperatorId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import DesiredState
-from control_plane.http.application import Views, application
+from control_plane.http.application import application
+from control_plane.http.documents import Views
 from control_plane.store.memory import MemoryStore
+from control_plane.use_cases.get_cluster import GetCluster
+from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.mirror import Mirror
+from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
 from node_agent.domain.spec import InstanceName
@@ -99,7 +103,11 @@ async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], Non
     views = Views(
         GetMatrix(mirror, fleet, clock, traffic, timedelta(seconds=10)),
         GetSupervisor(store, fleet, clock, Process(1, "test", "")),
+        GetCluster(mirror, fleet, clock, timedelta(seconds=10)),
+        GetManifests(store, clock, ("/etc/arw/runtimes.toml",)),
         WatchEvents(store),
+        StateBell(store, fleet),
+        clock,
     )
     await _furnish(store)
     fleet.connect("box")

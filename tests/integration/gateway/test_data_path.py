@@ -170,6 +170,14 @@ async def test_an_engine_that_breaks_before_its_first_byte_is_a_bad_gateway(unix
 async def test_an_engine_that_speaks_no_http_is_a_bad_gateway(unix_rig: Rig) -> None:
     reply = await ask(unix_rig.port, chat(garbage=True))
     assert (reply.status, reply.json()["error"]["code"]) == (502, "engine_broke")
+    assert (await unix_rig.meter.next()).refused_by_node
+
+
+async def test_an_error_that_an_engine_answers_comes_through_whole_and_is_its_own(unix_rig: Rig) -> None:
+    reply = await ask(unix_rig.port, chat(status=501))
+    assert (reply.status, reply.json()["error"]["message"]) == (501, "No.")
+    exchange = await unix_rig.meter.next()
+    assert (exchange.status, exchange.complete, exchange.refused_by_node) == (501, True, False)
 
 
 async def test_closing_an_instance_ends_its_requests_before_the_engine_is_signalled(rig: Rig) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from arwctl.local.leftovers import left
 from node_agent.domain.spec import DesiredState, EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
 from node_agent.domain.status import InstanceState
-from node_agent.runtimes import assembly, ending
+from node_agent.runtimes import assembly, ending, launcher
 from node_agent.runtimes.engines import candidate
 from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.shutdown import stop_everything
@@ -416,6 +417,38 @@ async def test_a_stop_interrupts_a_start(node: LocalNode) -> None:
         supervisor.desire([node.spec(desired_state=STOPPED)])
         await until_state(supervisor, InstanceState.OFFLINE)
         assert start_ticks(engine_pid(status)) is None
+
+
+async def test_a_stop_before_the_shim_has_spoken_leaves_nothing_behind(
+    node: LocalNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow_shim.py"
+    slow.write_text("import time\n\ntime.sleep(60)\n")
+    monkeypatch.setattr(launcher, "SHIM", slow)
+    await node.make_engine()
+    async with node.agent(node.spec()) as supervisor:
+        async with asyncio.timeout(10):
+            while node.home.launch() is None:  # noqa: ASYNC110 - nothing tells of a shim that says nothing
+                await asyncio.sleep(0.01)
+        assert left(node.path)
+        supervisor.desire([node.spec(desired_state=STOPPED)])
+        await until_state(supervisor, InstanceState.OFFLINE)
+        assert left(node.path) == {}
+
+
+async def test_what_was_told_to_end_and_did_while_no_agent_looked_costs_no_budget(node: LocalNode) -> None:
+    await node.make_engine(ignore_sigterm=True)
+    patient = replace(TIMERS, stop_grace=timedelta(seconds=60))
+    restart = node.spec(restore=RestoreOrder(1, restart=True))
+    async with node.agent(node.spec(), timers=patient) as supervisor:
+        first = await until_ready(supervisor)
+        supervisor.desire([restart])
+        await until_state(supervisor, InstanceState.STOPPING)
+    os.kill(engine_pid(first), signal.SIGKILL)
+    await until_gone(shim_pid(first))
+    async with node.agent(restart) as supervisor:
+        second = await until_ready(supervisor)
+    assert (second.incarnation, second.budget and second.budget.used) == (2, 0)
 
 
 async def test_a_restart_by_an_operator_happens_once(node: LocalNode) -> None:

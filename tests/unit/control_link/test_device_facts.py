@@ -6,9 +6,17 @@ from arw.v1 import accelerator_pb2, problem_pb2
 from node_agent.control_link.convert import agent_to_proto
 from node_agent.control_link.convert_facts import inventory_to_proto, usage_to_proto
 from node_agent.control_link.messages import AgentEnvelope, Heartbeat, InventoryReport, ObservedReport
-from node_agent.domain.inventory import Accelerator, AcceleratorUsage, DeviceHealth, DeviceProcess, Inventory, NodeUsage
+from node_agent.domain.inventory import (
+    Accelerator,
+    AcceleratorUsage,
+    DeviceHealth,
+    DeviceProcess,
+    Engine,
+    Inventory,
+    NodeUsage,
+)
 from node_agent.domain.status import Problem
-from tests.fakes.agent_bench import INVENTORY, AgentBench
+from tests.fakes.agent_bench import INVENTORY, AgentBench, name_of, wanted
 
 USAGE = NodeUsage((AcceleratorUsage("cpu", memory_used_bytes=0, utilization_percent=3.5),), 80.0, on_battery=False)
 GPU = Accelerator("GPU-1", "gpu_cuda", "H200", health=DeviceHealth.OK)
@@ -91,3 +99,18 @@ def test_what_is_unknown_stays_absent_and_zero_is_told() -> None:
 def test_a_report_of_the_machine_is_a_message_of_its_own() -> None:
     message = agent_to_proto(AgentEnvelope(4, 7, InventoryReport(WITH_GPU)))
     assert message.inventory_report.inventory.accelerators[0].id == "GPU-1"
+
+
+def test_what_was_refused_is_looked_at_again_at_once_when_the_machine_has_what_it_lacked() -> None:
+    untrusted = Problem("ENGINE_NOT_TRUSTED", "Nobody here said that it may run.")
+    refusals: list[Problem] = [untrusted]
+    bench = AgentBench(admit=lambda _: next(iter(refusals), None))
+    bench.welcome()
+    bench.batch(1, 3, wanted("a", 3), snapshot=True)
+    refusals.clear()
+    bench.wait(1)
+    assert bench.disk.specs == {}
+    change(bench, replace(INVENTORY, engines=(Engine("llama.cpp", ("/opt/llama-server",), ()),)))
+    bench.wait(0.1)
+    assert list(bench.disk.specs) == [name_of("a")]
+    assert [ack.problems for ack in bench.acks][-1] == ()

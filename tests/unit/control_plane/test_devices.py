@@ -129,7 +129,7 @@ def test_the_matrix_says_that_a_device_is_simulated() -> None:
 
 async def test_a_changed_inventory_is_stored_and_told_once(world: World) -> None:
     await world.has(a_node(session_epoch=3))
-    update = UpdateInventory(world.store, world.clock)
+    update = UpdateInventory(world.store, world.fleet, world.clock)
     for _ in range(2):
         await update(a_node().id, 3, having(BROKEN))
     (event,) = await world.events("cluster.node.advertise")
@@ -142,4 +142,4 @@ async def test_a_changed_inventory_is_stored_and_told_once(world: World) -> None
 async def test_an_older_session_changes_no_inventory(world: World) -> None:
     await world.has(a_node(session_epoch=3))
     with pytest.raises(SessionSuperseded):
-        await UpdateInventory(world.store, world.clock)(a_node().id, 2, having(GPU))
+        await UpdateInventory(world.store, world.fleet, world.clock)(a_node().id, 2, having(GPU))

@@ -30,7 +30,9 @@ def refused(view: NodeView, **changed: object) -> str | None:
 
 def on(name: str, memory_bytes: int, **told: int) -> NodeView:
     node = a_node(name, inventory=replace(an_inventory(), memory_bytes=memory_bytes))
-    return replace(seen(node), footprints={KEY: {NodeId(who): size for who, size in told.items()}} if told else {})
+    return replace(
+        seen(node), footprints={KEY: {NodeId(who): Footprint(KEY, size) for who, size in told.items()}} if told else {}
+    )
 
 
 def test_what_was_measured_counts_in_place_of_the_estimate() -> None:
@@ -57,7 +59,15 @@ def test_another_engine_another_file_or_another_device_tells_nothing() -> None:
     view = on("n1", SIZE * 2)
     changes = ({"engine_sha256": "ff" * 32}, {"model_sha256": "ff" * 32}, {"accelerator": CUDA})
     for key in (replace(KEY, **change) for change in changes):
-        assert refused(replace(view, footprints={key: {NodeId("n1"): SIZE * 3}})) is None
+        assert refused(replace(view, footprints={key: {NodeId("n1"): Footprint(key, SIZE * 3)}})) is None
+
+
+def test_speeds_are_kept_with_it_for_each_node_and_what_is_unknown_stays_so() -> None:
+    learnt = LearntFootprints()
+    learnt.learn(NodeId("n1"), Footprint(KEY, 1, generated_tokens_per_second=9.25))
+    learnt.learn(NodeId("n2"), Footprint(KEY, 1))
+    speeds = {node: told.generated_tokens_per_second for node, told in learnt.told[KEY].items()}
+    assert speeds == {"n1": 9.25, "n2": None}
 
 
 def test_of_too_many_the_oldest_are_forgotten() -> None:

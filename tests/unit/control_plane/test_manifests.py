@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import ManifestInvalid
+from control_plane.domain.execution import ExecutionMode, ExecutionSettings
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestModel
 from control_plane.domain.runtime import (
     NO_MODEL,
@@ -43,6 +45,9 @@ on_missing_accelerator = "fail"
 auto_start = true
 preset = "quick"
 tags = { tier = "a", "x.y" = "b" }
+modes = ["container", "native"]
+preferred_mode = "container"
+image = "ghcr.io/ggml-org/llama.cpp:server-b11549"
 [runtimes.settings]
 context_length = 4096
 slots = 2
@@ -92,6 +97,11 @@ def test_every_key_is_read() -> None:
     assert spec.settings == EngineSettings(4096, 2, 4, 0, 512, True, "mean", False)
     assert spec.restart == RestartPolicy(5, timedelta(seconds=60))
     assert spec.node_selector == {"site": "berlin"}
+    assert spec.execution == ExecutionSettings(
+        (ExecutionMode.NATIVE, ExecutionMode.CONTAINER),
+        ExecutionMode.CONTAINER,
+        "ghcr.io/ggml-org/llama.cpp:server-b11549",
+    )
 
 
 def test_what_is_left_out_has_its_default() -> None:
@@ -102,6 +112,29 @@ def test_what_is_left_out_has_its_default() -> None:
     assert spec.accelerator is AcceleratorKind.UNSPECIFIED
     assert spec.on_missing_accelerator is MissingAccelerator.DEGRADE
     assert not spec.auto_start
+    assert spec.execution == ExecutionSettings()
+
+
+def test_what_a_prompt_cache_shall_hold_is_read() -> None:
+    settings = read(f'{SMALL}[runtimes.settings]\nwarm_up_prompts = ["You are terse."]\nprompt_cache = "songs"\n')
+    assert settings.runtimes[0].spec.settings == EngineSettings(
+        warm_up_prompts=("You are terse.",), prompt_cache="songs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("warm_up_prompts = ['']", "runtimes[0].settings.warm_up_prompts: must have a length >= 1"),
+        (f"warm_up_prompts = {['x'] * 9}", "must be a list of length <= 8"),
+        (f"warm_up_prompts = ['{'é' * 8193}']", "must have at most 16384 bytes"),
+        ("warm_up_prompts = ['x']\nembeddings = true", "is for engines that generate"),
+        ("prompt_cache = 'songs'", "needs warm_up_prompts"),
+        ("warm_up_prompts = ['x']\nprompt_cache = '../songs'", "runtimes[0].settings.prompt_cache"),
+    ],
+)
+def test_what_no_prompt_cache_can_hold_is_a_fault(settings: str, fault: str) -> None:
+    assert any(fault in said for said in faults(f"{SMALL}[runtimes.settings]\n{settings}\n"))
 
 
 def test_json_says_the_same_as_toml() -> None:
@@ -139,6 +172,17 @@ def test_a_model_is_named_by_its_id_or_its_resource_name(name: str) -> None:
         ('modalities = ["text", "smell"]', "line 6: runtimes[0].modalities: does not know 'smell' (at [1])"),
         ("modalities = []", "line 6: runtimes[0].modalities: must be a list of length >= 1"),
         ('modalities = ["text", "text"]', "line 6: runtimes[0].modalities: names a modality twice"),
+        ('modes = ["native", "vm"]', "line 6: runtimes[0].modes: does not know 'vm' (at [1])"),
+        ('modes = ["native", "native"]', "line 6: runtimes[0].modes: names a mode twice"),
+        ('preferred_mode = "vm"', "line 6: runtimes[0].preferred_mode: does not know 'vm'"),
+        (
+            'modes = ["native"]\npreferred_mode = "container"',
+            "line 7: runtimes[0].preferred_mode: is 'container', which is not among modes",
+        ),
+        (
+            'modes = ["native"]\nimage = "llama:1"',
+            "line 7: runtimes[0].image: is for containers, and 'container' is not among modes",
+        ),
         ('on_missing_accelerator = "pray"', "line 6: runtimes[0].on_missing_accelerator: does not know 'pray'"),
         ("tags = { a = 1 }", "line 6: runtimes[0].tags: must be text, not int (at [...])"),
         ('[runtimes.settings]\npooling = "mean"', "line 7: runtimes[0].settings.pooling: needs embeddings = true"),
@@ -215,7 +259,7 @@ def test_what_is_not_utf8_is_refused_with_its_line() -> None:
 
 def test_broken_text_is_refused_with_its_line() -> None:
     assert faults("version = 1\nid == 2\n") == ["line 2: it is no valid TOML: Invalid value"]
-    assert faults('{"version": 1,\n}', ManifestForm.JSON)[0].startswith("line 2: it is no valid JSON: ")
+    assert faults('{"version": 1,\n}', ManifestForm.JSON)[0].startswith("line 2, column 1: it is no valid JSON: ")
 
 
 @pytest.mark.parametrize(
@@ -231,25 +275,79 @@ def test_broken_text_is_refused_with_its_line() -> None:
         ('{"version": 1, "runtimes": {}}', ManifestForm.JSON),
         ('{"version": 1, "runtimes": [null]}', ManifestForm.JSON),
         ("version = 1\nversion = 1\n", ManifestForm.TOML),
+        ("a." * 500_000 + "a = 1", ManifestForm.TOML),
+        ("x = {" + "a." * 500_000 + "a = 1}", ManifestForm.TOML),
+        ("version = 0x" + "f" * 900_000, ManifestForm.TOML),
+        (f'version = 1\n"{"k" * 900_000}" = 1', ManifestForm.TOML),
+        ("{" + ",".join(f'"k{number}":1' for number in range(80_000)) + ',"k79999":1}', ManifestForm.JSON),
     ],
 )
 def test_hostile_text_is_refused_in_the_same_way(text: str, form: ManifestForm) -> None:
     assert len(faults(text, form)) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"name": "a\0b"}, "runtimes[0].name: holds a NUL character"),
+        ({"name": "\ud800"}, "runtimes[0].name: holds half of a character (a lone surrogate)"),
+        ({"tags": {"\udfff": "x"}}, "runtimes[0].tags: has a key that holds half of a character"),
+        ({"settings": {"slots": 1 << 63}}, "runtimes[0].settings.slots: is no number of 64 bits"),
+    ],
+)
+def test_what_no_database_takes_is_a_fault(said: dict[str, Any], fault: str) -> None:
+    rows = [{"id": "a", "adapter": "llama.cpp", "model": "tiny", **said}]
+    assert fault in faults(json.dumps({"version": 1, "runtimes": rows}), ManifestForm.JSON)[0]
+
+
+@given(
+    st.dictionaries(st.text(max_size=9) | st.sampled_from(["version", "runtimes", "models"]), st.none() | st.text()),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.text("\0\ud800.", max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+        max_leaves=8,
+    ),
+)
+def test_whatever_is_said_is_read_or_refused(said: dict[str, Any], value: Any) -> None:
+    content = json.dumps({"version": 1, "runtimes": [{"id": "a", "adapter": value, "tags": said}], **said}).encode()
+    with contextlib.suppress(ManifestInvalid):
+        read(content, ManifestForm.JSON)
+
+
+def test_a_refusal_stays_short_enough_to_travel() -> None:
+    rows = [{"id": "é" * 500, "adapter": 1, "x" * 900: 1} for _ in range(50)]
+    with pytest.raises(ManifestInvalid) as caught:
+        read(json.dumps({"version": 1, "runtimes": rows}), ManifestForm.JSON)
+    assert len(caught.value.text.encode()) < 2200
+    assert "and " in caught.value.text
+
+
 def test_too_many_runtimes_are_refused() -> None:
     rows = [{"id": f"r{number}", "adapter": "x", "model": "m"} for number in range(1001)]
     assert faults(json.dumps({"version": 1, "runtimes": rows}), ManifestForm.JSON) == [
-        "line 1: runtimes: has 1001 entries, at most 1000 are allowed"
+        "line 1, column 16: runtimes: has 1001 entries, at most 1000 are allowed"
     ]
 
 
-def test_faults_of_json_have_lines_too() -> None:
+def test_faults_of_json_have_lines_and_columns() -> None:
     text = '{\n "version": 1,\n "runtimes": [\n  {"id": "a",\n   "adapter": 3,\n   "model": "m",\n   "x": {}}\n ]\n}'
     assert faults(text, ManifestForm.JSON) == [
-        "line 5: runtimes[0].adapter: must be text, not int",
-        "line 7: runtimes[0].x: is not known",
+        "line 5, column 4: runtimes[0].adapter: must be text, not int",
+        "line 7, column 4: runtimes[0].x: is not known",
     ]
+
+
+def test_a_key_that_stands_twice_in_json_is_named_with_its_second_place() -> None:
+    assert faults('{"version": 1,\n "runtimes": [],\n "runtimes": []}', ManifestForm.JSON) == [
+        "line 3, column 2: key 'runtimes' stands twice in one table"
+    ]
+    (fault,) = faults('{"version": 1, "version": 1, oops}', ManifestForm.JSON)
+    assert fault.startswith("line 1, column 30: it is no valid JSON: ")
+
+
+def test_a_key_is_found_however_it_is_spelled() -> None:
+    text = '{"version": 1,\n "\\u0066oo": 1}'
+    assert faults(text, ManifestForm.JSON) == ["line 2, column 2: foo: is not known"]
 
 
 def test_lines_are_found_past_strings_comments_and_arrays_over_several_lines() -> None:
@@ -358,6 +456,16 @@ def test_a_program_and_what_runs_already_are_declared_without_a_model() -> None:
         (ATTACHED.replace("11434", "11434/admin"), "runtimes[0].external.url"),
         (ATTACHED.replace("[runtimes.external]", 'model = "m"\n[runtimes.external]'), "external.model names"),
         (ATTACHED.partition("[runtimes.external]")[0], "lacks 'external'"),
+        (
+            ATTACHED.replace("[runtimes.external]", 'modes = ["native"]\n[runtimes.external]'),
+            "runtimes[0].modes: is for",
+        ),
+        (
+            ATTACHED.replace("[runtimes.external]", 'preferred_mode = "native"\n[runtimes.external]'),
+            "preferred_mode: is",
+        ),
+        (ATTACHED.replace("[runtimes.external]", 'image = "x"\n[runtimes.external]'), "runtimes[0].image: is for"),
+        (PROGRAM.replace("[runtimes.process]", 'image = "--privileged"\n[runtimes.process]'), "runtimes[0].image"),
         ('version = 1\n[[runtimes]]\nid = "a"\nadapter = "vllm"\n', "lacks 'model': vllm needs one"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,13 +8,23 @@ import pytest
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.instance import Instance, InstanceState, Severity
-from control_plane.domain.matrix import Code, Finding, HttpFigures, MatrixEntry, entry, status, ttl_seconds
-from control_plane.domain.node import Liveness, Standing
+from control_plane.domain.matrix import (
+    Code,
+    Finding,
+    HttpFigures,
+    MatrixEntry,
+    MatrixStatus,
+    entry,
+    status,
+    ttl_seconds,
+)
+from control_plane.domain.node import Liveness, LocalLimits, Standing
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState
 from control_plane.domain.view import RuntimeView, view_of
 from tests.fakes.clock import NOON
-from tests.fakes.control_plane import a_budget, a_node, a_runtime, a_spec, an_instance, seen
+from tests.fakes.control_plane import a_budget, a_node, a_runtime, a_spec, an_instance, an_inventory, seen
 
 NODE = seen(a_node())
 MINUTES = timedelta(minutes=5)
@@ -104,6 +115,24 @@ def test_slow_answers_never_lower_the_severity_that_errors_gave() -> None:
     assert said.code is Code.DEGRADED
     assert said.severity is Severity.ERROR
     assert said.detail == ("HTTP errors recorded: 11", "High average latency 1600 ms")
+
+
+def test_what_engines_answer_with_an_error_is_told_and_degrades_no_node() -> None:
+    few = entry_of(http=HttpFigures(MINUTES, hits=100, errors=0, engine_errors=10)).status
+    assert (few.code, few.severity, few.detail) == (Code.OK, Severity.INFO, ("Errors answered by engines: 10",))
+    many = entry_of(http=HttpFigures(MINUTES, hits=100, errors=0, engine_errors=11)).status
+    assert (many.code, many.severity) == (Code.OK, Severity.WARN)
+
+
+def test_a_node_that_is_short_of_room_is_degraded_and_one_outside_its_hours_is_not() -> None:
+    def of(problem: Problem) -> MatrixStatus:
+        limits = LocalLimits(closed=problem)
+        return entry_of(node=seen(a_node(inventory=replace(an_inventory(), limits=limits)))).status
+
+    full = of(Problem("DISK_PRESSURE", "The disk with /state is nearly full.", "Make room there."))
+    assert (full.code, full.severity) == (Code.DEGRADED, Severity.WARN)
+    assert full.detail == ("The disk with /state is nearly full.", "Make room there.")
+    assert of(Problem("LOCAL_POLICY_DENIED", "Closed.", metadata={"rule": "hours"})).code is Code.OK
 
 
 def test_a_few_http_errors_are_a_warning_and_none_in_the_window_are_nothing() -> None:

@@ -107,7 +107,7 @@ async def test_a_node_is_advertised_when_something_about_it_is_new(world: World)
     assert await world.topics() == ["cluster.node.advertise"]
     await admit(world, greeting=replace(GREETING, inventory=an_inventory(engines=())))
     first, second = await world.events("cluster.node.advertise")
-    assert first.payload["engines"] == [{"adapter": "llama.cpp", "version": "b11549"}]
+    assert first.payload["engines"] == [{"adapter": "llama.cpp", "version": "b11549", "image": ""}]
     assert second.payload["engines"] == []
 
 

@@ -78,6 +78,8 @@ async def test_a_changed_state_is_told_with_slugs_and_labels(world: World) -> No
             "reset_at": "2026-11-20T12:10:00Z",
         },
         "reason": "ENGINE_EXITED",
+        "execution_mode": "",
+        "execution_reason": "",
     }
 
 

@@ -3,14 +3,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.health import Grade, grade, last_error
 from control_plane.domain.instance import ExitRecord, InstanceHealth, InstanceState, ProcessIdentity, Severity
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState
-from control_plane.domain.supervisor import rows
+from control_plane.domain.supervisor import Snapshot, rows
 from control_plane.domain.view import view_of, with_severity
+from control_plane.http.convert import runtimes_to_json, supervisor_to_json
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import a_budget, a_runtime, a_spec, an_instance
 
@@ -95,6 +98,37 @@ def test_rows_come_in_id_order_with_what_is_known() -> None:
     assert (second.status.engine_pid, second.status.shim_pid, second.status.incarnation) == (42, 41, 3)
     assert second.status.health_grade is Grade.B
     assert second.status.restart_budget == a_budget(1)
+
+
+def nested_status(of: Snapshot) -> dict[str, Any]:
+    status: dict[str, Any] = msgspec.to_builtins(supervisor_to_json(of))["runtimes"][0]["status"]
+    return status
+
+
+def flat_status(of: Snapshot) -> dict[str, Any]:
+    status: dict[str, Any] = msgspec.to_builtins(runtimes_to_json(of))["runtimes"][0]
+    return status
+
+
+def test_how_a_runtime_is_run_and_why_stands_in_both_read_models() -> None:
+    contained = an_instance(execution_mode=ExecutionMode.CONTAINER, execution_reason="preferred by the manifest")
+    found = rows([view_of(a_runtime(node="n1"), contained, online=True)], NOON)
+    snapshot = Snapshot(NOON, found, 1, 0, "0")
+    nested = nested_status(snapshot)
+    flat = flat_status(snapshot)
+    for shape in (nested, flat):
+        assert (shape["execution_mode"], shape["execution_reason"]) == ("container", "preferred by the manifest")
+    never = rows([view_of(a_runtime(node="n1"), an_instance(), online=True)], NOON)
+    assert "execution_mode" not in flat_status(Snapshot(NOON, never, 1, 0, "0"))
+
+
+@pytest.mark.parametrize("warm", [True, False, None])
+def test_a_prompt_cache_is_shown_as_it_is_told_and_not_at_all_when_it_is_not(warm: bool | None) -> None:
+    found = rows([view_of(a_runtime(node="n1"), an_instance(prompt_cache_warm=warm), online=True)], NOON)
+    snapshot = Snapshot(NOON, found, 1, 0, "0")
+    for shape in (nested_status(snapshot), flat_status(snapshot)):
+        assert shape.get("prompt_cache_warm") is warm
+        assert ("prompt_cache_warm" in shape) == (warm is not None)
 
 
 def test_a_runtime_that_does_not_serve_has_no_uptime() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.metering import Measure, tokens_in
 from gateway.ports import Route, Tokens
+from node_agent.relay.answers import Refused, answer
 from tests.fakes.stub_engine import stream_pieces, timings, usage
 
 ROUTE = Route("nodes/a/instances/b", "a", "system", 1, "b")
@@ -69,3 +70,15 @@ def test_a_long_answer_is_not_kept() -> None:
 def test_an_engine_that_said_nothing_has_no_times() -> None:
     exchange = measure().exchange(0, complete=False, abandoned=False)
     assert (exchange.first_byte_ms, exchange.tokens, exchange.bytes_out) == (None, None, 0)
+
+
+def test_an_answer_of_the_agent_is_told_from_one_that_an_engine_gave() -> None:
+    def refused(*pieces: bytes) -> bool:
+        measured = measure()
+        for piece in pieces:
+            measured.see(piece)
+        return measured.exchange(503, complete=True, abandoned=False).refused_by_node
+
+    assert refused(answer(Refused.NOT_SERVING, b"r1"))
+    assert not refused(b"HTTP/1.1 503 Busy\r\ncontent-length: 30\r\n\r\n", b"\r\nx-arw-refused: in its own words")
+    assert not refused(HEAD)

@@ -14,7 +14,7 @@ INSTANCE = "nodes/box/instances/tiny"
 
 
 def exchange(status: int = 200, first_byte_ms: float | None = 10, **changes: bool) -> Exchange:
-    ends = {"complete": True, "abandoned": False, **changes}
+    ends = {"complete": True, "abandoned": False, "refused_by_node": False, **changes}
     route = Route(INSTANCE, "box", "system", 1, "tiny")
     return Exchange(
         route,
@@ -30,6 +30,7 @@ def exchange(status: int = 200, first_byte_ms: float | None = 10, **changes: boo
         5,
         Tokens(3, 4),
         "t",
+        ends["refused_by_node"],
     )
 
 
@@ -51,11 +52,15 @@ def test_hits_and_first_bytes_add_up_by_node_and_by_instance() -> None:
 @pytest.mark.parametrize(
     ("ended", "errors"),
     [
-        (exchange(500), 1),
-        (exchange(502), 1),
+        (exchange(502, refused_by_node=True), 1),
+        (exchange(503, refused_by_node=True), 1),
+        (exchange(403, refused_by_node=True), 0),
+        (exchange(500), 0),
+        (exchange(501), 0),
         (exchange(400), 0),
         (exchange(403), 0),
         (exchange(200, complete=False), 1),
+        (exchange(500, complete=False), 1),
         (exchange(0, None, complete=False), 1),
         (exchange(200, complete=False, abandoned=True), 0),
     ],
@@ -66,10 +71,29 @@ def test_only_what_the_node_did_wrong_is_an_error(ended: Exchange, errors: int) 
     assert meter.window(BOX).errors == errors
 
 
+@pytest.mark.parametrize(
+    ("ended", "errors"),
+    [
+        (exchange(500), 1),
+        (exchange(503), 1),
+        (exchange(501), 0),
+        (exchange(400), 0),
+        (exchange(200), 0),
+        (exchange(502, refused_by_node=True), 0),
+        (exchange(500, complete=False), 0),
+        (exchange(500, complete=False, abandoned=True), 0),
+    ],
+)
+def test_an_error_that_the_engine_answered_itself_is_the_engines(ended: Exchange, errors: int) -> None:
+    meter = TrafficMeter(FakeClock())
+    meter.record(ended)
+    assert (meter.window(BOX).engine_errors, meter.of_instance(INSTANCE).engine_errors) == (errors, errors)
+
+
 def test_one_error_does_not_stay_for_ever() -> None:
     clock = FakeClock()
     meter = TrafficMeter(clock)
-    meter.record(exchange(500))
+    meter.record(exchange(502, refused_by_node=True))
     clock.advance(timedelta(seconds=60))
     meter.record(exchange())
     assert meter.window(BOX).error_rate == 0.5

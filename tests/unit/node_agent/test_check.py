@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from node_agent.check.finding import Finding, Level, as_text, can_serve
 from node_agent.check.means import of_devices, of_engines, of_limits, of_room
 from node_agent.domain.hours import Hours
 from node_agent.domain.inventory import Accelerator, DeviceHealth, Engine
-from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.domain.limits import Choice, Limits
+from node_agent.domain.spec import ExecutionMode
 from node_agent.domain.status import Problem
 from node_agent.local_limits.amounts import windows
 from node_agent.runtimes.trust import not_trusted
@@ -62,7 +64,7 @@ def test_each_limit_in_force_is_told_in_words() -> None:
     limits = Limits(
         file=FILE,
         adapters=Choice(allow=frozenset({"vllm"})),
-        modes=frozenset({Mode.CONTAINER}),
+        modes=frozenset({ExecutionMode.CONTAINER}),
         max_runtimes=2,
         memory_bytes=3 << 30,
         hours=Hours(UTC, "UTC", windows("sat 00:00-24:00")),
@@ -78,7 +80,16 @@ def test_each_limit_in_force_is_told_in_words() -> None:
     ):
         assert words in text
     assert "it opens sat 00:00 (UTC)" in text
-    assert not can_serve(found), "no mode is left that this agent knows"
+    assert can_serve(found)
+    assert not can_serve(list(of_limits(Limits(file=FILE, modes=frozenset()), "nodes/n", NOW)))
+
+
+def test_an_engine_whose_mode_the_owner_does_not_allow_serves_nobody() -> None:
+    contained = Limits(file=FILE, modes=frozenset({ExecutionMode.CONTAINER}))
+    found = list(of_engines([LLAMA], as_it_was, contained))
+    assert not can_serve(found)
+    assert f"rule modes in {FILE}" in found[0].text
+    assert can_serve(list(of_engines([replace(LLAMA, image="llama:1")], as_it_was, contained)))
 
 
 def test_devices_are_told_with_their_troubles_and_stop_nobody() -> None:

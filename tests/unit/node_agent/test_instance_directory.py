@@ -1,18 +1,25 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node_agent.domain.spec import RestartPolicy
 from node_agent.runtimes.adoption import adopt
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
+from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.process import Process, boot_id, start_ticks
 from node_agent.runtimes.records import RunRecord, StateRecord
-from node_agent.runtimes.tree import Tree
+from node_agent.runtimes.tree import Tree, holds_lock, lock_holders
 from tests.fakes.instance_specs import NAME
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -90,20 +97,24 @@ def test_each_launch_gets_another_key_in_a_file_of_this_user(home: InstanceDirec
 
 async def test_a_forged_record_makes_nothing_of_init(home: InstanceDirectory) -> None:
     place(home, forged(home))
-    found = await adopt(home)
+    found = await adopt(home, never)
     assert found.running is None
     assert start_ticks(1) is not None
 
 
+def never() -> None:
+    raise AssertionError("nothing here survives SIGKILL")
+
+
 async def test_a_record_of_another_boot_is_never_compared_with_processes(home: InstanceDirectory) -> None:
     place(home, forged(home, boot_id="another", engine_pid=os.getpid(), engine_start_ticks=start_ticks(os.getpid())))
-    found = await adopt(home)
+    found = await adopt(home, never)
     assert (found.running, found.rebooted) == (None, True)
 
 
 async def test_our_own_agent_is_not_an_engine(home: InstanceDirectory) -> None:
     place(home, forged(home, engine_pid=os.getpid(), engine_start_ticks=start_ticks(os.getpid())))
-    assert (await adopt(home)).running is None
+    assert (await adopt(home, never)).running is None
 
 
 @pytest.mark.parametrize("path", ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/../x", "/etc"])
@@ -131,6 +142,61 @@ def test_the_lock_tells_whether_something_still_runs(home: InstanceDirectory) ->
         fcntl.flock(holder, fcntl.LOCK_EX)
         assert not home.lock_is_free()
     assert home.lock_is_free()
+
+
+@pytest.mark.parametrize(("takes", "holds"), [("LOCK_EX", True), ("LOCK_UN", False)])
+def test_who_merely_reads_the_lock_as_a_backup_does_belongs_to_no_launch(
+    home: InstanceDirectory, takes: str, holds: bool
+) -> None:
+    code = f"import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.{takes}); print(flush=True); input()"
+    home.lock.touch()
+    command = [sys.executable, "-c", code, str(home.lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        assert (lock_holders(home.lock) == {other.pid}) is holds
+        assert holds_lock(other.pid, home.lock) is holds
+        assert home.lock_is_free() is not holds
+        other.kill()
+
+
+async def test_a_launch_without_a_run_record_never_ran(home: InstanceDirectory) -> None:
+    home.save(StateRecord(NAME, incarnation=2, settled=1))
+    assert (await adopt(home, never)).never_ran
+    place(home, forged(home))
+    home.save(StateRecord(NAME, incarnation=2, settled=1))
+    assert (await adopt(home, never)).never_ran
+
+
+def test_an_attempt_counts_once_it_has_a_number(home: InstanceDirectory) -> None:
+    memory, later = Memory(NAME, home), Memory(NAME, home)
+    memory.reserve()
+    memory.spend(RestartPolicy(), NOW)
+    memory.attempted("key")
+    memory.acknowledge(3)
+    later.recall()
+    assert (later.record.restarts, later.record.launch_key, later.record.restore_serial) == ((), "", 3)
+    assert (len(memory.record.restarts), memory.record.launch_key) == (1, "key")
+    memory.reserve()
+    later.recall()
+    assert (len(later.record.restarts), later.record.launch_key, later.record.incarnation) == (1, "key", 2)
+
+
+def test_an_attempt_that_came_to_nothing_counts_too(home: InstanceDirectory) -> None:
+    memory, later = Memory(NAME, home), Memory(NAME, home)
+    memory.spend(RestartPolicy(), NOW)
+    memory.stopped()
+    later.recall()
+    assert len(later.record.restarts) == 1
+
+
+def test_a_budget_that_is_reset_forgets_the_attempt_in_hand(home: InstanceDirectory) -> None:
+    memory, later = Memory(NAME, home), Memory(NAME, home)
+    memory.spend(RestartPolicy(), NOW)
+    memory.reset_budget()
+    memory.reserve()
+    later.recall()
+    assert later.record.restarts == ()
 
 
 def test_a_directory_that_says_another_name_is_nobodys(home: InstanceDirectory) -> None:

@@ -11,12 +11,14 @@ from node_agent.domain.device_limits import Fence, fence_for, offered
 from node_agent.domain.errors import LocalPolicyDenied
 from node_agent.domain.hours import Hours, Window
 from node_agent.domain.inventory import Accelerator, DeviceHealth
-from node_agent.domain.limits import Choice, Denial, Limits, Mode, denials, forbids, permits
+from node_agent.domain.limits import Choice, Denial, Limits, denials, forbids, permits
 from node_agent.domain.observed import Observed, Phase, launch_key
 from node_agent.domain.plan import plan
 from node_agent.domain.spec import (
     DesiredState,
     EngineSettings,
+    ExecutionMode,
+    ExecutionSettings,
     ExternalSettings,
     InstanceName,
     InstanceSpec,
@@ -34,6 +36,8 @@ BIG = spec(model=ModelFile("models/big", "/big.gguf", "", 1000))
 CLOSED = Hours(UTC, "UTC", windows("sat 00:00-24:00"))
 DENIED = Problem("LOCAL_POLICY_DENIED", "No.", metadata={"rule": "adapters.deny"})
 BERLIN = ZoneInfo("Europe/Berlin")
+NATIVE_ONLY = ExecutionSettings(frozenset({ExecutionMode.NATIVE}))
+NATIVE_RATHER = ExecutionSettings(preferred=ExecutionMode.NATIVE)
 
 
 def named(letter: str, **changes: Any) -> InstanceSpec:
@@ -45,7 +49,8 @@ def named(letter: str, **changes: Any) -> InstanceSpec:
     [
         (Limits(adapters=Choice(deny=frozenset({"llama.cpp"}))), spec(), [], "adapters.deny"),
         (Limits(adapters=Choice(allow=frozenset({"vllm"}))), spec(), [], "adapters.allow"),
-        (Limits(modes=frozenset({Mode.CONTAINER})), spec(), [], "modes"),
+        (Limits(modes=frozenset({ExecutionMode.CONTAINER})), spec(execution=NATIVE_ONLY), [], "modes"),
+        (Limits(modes=frozenset()), spec(), [], "modes"),
         (Limits(devices=Choice(deny=frozenset({"cpu"}))), spec(accelerator="cpu"), [], "devices.deny"),
         (
             Limits(devices=Choice(deny=frozenset({"gpu_cuda"}))),
@@ -79,10 +84,12 @@ def test_t15_each_rule_of_the_owner_refuses_with_its_own_name(
         (Limits(), spec(), [BIG] * 50),
         (Limits(adapters=Choice(allow=frozenset({"llama.cpp"}))), spec(), []),
         (
-            Limits(modes=frozenset({Mode.CONTAINER})),
+            Limits(modes=frozenset({ExecutionMode.CONTAINER})),
             spec(adapter="external", external=ExternalSettings("http://127.0.0.1:1")),
             [],
         ),
+        (Limits(modes=frozenset({ExecutionMode.CONTAINER})), spec(), []),
+        (Limits(modes=frozenset({ExecutionMode.CONTAINER})), spec(execution=NATIVE_RATHER), []),
         (Limits(devices=Choice(deny=frozenset({"gpu_cuda"}))), spec(accelerator="gpu_cuda"), []),
         (Limits(memory_per_runtime_bytes=1100, memory_bytes=2200), BIG, [BIG]),
         (Limits(max_runtimes=2), spec(), [BIG]),
@@ -91,6 +98,14 @@ def test_t15_each_rule_of_the_owner_refuses_with_its_own_name(
 )
 def test_what_no_rule_is_against_may_run(limits: Limits, wanted: InstanceSpec, running: list[InstanceSpec]) -> None:
     assert permits(limits, wanted, NOW, running) is None
+
+
+def test_an_owner_who_forbids_every_mode_of_a_runtime_is_told_of_in_words() -> None:
+    limits = Limits(file=FILE, modes=frozenset({ExecutionMode.CONTAINER}))
+    problem = forbids(limits, spec(execution=NATIVE_ONLY))
+    assert problem is not None
+    assert "does not let engines run natively, and demo/tiny may run in no other mode" in problem.text
+    assert problem.metadata["modes"] == "native"
 
 
 def test_what_passes_by_itself_refuses_no_spec_for_good() -> None:
@@ -198,7 +213,7 @@ def without(*names: str) -> Limits:
 
 def test_an_engine_sees_only_the_cards_that_it_may_use() -> None:
     assert fence_for(without("0000:01:00.0"), spec(), ALL) == Fence(
-        "", "", {**HIDDEN, "CUDA_VISIBLE_DEVICES": "GPU-bbbb"}
+        "", "", {**HIDDEN, "CUDA_VISIBLE_DEVICES": "GPU-bbbb"}, without=frozenset({"gpu_vulkan"})
     )
     assert fence_for(without("0000:09:00.0"), spec(), ALL) == Fence("")
 

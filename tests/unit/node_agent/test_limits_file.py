@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from node_agent.domain.inventory import Inventory, NodeUsage
-from node_agent.domain.limits import Choice, Limits, Mode
+from node_agent.domain.limits import PROMPT_CACHE_BYTES, Choice, Limits
 from node_agent.domain.sandbox import Sandbox
+from node_agent.domain.spec import ExecutionMode
 from node_agent.local_limits.measure import Machine, UnreadableError
 from node_agent.local_limits.offer import LimitedHardware
 from node_agent.local_limits.reading import read
@@ -50,9 +51,17 @@ def test_the_shipped_file_is_read_and_says_what_it_explains(file: Path) -> None:
     assert limits.adapters == Choice(frozenset({"llama.cpp", "whisper.cpp"}), frozenset({"external"}))
     assert limits.devices == Choice(deny=frozenset({"0000:65:00.0"}))
     assert (limits.memory_bytes, limits.memory_per_runtime_bytes) == (12 << 30, 8 << 30)
-    assert (limits.max_runtimes, limits.modes) == (4, frozenset({Mode.NATIVE}))
+    assert (limits.max_runtimes, limits.modes) == (4, frozenset(ExecutionMode))
+    assert (limits.default_mode, limits.container_tool) == (ExecutionMode.NATIVE, "")
     assert limits.grace == timedelta(seconds=60)
+    assert limits.prompt_cache_bytes == PROMPT_CACHE_BYTES
     assert limits.sandbox == Sandbox(use=("/srv/engines",), write=("/srv/out",), required=("landlock-files",))
+
+
+def test_an_owner_may_keep_prompts_off_the_disk(file: Path) -> None:
+    assert read(written(file, 'prompt_cache = "off"\n'), MACHINE).prompt_cache_bytes == 0
+    assert read(written(file, 'prompt_cache = "512MiB"\n'), MACHINE).prompt_cache_bytes == 512 << 20
+    assert read(written(file, ""), MACHINE).prompt_cache_bytes == PROMPT_CACHE_BYTES
 
 
 def test_what_the_owner_says_of_the_sandbox_is_carried_as_it_is(file: Path) -> None:
@@ -65,6 +74,18 @@ process_limit = 0
 """
     expected = Sandbox("arw-engine", ("/opt/tts",), (), ("own-user",), ("memory-limit",), 0)
     assert read(written(file, words), MACHINE).sandbox == expected
+
+
+def test_what_the_owner_says_of_modes_is_carried_as_it_is(file: Path) -> None:
+    words = 'modes = ["container", "native"]\ndefault_mode = "container"\ncontainer_tool = "/usr/bin/podman"\n'
+    limits = read(written(file, words), MACHINE)
+    assert limits.modes == frozenset(ExecutionMode)
+    assert (limits.default_mode, limits.container_tool) == (ExecutionMode.CONTAINER, "/usr/bin/podman")
+
+
+def test_the_default_mode_is_one_that_the_owner_allows(file: Path) -> None:
+    assert read(written(file, 'modes = ["container"]\n'), MACHINE).default_mode is ExecutionMode.CONTAINER
+    assert read(written(file, "modes = []\n"), MACHINE).default_mode is ExecutionMode.NATIVE
 
 
 def test_an_empty_file_limits_nothing(file: Path) -> None:
@@ -82,6 +103,13 @@ def test_an_empty_file_limits_nothing(file: Path) -> None:
         ('[memory]\ntotal = "lots"\n', 'line 2: memory.total must be an amount such as "24GiB" or "75%"'),
         ('[memory]\ntotal = "101%"\n', "must be at most 100%"),
         ('modes = ["vm"]\n', "line 1: modes"),
+        ('default_mode = "vm"\n', "line 1: default_mode"),
+        (
+            'modes = ["native"]\ndefault_mode = "container"\n',
+            "line 2: default_mode is 'container', which modes does not allow",
+        ),
+        ('\ncontainer_tool = "podman"\n', "line 2: container_tool must be the absolute path of podman or docker"),
+        ('container_tool = ""\n', "line 1: container_tool"),
         ('[hours]\ntime_zone = "Mars/Base"\nwindows = ["mon 00:00-24:00"]\n', "does not know the time zone"),
         ('[hours]\ntime_zone = "UTC"\nwindows = ["someday 1-2"]\n', "line 3: hours.windows must be days and times"),
         ('[hours]\ntime_zone = "UTC"\nwindows = ["moon 01:00-02:00"]\n', "does not know the day 'moon'"),
@@ -99,6 +127,7 @@ def test_an_empty_file_limits_nothing(file: Path) -> None:
             '[sandbox]\nrequired = ["own-user"]\noff = ["own-user"]\n',
             "line 3: sandbox.off names 'own-user', which is required too",
         ),
+        ('prompt_cache = "10%"\n', 'line 1: prompt_cache must be an amount such as "2GiB"'),
         ("[sandbox]\nprocess_limit = -1\n", "line 2: sandbox.process_limit must be"),
         ("[sandbox]\nmemory_limit_mib = 1\n", "line 2: sandbox.memory_limit_mib is not known"),
     ],
@@ -160,7 +189,9 @@ async def test_a_change_is_read_told_and_in_the_journal(file: Path) -> None:
 async def test_the_offer_says_what_the_owner_denies_and_changes_with_it(file: Path) -> None:
     watched = a_file(written(file, '[adapters]\ndeny = ["llama.cpp"]\n'))
     hardware = FixedInventory()
-    offer = LimitedHardware(hardware, watched, "n1", MACHINE.adapters, lambda: NOW, sandbox=layers_here)
+    offer = LimitedHardware(
+        hardware, watched, "n1", MACHINE.adapters, lambda: NOW, sandbox=layers_here, execution=lambda _: ()
+    )
     told: list[Inventory] = []
     heard = asyncio.Event()
     offer.on_change(told.append)

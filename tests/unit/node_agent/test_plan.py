@@ -7,7 +7,16 @@ import pytest
 from node_agent.domain.budget import Budget
 from node_agent.domain.observed import Observed, Phase, launch_key
 from node_agent.domain.plan import plan
-from node_agent.domain.spec import DesiredState, EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
+from node_agent.domain.spec import (
+    DesiredState,
+    EngineSettings,
+    ExecutionMode,
+    ExecutionSettings,
+    Hold,
+    InstanceName,
+    RestartPolicy,
+    RestoreOrder,
+)
 from node_agent.domain.step import (
     Acknowledge,
     Adopt,
@@ -60,6 +69,13 @@ def test_a_change_that_the_engine_must_know_restarts_it() -> None:
     assert plan([changed], [seen(Phase.UP)], NOW) == [Restart(changed, Cause.CHANGED)]
 
 
+def test_other_modes_than_it_was_started_with_restart_it_and_their_order_is_none() -> None:
+    changed = spec(execution=ExecutionSettings(preferred=ExecutionMode.CONTAINER))
+    assert plan([changed], [seen(Phase.UP)], NOW) == [Restart(changed, Cause.CHANGED)]
+    orders = (tuple(ExecutionMode), tuple(reversed(ExecutionMode)))
+    assert len({launch_key(spec(execution=ExecutionSettings(frozenset(modes)))) for modes in orders}) == 1
+
+
 def test_a_change_of_holds_or_policy_does_not_touch_the_engine() -> None:
     changed = spec(holds=frozenset({Hold("other", 9)}), restart=RestartPolicy(9), auto_start=False, generation=7)
     assert plan([changed], [seen(Phase.UP)], NOW) == []
@@ -107,12 +123,12 @@ def test_a_blocked_one_is_looked_at_again_when_due() -> None:
 def test_a_restore_of_what_runs_is_only_noted_unless_it_asks_for_a_restart() -> None:
     plain, forced = spec(restore=RestoreOrder(1)), spec(restore=RestoreOrder(1, restart=True))
     assert plan([plain], [seen(Phase.UP)], NOW) == [Acknowledge(NAME, 1)]
-    assert plan([forced], [seen(Phase.UP)], NOW) == [Acknowledge(NAME, 1), Restart(forced, Cause.RESTORED)]
+    assert plan([forced], [seen(Phase.UP)], NOW) == [Restart(forced, Cause.RESTORED), Acknowledge(NAME, 1)]
 
 
 def test_a_restore_starts_a_failed_one_without_paying() -> None:
     wanted = spec(restore=RestoreOrder(1))
-    assert plan([wanted], [seen(Phase.FAILED)], NOW) == [Acknowledge(NAME, 1), Start(wanted, Cause.RESTORED)]
+    assert plan([wanted], [seen(Phase.FAILED)], NOW) == [Start(wanted, Cause.RESTORED), Acknowledge(NAME, 1)]
 
 
 def test_a_restore_on_an_exhausted_budget_is_noted_and_refused() -> None:
@@ -123,7 +139,7 @@ def test_a_restore_on_an_exhausted_budget_is_noted_and_refused() -> None:
 def test_a_restore_that_resets_the_budget_starts_it() -> None:
     wanted = spec(restore=RestoreOrder(2, reset_budget=True))
     steps = plan([wanted], [seen(Phase.FAILED, budget=SPENT, restore_serial=1)], NOW)
-    assert steps == [ResetBudget(NAME), Acknowledge(NAME, 2), Start(wanted, Cause.RESTORED)]
+    assert steps == [ResetBudget(NAME), Start(wanted, Cause.RESTORED), Acknowledge(NAME, 2)]
 
 
 def test_a_restore_acts_once() -> None:
@@ -135,3 +151,14 @@ def test_instances_are_planned_apart() -> None:
     other = replace(spec(), name=InstanceName("nodes/n/instances/other"))
     steps = plan([spec(), other], [seen(Phase.EXITED, budget=SPENT)], NOW)
     assert steps == [Fail(NAME, exhausted=True), Start(other, Cause.DESIRED)]
+
+
+def test_prompts_to_remember_are_of_the_launch_and_without_them_an_earlier_agents_key_stays() -> None:
+    plain = EngineSettings(slots=2)
+    assert repr(plain) == (
+        "EngineSettings(context_length=None, slots=2, threads=None, gpu_layers=None, batch_size=None, embeddings=None, "
+        "pooling=None, warm_up=None)"
+    )
+    wanted = [plain, replace(plain, warm_up_prompts=("a",)), replace(plain, warm_up_prompts=("b",))]
+    wanted += [replace(each, prompt_cache="songs") for each in wanted]
+    assert len({launch_key(spec(settings=settings)) for settings in wanted}) == len(wanted)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.commands import _told
 from control_plane.domain.errors import InvalidArgument
 from control_plane.settings import Paths, Settings, Timers, state_directory
 
@@ -69,3 +70,57 @@ def test_the_timers_are_chosen_by_the_environment() -> None:
     assert Timers.chosen({"ARW_NODE_CERTIFICATE_SECONDS": "5"}).node_certificate == timedelta(seconds=5)
     with pytest.raises(InvalidArgument):
         Timers.chosen({"ARW_TIMERS": "tset"})
+
+
+URL = "postgresql://arw@db.example:5432/arw?sslmode=verify-full"
+
+
+def test_the_database_is_the_told_one_then_the_environment_s_then_a_file() -> None:
+    assert Settings(database=URL).database_url({"ARW_DATABASE": "postgres://other/db"}) == URL
+    assert Settings().database_url({"ARW_DATABASE": URL}) == URL
+    assert Settings(database="sqlite").database_url({"ARW_DATABASE": URL}) == ""
+    assert Settings().database_url({}) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://arw:hunter2@db.example/arw",
+        "postgresql://arw@db.example/arw?password=hunter2",
+        "postgresql://arw@db.example/arw?sslpassword=hunter2",
+        "postgresql://arw:@db.example/arw",
+    ],
+)
+def test_a_password_is_taken_from_the_environment_or_a_private_file_alone(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="holds a password") as refusal:
+        Settings(database=url)
+    assert "hunter2" not in str(refusal.value)
+    assert "PGPASSWORD" in refusal.value.remedy
+    assert Settings().database_url({"ARW_DATABASE": url}) == url
+    file = tmp_path / "database"
+    file.write_text(f"{url}\n")
+    file.chmod(0o640)
+    with pytest.raises(InvalidArgument, match="read by others") as refusal:
+        Settings(database_file=str(file)).database_url({})
+    assert f"chmod 600 {file}" in refusal.value.remedy
+    file.chmod(0o600)
+    assert Settings(database_file=str(file)).database_url({}) == url
+
+
+@pytest.mark.parametrize("url", ["mysql://db/arw", "postgresql:arw", "host=db password=hunter2", "arw.db"])
+def test_what_is_no_address_is_refused_without_repeating_it(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="no address of a database") as refusal:
+        Settings(database=url)
+    assert url not in str(refusal.value)
+    with pytest.raises(InvalidArgument, match="ARW_DATABASE"):
+        Settings().database_url({"ARW_DATABASE": url})
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        Settings(database_file=str(tmp_path / "none")).database_url({})
+
+
+def test_one_database_takes_the_place_of_another() -> None:
+    by_file = _told(Settings(database=URL), {"database_file": "/etc/arw/database"})
+    assert (by_file.database, by_file.database_file) == ("", "/etc/arw/database")
+    again = _told(by_file, {"database": "sqlite"})
+    assert (again.database, again.database_file) == ("sqlite", "")
+    assert _told(by_file, {"host": "10.0.0.1"}).database_file == "/etc/arw/database"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.smoke.choice import Facts, Way, choose, shortfall
-from tests.smoke.settings import GB, MemoryRule, Mode, Settings, read
+from tests.smoke.machine_facts import CHECKLIST, gather
+from tests.smoke.settings import GB, VISION_ROOT, MemoryRule, Mode, Settings, read
 from tests.smoke.stack import GPU_IN_LOG, SmokeError, check_matrix
 from tests.smoke.workspace import KEEP, prune, workspace
 
@@ -65,6 +66,51 @@ def test_the_way_taken(settings: Settings, facts: Facts, way: Way | None) -> Non
     assert choice.way is way
     downgraded = way in {Way.STUB, Way.SIMULATED_GPU} and facts is TIGHT
     assert any("downgraded" in note for note in choice.notes) is downgraded
+
+
+def test_the_variables_of_the_vision_smoke_are_those_of_the_documents() -> None:
+    seen = {"ARW_SMOKE_MODE": "vision", "RUNTIME_SMOKE_ROOT": "/r"}
+    assert read(seen) == Settings(vision=True, root=VISION_ROOT)
+    named = {**seen, "VISION_SMOKE_ROOT": "/v", "ARW_SERVER_BIN": "/opt/arw-control-plane", "LLAMA_MMPROJ_PATH": "/p"}
+    assert read(named) == Settings(
+        vision=True, root=Path("/v"), server=Path("/opt/arw-control-plane"), projector=Path("/p")
+    )
+    assert read({"VISION_SMOKE_ROOT": "/v"}).root == Settings().root
+    with pytest.raises(ValueError, match="ARW_SMOKE_MODE"):
+        read({"ARW_SMOKE_MODE": "audio"})
+    with pytest.raises(ValueError, match="MODE is 'gpu'"):
+        read({**seen, "MODE": "gpu"})
+
+
+SEEING = Settings(mode=Mode.REAL, vision=True)
+WEIGHTS = replace(ROOMY, projector_bytes=GB // 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "way", "checklist"),
+    [
+        (Settings(vision=True), ROOMY, Way.TINY_VISION, False),
+        (SEEING, WEIGHTS, Way.VISION, False),
+        (SEEING, replace(WEIGHTS, memory_available=6 * GB), Way.TINY_VISION, False),
+        (SEEING, ROOMY, None, True),
+        (SEEING, replace(WEIGHTS, model_bytes=None), None, True),
+        (Settings(vision=True), replace(ROOMY, lacks=("no llama.cpp",)), None, True),
+    ],
+)
+def test_a_vision_smoke_runs_for_real_or_prints_what_it_lacks(
+    settings: Settings, facts: Facts, way: Way | None, checklist: bool
+) -> None:
+    choice = choose(settings, facts)
+    assert (choice.way, choice.wants_weights, choice.skipped) == (way, checklist, False)
+    assert bool(choice.notes) is (way is not Way.VISION and (settings, facts) != (Settings(vision=True), ROOMY))
+
+
+def test_a_vision_smoke_names_the_engine_and_the_server_that_are_not_there(tmp_path: Path) -> None:
+    engine, server = tmp_path / "llama-server", tmp_path / "bin" / "arw-control-plane"
+    facts = gather(Settings(vision=True, engine=engine, server=server))
+    assert [note.split(" is ")[0] for note in facts.lacks] == ["LLAMA_SERVER_BIN", "ARW_SERVER_BIN"]
+    for name in ("ARW_SMOKE_MODE", "VISION_SMOKE_ROOT", "ARW_SERVER_BIN", "LLAMA_MMPROJ_PATH"):
+        assert name in CHECKLIST
 
 
 def test_the_shortfall_names_both_figures() -> None:

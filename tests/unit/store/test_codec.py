@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.desired import Placed
+from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
@@ -82,6 +83,24 @@ def test_a_field_that_an_older_version_did_not_write_has_its_default() -> None:
     document = json.loads(codec.NODE.encode(a_node("a")))
     del document["inventory"], document["session_epoch"]
     assert codec.NODE.decode(json.dumps(document)) == a_node("a")
+
+
+def test_rows_from_before_there_were_modes_may_run_in_any() -> None:
+    document = json.loads(codec.RUNTIME.encode(a_runtime("r")))
+    del document["spec"]["execution"]
+    assert codec.RUNTIME.decode(json.dumps(document)).spec.execution == ExecutionSettings()
+
+
+def test_a_mode_of_a_newer_version_is_never_taken_for_any_mode() -> None:
+    document = json.loads(codec.RUNTIME.encode(a_runtime("r")))
+    document["spec"]["execution"] |= {"modes": ["vm"], "preferred": "vm"}
+    read = codec.RUNTIME.decode(json.dumps(document)).spec.execution
+    assert (read.modes, read.preferred) == ((ExecutionMode.UNSPECIFIED,), ExecutionMode.UNSPECIFIED)
+    document["spec"]["execution"]["modes"] = ["vm", "native"]
+    assert codec.RUNTIME.decode(json.dumps(document)).spec.execution.modes == (ExecutionMode.NATIVE,)
+    node = json.loads(codec.NODE.encode(a_node("a")))
+    node["inventory"]["execution"] = [{"mode": "vm", "available": True}]
+    assert codec.NODE.decode(json.dumps(node)).inventory.execution == (ExecutionOffer(ExecutionMode.UNSPECIFIED, True),)
 
 
 def test_a_standing_of_a_newer_version_keeps_the_node_out_and_its_row_in() -> None:

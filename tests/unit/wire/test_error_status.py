@@ -5,18 +5,23 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from arw.v1 import problem_pb2
 from wire.call_log import CallLogInterceptor
 from wire.channel import OPTIONS
-from wire.error_status import STATUS, ErrorInterceptor, RemoteRefusal, refusal_of
+from wire.error_status import STATUS, ErrorInterceptor, RemoteRefusal, refusal_of, status_of
 from wire.refusal import Refusal
 from wire.server import make_server
 
 
 class Missing(Refusal):
     reason = "NOT_FOUND"
+
+
+class Away(Refusal):
+    reason = "STORAGE_UNAVAILABLE"
 
 
 class Answering(health_pb2_grpc.HealthServicer):
@@ -53,6 +58,14 @@ async def refused(error: Exception, *, stream: bool = False) -> RemoteRefusal:
 def test_every_reason_of_the_contract_has_a_status_and_no_other() -> None:
     names = {name.removeprefix("REASON_") for name in problem_pb2.Reason.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
     assert names == set(STATUS)
+
+
+def test_what_passes_by_itself_says_when_to_ask_again() -> None:
+    info = RetryInfo()
+    unpacked = [detail.Unpack(info) for detail in status_of(Away("The database is away.", "Wait.")).details]
+    assert unpacked == [False, False, True]
+    assert info.retry_delay.seconds == 1
+    assert len(status_of(Missing("No runtime 'x'.", "Look.")).details) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])

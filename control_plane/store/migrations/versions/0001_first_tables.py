@@ -8,6 +8,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     _create_history()
@@ -30,27 +32,27 @@ def _create_history() -> None:
     op.create_table(
         "change_log",
         sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("kind", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("kind", _KEY, primary_key=True),
+        sa.Column("name", _KEY, primary_key=True),
     )
 
 
 def _create_resources() -> None:
     op.create_table(
         "nodes",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", _KEY, primary_key=True),
         sa.Column("session_epoch", sa.BigInteger, nullable=False),
         sa.Column("document", sa.Text, nullable=False),
     )
     for name in ("runtimes", "models", "operators"):
         op.create_table(
             name,
-            sa.Column("id", sa.Text, primary_key=True),
+            sa.Column("id", _KEY, primary_key=True),
             sa.Column("document", sa.Text, nullable=False),
         )
     op.create_table(
         "join_tokens",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", _KEY, primary_key=True),
         sa.Column("expire_time", sa.BigInteger, nullable=False),
         sa.Column("use_time", sa.BigInteger),
         sa.Column("used_by", sa.Text),
@@ -62,8 +64,8 @@ def _create_resources() -> None:
 def _create_desired() -> None:
     op.create_table(
         "desired",
-        sa.Column("node", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("node", _KEY, primary_key=True),
+        sa.Column("name", _KEY, primary_key=True),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("document", sa.Text),
@@ -87,8 +89,8 @@ def _create_journal() -> None:
     )
     op.create_table(
         "request_log",
-        sa.Column("method", sa.Text, primary_key=True),
-        sa.Column("request_id", sa.Text, primary_key=True),
+        sa.Column("method", _KEY, primary_key=True),
+        sa.Column("request_id", _KEY, primary_key=True),
         sa.Column("request_sha256", sa.Text, nullable=False),
         sa.Column("answer", sa.LargeBinary, nullable=False),
         sa.Column("time", sa.BigInteger, nullable=False),

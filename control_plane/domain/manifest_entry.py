@@ -1,0 +1,101 @@
+"""What a runtime's entry in a manifest says: plain data, by the manifest's own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from control_plane.domain.ids import RuntimeId
+from control_plane.domain.runtime import (
+    EngineSettings,
+    ExternalSettings,
+    ProcessSettings,
+    RestartPolicy,
+    RuntimeSpec,
+)
+
+
+def entry(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
+    """Only what differs from the default, in the order in which people write it."""
+    whole = _whole(runtime, spec)
+    without = _whole(RuntimeId(""), RuntimeSpec("", process=ProcessSettings(()), external=ExternalSettings("")))
+    return _differing(whole, without)
+
+
+def flat(said: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each key with its value, such as ("settings.slots", 2)."""
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _differing(said: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in said.items():
+        beside = default.get(key)
+        part = _differing(value, beside or {}) if isinstance(value, Mapping) else value
+        if part not in (beside, None, {}):
+            found[key] = part
+    return found
+
+
+def _whole(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
+    return {
+        "id": runtime,
+        "name": spec.display_name,
+        "adapter": spec.adapter,
+        "model": spec.model,
+        "profile": spec.profile,
+        "preset": spec.preset,
+        "modalities": [modality.value for modality in spec.modalities],
+        "accelerator": spec.accelerator.value,
+        "on_missing_accelerator": spec.on_missing_accelerator.value,
+        "auto_start": spec.auto_start,
+        "modes": [mode.value for mode in spec.execution.modes],
+        "preferred_mode": spec.execution.preferred.value,
+        "image": spec.execution.image,
+        "tags": dict(spec.tags),
+        "node_selector": dict(spec.node_selector),
+        "settings": _settings(spec.settings),
+        "restart": _restart(spec.restart),
+        "process": _process(spec.process) if spec.process is not None else None,
+        "external": _external(spec.external) if spec.external is not None else None,
+    }
+
+
+def _settings(settings: EngineSettings) -> dict[str, Any]:
+    prompts = settings.warm_up_prompts
+    return {
+        "context_length": settings.context_length,
+        "slots": settings.slots,
+        "threads": settings.threads,
+        "gpu_layers": settings.gpu_layers,
+        "batch_size": settings.batch_size,
+        "embeddings": settings.embeddings,
+        "pooling": settings.pooling,
+        "warm_up": settings.warm_up,
+        "warm_up_prompts": list(prompts) if prompts is not None else None,
+        "prompt_cache": settings.prompt_cache,
+    }
+
+
+def _restart(policy: RestartPolicy) -> dict[str, Any]:
+    return {"max_restarts": policy.max_restarts, "window_seconds": int(policy.window.total_seconds())}
+
+
+def _process(process: ProcessSettings) -> dict[str, Any]:
+    health = process.health
+    return {
+        "command": list(process.command),
+        "working_directory": process.working_directory,
+        "port": process.port,
+        "openai": process.openai,
+        "env": dict(process.env),
+        "health": {"path": health.path, "expect_status": health.expect_status, "expect_body": health.expect_body},
+    }
+
+
+def _external(external: ExternalSettings) -> dict[str, Any]:
+    return {"url": external.url, "health_path": external.health_path, "model": external.model}

@@ -1,0 +1,210 @@
+"""The journal's topics, each with what it says.
+
+Members may join, and none goes: who reads leaves alone what it does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec import field
+
+from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
+from control_plane.domain.execution import ExecutionMode
+from control_plane.domain.instance import InstanceState, Severity
+from control_plane.domain.node import NodeState
+from control_plane.http.shapes import Count, MatrixStatus, NodeName, RestartBudget, RuntimeName, Shape, Stamp
+
+
+class Told(Shape):
+    """A problem in words."""
+
+    reason: str
+    text: str
+    remedy: str
+
+
+class AboutRuntime(Shape):
+    runtime: RuntimeName
+
+
+class StateChanged(AboutRuntime):
+    id: RuntimeName
+    node: NodeName
+    state: InstanceState
+    state_label: str
+    severity: Severity
+    severity_label: str
+    summary: str
+    detail: list[str]
+    updated: Stamp
+    restart_budget: RestartBudget | None
+    reason: str
+    execution_mode: ExecutionMode
+    execution_reason: str
+
+
+class RestoreRequested(AboutRuntime):
+    restart: bool
+    reset_budget: bool
+    preset: str
+    cause: str
+
+
+class RestoreCompleted(AboutRuntime):
+    node: NodeName
+    ok: bool
+    error: str = ""
+
+
+class HealthDegraded(AboutRuntime):
+    node: NodeName
+    summary: str
+    detail: list[str]
+    severity: Severity
+    severity_label: str
+
+
+class AcceleratorSwitched(AboutRuntime):
+    node: NodeName
+    previous: AcceleratorKind
+    previous_label: str
+    accelerator: AcceleratorKind
+    accelerator_label: str
+    reason: str
+    summary: str
+
+
+class Declared(AboutRuntime):
+    outcome: str
+    generation: Count
+    auto_start: bool
+    source: str
+
+
+class Placed(AboutRuntime):
+    node: str
+    previous_node: str
+    problem: Told | None
+
+
+class OnNode(AboutRuntime):
+    node: str
+
+
+class ManifestsReloaded(Shape):
+    sources: list[str]
+    created: list[RuntimeName]
+    updated: list[RuntimeName]
+    removed: list[RuntimeName]
+    unchanged: Count
+
+
+class ManifestsRefused(Told):
+    source: str
+
+
+class ModelChanged(Shape):
+    id: str
+    change: str
+    sha256: str
+    size_bytes: Count
+
+
+class NodeChanged(Shape, kw_only=True):
+    id: NodeName
+    state: NodeState
+    state_label: str
+    severity: Severity
+    severity_label: str
+    summary: str
+    schedulable: bool
+    labels: dict[str, str]
+    cause: str = ""
+    reason: str = ""
+    text: str = ""
+    problems: list[Told] = field(default_factory=list)
+    held_removals: list[RuntimeName] = field(default_factory=list)
+
+
+class RemovalsAllowed(Shape):
+    id: NodeName
+    operator: str
+    removals: list[RuntimeName]
+
+
+class Device(Shape):
+    id: str
+    kind: AcceleratorKind
+    label: str
+    name: str
+    simulated: bool
+    health: DeviceHealth
+    problem: Told | None
+
+
+class EngineFound(Shape):
+    adapter: str
+    version: str
+    image: str
+
+
+class ModeOffered(Shape):
+    mode: ExecutionMode
+    available: bool
+    detail: str
+
+
+class NodeAdvertised(Shape):
+    id: NodeName
+    agent_version: str
+    boot_id: str
+    os: str
+    arch: str
+    cpu_cores: Count
+    memory_bytes: Count
+    accelerators: list[Device]
+    engines: list[EngineFound]
+    execution: list[ModeOffered]
+
+
+class HealthRollup(Shape):
+    total: Count
+    updated: Stamp
+    states: dict[str, Count]
+    alerts: list[str]
+    restart_pressure: list[str]
+
+
+class NodeHealth(Shape):
+    target: NodeName
+    status: MatrixStatus
+    runtime: HealthRollup
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    kind: str
+    summary: str
+    payload: type[Shape]
+
+
+TOPICS = (
+    Topic("cluster.node.advertise", "What a machine has, when it connects and when that changes", NodeAdvertised),
+    Topic("cluster.node.changed", "A node's state, labels or troubles changed", NodeChanged),
+    Topic("cluster.node.removals.allowed", "An operator let go of removals that a node held back", RemovalsAllowed),
+    Topic("models.changed", "A model was registered, changed or deleted", ModelChanged),
+    Topic("runtime.accelerator.switch", "A runtime runs on another accelerator", AcceleratorSwitched),
+    Topic("runtime.declared", "A runtime was created or changed", Declared),
+    Topic("runtime.deleted", "A runtime is no longer wanted", OnNode),
+    Topic("runtime.health", "The matrix entry of a node changed", NodeHealth),
+    Topic("runtime.health.degraded", "A runtime serves, but not well", HealthDegraded),
+    Topic("runtime.manifests.refused", "A manifest file is wrong", ManifestsRefused),
+    Topic("runtime.manifests.reloaded", "Manifest files were taken in", ManifestsReloaded),
+    Topic("runtime.placed", "A runtime got a place, another one or none", Placed),
+    Topic("runtime.removed", "A node let go of a runtime", OnNode),
+    Topic("runtime.restore.completed", "A runtime serves after a restore, or will not", RestoreCompleted),
+    Topic("runtime.restore.requested", "A runtime is to be started", RestoreRequested),
+    Topic("runtime.shutdown.requested", "An operator wants a runtime stopped", AboutRuntime),
+    Topic("runtime.state.changed", "An instance entered another state", StateChanged),
+)
