@@ -22,7 +22,10 @@ def standing(instance: m.Instance | None) -> str:
 
 def engine(found: m.Engine) -> str:
     name = f"{found.adapter} {found.version}".rstrip()
-    return f"{name} (image {found.image})" if found.image else name
+    notes = [f"image {found.image}"] if found.image else []
+    if found.devices is not None:
+        notes.append(f"sees {', '.join(device.name for device in found.devices.devices) or 'the processor alone'}")
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def facts(offers: Sequence[m.ExecutionOffer]) -> Iterator[tuple[str, str]]:

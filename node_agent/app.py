@@ -42,6 +42,7 @@ from node_agent.relay.link import RelayLink
 from node_agent.runtimes import assembly, device_troubles, leaks
 from node_agent.runtimes.containers.service import Containers
 from node_agent.runtimes.device_troubles import DeviceWatch
+from node_agent.runtimes.engine_devices import EngineSight
 from node_agent.runtimes.kinds.adapter import Adapter
 from node_agent.runtimes.leaks import LeakWatch
 from node_agent.runtimes.modes import offers
@@ -97,6 +98,7 @@ class Agent:
         trusted = assembly.trust_list(state.path, digests)
         self._hardware = machine.LocalHardware(trusted.engines, hardware_timers(settings.timers))
         self._leaks = LeakWatch(self._hardware, leak_timers(settings.timers))
+        self._sight = EngineSight(self._leaks, adapters)
         self._device_watch = DeviceWatch(self._hardware, trouble_timers(settings.timers), self._hardware.look_soon)
         self._supervisor = self._supervised(state, digests, adapters)
         self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
@@ -134,7 +136,7 @@ class Agent:
     def _offered(self, adapters: Collection[str]) -> Hardware:
         """The machine, once the leak watch, its owner and whoever guards the node had a say."""
         limited = LimitedHardware(
-            self._leaks,
+            self._sight,
             self.limits,
             self._node,
             adapters,
@@ -192,6 +194,7 @@ class Agent:
             self._supervisor,
             self._hardware,
             self._leaks,
+            self._sight,
             self._device_watch,
             self.limits,
             self.link,

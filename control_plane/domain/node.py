@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from control_plane.domain.accelerator import Accelerator, NodeUsage
+from control_plane.domain.accelerator import Accelerator, AcceleratorKind, NodeUsage
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
@@ -34,6 +34,15 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineDevice:
+    """A device as an engine names it."""
+
+    name: str
+    kind: AcceleratorKind
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     adapter: str
     path: str
@@ -41,6 +50,12 @@ class Engine:
     version: str = ""
     image: str = ""
     """The name of the container image that it lies in; empty: it runs natively."""
+    devices: tuple[EngineDevice, ...] | None = None
+    """What it can use beside the processor; None: it does not say."""
+
+    def can_use(self, kind: AcceleratorKind) -> bool:
+        """Unless it says that it cannot."""
+        return self.devices is None or any(device.kind is kind for device in self.devices)
 
 
 @dataclass(frozen=True, slots=True)

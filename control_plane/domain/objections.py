@@ -29,10 +29,18 @@ def keeps(runtime: Runtime, view: NodeView) -> bool:
 
 
 def has_accelerator(runtime: Runtime, view: NodeView) -> bool:
-    wanted = runtime.spec.accelerator
-    return wanted not in _NO_DEVICE and any(
-        device.kind is wanted and device.usable for device in view.node.inventory.accelerators
+    """One that works, and that an engine of its adapter can use as far as it says."""
+    wanted, inventory = runtime.spec.accelerator, view.node.inventory
+    return (
+        wanted not in _NO_DEVICE
+        and any(device.kind is wanted and device.usable for device in inventory.accelerators)
+        and _is_seen(runtime, view)
     )
+
+
+def _is_seen(runtime: Runtime, view: NodeView) -> bool:
+    engines = [engine for engine in view.node.inventory.engines if engine.adapter == runtime.spec.adapter]
+    return not engines or any(engine.can_use(runtime.spec.accelerator) for engine in engines)
 
 
 def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
@@ -85,7 +93,7 @@ def _of_accelerator(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
     spec = runtime.spec
     needed = spec.accelerator not in _NO_DEVICE and spec.on_missing_accelerator is MissingAccelerator.FAIL
     if needed and not has_accelerator(runtime, view):
-        text, remedy = _lack(spec.accelerator, view)
+        text, remedy = _lack(runtime, view)
         yield Problem(
             "ACCELERATOR_MISSING",
             text,
@@ -94,9 +102,13 @@ def _of_accelerator(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
         )
 
 
-def _lack(kind: AcceleratorKind, view: NodeView) -> tuple[str, str]:
+def _lack(runtime: Runtime, view: NodeView) -> tuple[str, str]:
     """What is missing, and what to do: of a device that is there and does not work, its own problem."""
-    problems = (device.problem for device in view.node.inventory.accelerators if device.kind is kind)
+    kind, adapter, devices = runtime.spec.accelerator, runtime.spec.adapter, view.node.inventory.accelerators
+    if any(device.kind is kind and device.usable for device in devices):
+        text = f"Node {view.node.id} has a {kind.label}, and no {adapter} engine that it trusts can use it."
+        return text, f"Install a build of {adapter} for it, then: `arw-node-agent trust {adapter} PATH`."
+    problems = (device.problem for device in devices if device.kind is kind)
     found = next((problem for problem in problems if problem), None)
     if found is not None:
         return f"Node {view.node.id} has no {kind.label} that works: {found.text}", found.remedy

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -8,9 +8,14 @@ from arw.v1 import node_pb2 as pb
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import NodeId, instance_name, resource_name
 from control_plane.domain.join_token import JoinToken
-from control_plane.domain.node import Engine, HeldRemoval, LocalLimits, NodeInventory
+from control_plane.domain.node import Engine, EngineDevice, HeldRemoval, LocalLimits, NodeInventory
 from control_plane.domain.node_view import NodeView
-from control_plane.messages.accelerators import accelerator_from_proto, accelerator_to_proto
+from control_plane.messages.accelerators import (
+    accelerator_from_proto,
+    accelerator_to_proto,
+    kind_from_proto,
+    kind_to_proto,
+)
 from control_plane.messages.execution import offers_from_proto, offers_to_proto
 from control_plane.messages.instances import instance_ids, severity_to_proto
 from control_plane.messages.problems import problem_from_proto, problem_to_proto
@@ -20,6 +25,7 @@ from control_plane.messages.times import time_to_proto
 from control_plane.messages.usage import node_usage_to_proto
 
 MAX_DEVICES = 256
+MAX_ENGINE_DEVICES = 64
 MAX_PATH = 4096
 
 
@@ -138,7 +144,28 @@ def join_token_to_proto(token: JoinToken) -> pb.JoinToken:
 
 def _engine_to_proto(engine: Engine) -> pb.Engine:
     return pb.Engine(
-        adapter=engine.adapter, path=engine.path, sha256=engine.sha256, version=engine.version, image=engine.image
+        adapter=engine.adapter,
+        path=engine.path,
+        sha256=engine.sha256,
+        version=engine.version,
+        image=engine.image,
+        devices=_sight_to_proto(engine.devices) if engine.devices is not None else None,
+    )
+
+
+def _sight_to_proto(devices: Sequence[EngineDevice]) -> pb.EngineDevices:
+    return pb.EngineDevices(
+        devices=[
+            pb.EngineDevice(name=device.name, kind=kind_to_proto(device.kind), description=device.description)
+            for device in devices
+        ]
+    )
+
+
+def _sight_from_proto(message: pb.EngineDevices) -> tuple[EngineDevice, ...]:
+    return tuple(
+        EngineDevice(clipped(device.name), kind_from_proto(device.kind), clipped(device.description))
+        for device in message.devices[:MAX_ENGINE_DEVICES]
     )
 
 
@@ -149,4 +176,5 @@ def _is_whole(message: pb.Engine) -> bool:
 
 def _engine_from_proto(message: pb.Engine) -> Engine:
     adapter, sha256, version = (clipped(text) for text in (message.adapter, message.sha256, message.version))
-    return Engine(adapter, message.path, sha256, version, message.image)
+    devices = _sight_from_proto(message.devices) if message.HasField("devices") else None
+    return Engine(adapter, message.path, sha256, version, message.image, devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,6 +14,7 @@ from node_agent.domain.inventory import (
     Accelerator,
     AcceleratorUsage,
     Engine,
+    EngineDevice,
     ExecutionOffer,
     Inventory,
     LocalLimits,
@@ -41,7 +43,23 @@ def inventory_to_proto(inventory: Inventory) -> node_pb2.NodeInventory:
 def _engine_to_proto(engine: Engine) -> node_pb2.Engine:
     main, sha256 = engine.digests[0]
     path = engine.command[0] if engine.image and engine.command else main
-    return node_pb2.Engine(adapter=engine.adapter, path=path, sha256=sha256, version=engine.version, image=engine.image)
+    return node_pb2.Engine(
+        adapter=engine.adapter,
+        path=path,
+        sha256=sha256,
+        version=engine.version,
+        image=engine.image,
+        devices=_sight_to_proto(engine.devices) if engine.devices is not None else None,
+    )
+
+
+def _sight_to_proto(devices: Sequence[EngineDevice]) -> node_pb2.EngineDevices:
+    return node_pb2.EngineDevices(
+        devices=[
+            node_pb2.EngineDevice(name=device.name, kind=_accelerator_kind(device.kind), description=device.description)
+            for device in devices
+        ]
+    )
 
 
 def _offer_to_proto(offer: ExecutionOffer) -> execution_pb2.ExecutionOffer:

@@ -80,6 +80,16 @@ class NodeUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineDevice:
+    """A device as an engine names it."""
+
+    name: str
+    kind: str
+    """Slug of arw.v1.AcceleratorKind."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """A runtime binary that this node's owner trusts."""
 
@@ -93,6 +103,8 @@ class Engine:
     """The name of the container image that it lies in; `digests` then holds that name with the image's id."""
     environment: tuple[tuple[str, str], ...] = ()
     """Of a container tool, where the engine is asked through it; never kept."""
+    devices: tuple[EngineDevice, ...] | None = None
+    """What it can use of this machine, beside the processor; None: it does not say, or was not asked. Never kept."""
 
 
 @dataclass(frozen=True, slots=True)

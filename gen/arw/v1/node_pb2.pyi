@@ -191,6 +191,7 @@ class Engine(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     path: _builtins.str
     """Path of its main file on the node, or in its image."""
@@ -200,6 +201,10 @@ class Engine(_message.Message):
     """As the binary says it."""
     image: _builtins.str
     """By name; empty for an engine that runs natively."""
+    @_builtins.property
+    def devices(self) -> Global___EngineDevices:
+        """What it says that it can use; absent: it does not say, or was not asked."""
+
     def __init__(
         self,
         *,
@@ -208,14 +213,65 @@ class Engine(_message.Message):
         sha256: _builtins.str = ...,
         version: _builtins.str = ...,
         image: _builtins.str = ...,
+        devices: Global___EngineDevices | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "image", b"image", "path", b"path", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "devices", b"devices", "image", b"image", "path", b"path", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
+@_typing.final
+class EngineDevices(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineDevice]:
+        """None: it knows the processor alone."""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[Global___EngineDevice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineDevices: _TypeAlias = EngineDevices  # noqa: Y015
+
+@_typing.final
+class EngineDevice(_message.Message):
+    """A device as an engine sees it. What the system sees may be more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As its options take it, such as "CUDA0"."""
+    kind: _accelerator_pb2.AcceleratorKind.ValueType
+    description: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _accelerator_pb2.AcceleratorKind.ValueType = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineDevice: _TypeAlias = EngineDevice  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):

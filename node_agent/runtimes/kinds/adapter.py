@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from node_agent.domain.inventory import Engine
+from node_agent.domain.inventory import Engine, EngineDevice
 from node_agent.domain.spec import InstanceSpec
 from node_agent.domain.status import Problem
 from node_agent.runtimes.engines import Candidate
@@ -55,22 +55,12 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A device as the engine itself names it."""
-
-    name: str
-    kind: str
-    """Slug of arw.v1.AcceleratorKind."""
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What one binary can do; the same for all files with its digest."""
 
     version: str
     flags: frozenset[str]
-    devices: tuple[Device, ...] = ()
+    devices: tuple[EngineDevice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +171,9 @@ class Adapter(Protocol):
 
     async def probe(self, engine: Engine) -> Capabilities:
         """Ask the binary what it can do. EngineNotFound when it cannot be run."""
+
+    async def devices(self, engine: Engine) -> tuple[EngineDevice, ...] | None:
+        """What it can use now, beside the processor; None: it does not say. EngineNotFound."""
 
     def check(self, spec: InstanceSpec) -> None:
         """What can be told at once: SpecInvalid, or of the model's head ModelFileMissing and ModelFileInvalid."""

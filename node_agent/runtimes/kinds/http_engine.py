@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
 from node_agent.domain.errors import EngineNotFound
-from node_agent.domain.inventory import Engine
+from node_agent.domain.inventory import Engine, EngineDevice
 from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.engines import Candidate, program
 from node_agent.runtimes.kinds import exits, prometheus
@@ -45,10 +46,19 @@ class HttpEngine:
 
     async def probe(self, engine: Engine) -> Capabilities:
         """Cached by the digests of the engine's files."""
-        key = (*engine.command, *(digest for _, digest in engine.digests))
+        key = _key(engine)
         if key not in self._known:
             self._known[key] = await self._asked(engine)
         return self._known[key]
+
+    def _renew(self, engine: Engine, devices: tuple[EngineDevice, ...]) -> None:
+        """A driver came or went: what is launched next goes by what the engine sees now."""
+        key = _key(engine)
+        if key in self._known:
+            self._known[key] = replace(self._known[key], devices=devices)
+
+    async def devices(self, engine: Engine) -> tuple[EngineDevice, ...] | None:
+        return None
 
     async def _asked(self, engine: Engine) -> Capabilities:
         said = ask(engine, *self.help_question, patience_s=self.patience_s)
@@ -98,6 +108,10 @@ class HttpEngine:
 
     def port_was_taken(self, log: Sequence[str]) -> bool:
         return exits.port_was_taken(log)
+
+
+def _key(engine: Engine) -> tuple[str, ...]:
+    return (*engine.command, *(digest for _, digest in engine.digests))
 
 
 def bearer(key: str) -> Mapping[str, str]:

@@ -13,12 +13,12 @@ from typing import ClassVar
 import msgspec
 
 from node_agent.domain.errors import AcceleratorMissing
-from node_agent.domain.inventory import Engine
+from node_agent.domain.inventory import Engine, EngineDevice
 from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.engines import LLAMA_CPP, Candidate, candidate, find_engines
 from node_agent.runtimes.gguf import check_projector, read_head
 from node_agent.runtimes.kinds import llama_log, llama_slots
-from node_agent.runtimes.kinds.adapter import Capabilities, Command, Device, Endpoint, Feature, InUse, Traits
+from node_agent.runtimes.kinds.adapter import Capabilities, Command, Endpoint, Feature, InUse, Traits
 from node_agent.runtimes.kinds.asking import ask, environment
 from node_agent.runtimes.kinds.flags import rendered
 from node_agent.runtimes.kinds.http_engine import OK, HttpEngine, bearer
@@ -26,6 +26,8 @@ from node_agent.runtimes.kinds.llama_help import devices_of
 from node_agent.runtimes.kinds.llama_options import SLOT_SAVE, options, placement
 from node_agent.runtimes.kinds.model_list import prove_by_key
 from node_agent.runtimes.probe import HOST, NoAnswer, get
+
+DEVICES = "--list-devices"
 
 
 class _Slot(msgspec.Struct):
@@ -72,8 +74,13 @@ class LlamaCpp(HttpEngine):
         return candidate(path)
 
     async def _asked(self, engine: Engine) -> Capabilities:
-        able, listing = await asyncio.gather(super()._asked(engine), ask(engine, "--list-devices"))
+        able, listing = await asyncio.gather(super()._asked(engine), ask(engine, DEVICES))
         return replace(able, devices=devices_of(listing))
+
+    async def devices(self, engine: Engine) -> tuple[EngineDevice, ...] | None:
+        found = devices_of(await ask(engine, DEVICES))
+        self._renew(engine, found)
+        return found
 
     def check(self, spec: InstanceSpec) -> None:
         read_head(Path(spec.model.path))
@@ -112,7 +119,7 @@ class LlamaCpp(HttpEngine):
     restore_slot = staticmethod(llama_slots.restore)
 
 
-def _device(spec: InstanceSpec, able: Capabilities) -> tuple[Device | None, str]:
+def _device(spec: InstanceSpec, able: Capabilities) -> tuple[EngineDevice | None, str]:
     """The device to use, and the accelerator that was asked for in vain."""
     wanted = spec.accelerator
     if wanted == "cpu":

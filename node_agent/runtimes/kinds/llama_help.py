@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from node_agent.runtimes.kinds.adapter import Device
+from node_agent.domain.inventory import EngineDevice
 
 DEVICE = re.compile(r"^\s+([A-Za-z]+\d+): (.+)$")
 KINDS = {
@@ -17,9 +17,9 @@ KINDS = {
 }
 
 
-def devices_of(listing: str) -> tuple[Device, ...]:
+def devices_of(listing: str) -> tuple[EngineDevice, ...]:
     found = [match for line in listing.splitlines() if (match := DEVICE.match(line))]
-    return tuple(Device(match[1], kind_of(match[1]), match[2].strip()) for match in found)
+    return tuple(EngineDevice(match[1], kind_of(match[1]), match[2].strip()) for match in found)
 
 
 def kind_of(device: str) -> str:

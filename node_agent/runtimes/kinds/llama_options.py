@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from node_agent.domain.inventory import EngineDevice
 from node_agent.domain.spec import EngineSettings, InstanceSpec
-from node_agent.runtimes.kinds.adapter import Device, Endpoint
+from node_agent.runtimes.kinds.adapter import Endpoint
 from node_agent.runtimes.kinds.flags import Option
 
 DEFAULT_SLOTS = 2
@@ -50,7 +51,7 @@ def _size(settings: EngineSettings, trained: int | None) -> Iterator[Option]:
         yield ("--ubatch-size", "-ub"), str(min(settings.batch_size, 512)), False
 
 
-def placement(settings: EngineSettings, device: Device | None) -> Iterator[Option]:
+def placement(settings: EngineSettings, device: EngineDevice | None) -> Iterator[Option]:
     layers = settings.gpu_layers if settings.gpu_layers is not None else ALL_LAYERS
     yield ("--n-gpu-layers", "--gpu-layers", "-ngl"), str(layers if device else 0), device is not None
     yield ("--device", "-dev"), device.name if device else "none", False

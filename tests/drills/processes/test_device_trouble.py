@@ -46,6 +46,16 @@ def until_summary(world: Drilled, runtime: str, summary: str) -> dict[str, Any]:
     return world.runtimes()[runtime]
 
 
+def sight(world: Drilled) -> list[str]:
+    """The devices that the node's engine sees."""
+    (node,) = json.loads(world.done("nodes", "list", "-o", "json"))
+    return [
+        device["name"]
+        for engine in node["inventory"]["engines"]
+        for device in (engine.get("devices") or {}).get("devices", [])
+    ]
+
+
 def switches(world: Drilled) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(world.done("events", "--prefix", "runtime.accelerator", "-o", "json"))
     return [event["payload"] for event in found]
@@ -55,6 +65,7 @@ def test_heat_and_the_loss_of_a_gpu_are_said_by_its_engine_and_only_who_may_goes
     world: tuple[Drilled, Behaviours], driver: FakeDriver
 ) -> None:
     made, behaviours = world
+    made.until(lambda: sight(made) == ["CUDA0"], "what the engine says that it can use", 20)
     for runtime, missing in (("loose", "degrade"), ("firm", "fail")):
         said = made.declare(on_gpu(runtime, missing), "--wait")
         assert said.code == 0, said.err

@@ -9,6 +9,7 @@ from arwctl.execution import facts
 from tests.fakes.operator_api import OperatorApi
 from tests.unit.arwctl.conftest import EVIL, Arwctl, runtime
 
+SIGHT = node_pb2.EngineDevices(devices=[node_pb2.EngineDevice(name="CUDA0")])
 NATIVE = m.ExecutionOffer(mode=m.ExecutionMode.NATIVE, available=True)
 PODMAN = m.ExecutionOffer(mode=m.ExecutionMode.CONTAINER, available=True, detail="podman 4.3.1")
 NO_TOOL = m.ExecutionOffer(mode=m.ExecutionMode.CONTAINER, detail="neither podman nor docker is on PATH")
@@ -38,18 +39,21 @@ async def test_a_node_shows_its_modes_and_which_engines_lie_in_images(
         engines=[
             node_pb2.Engine(adapter="llama.cpp", version="b1"),
             node_pb2.Engine(adapter="llama.cpp", version="b2", image="llama:1"),
+            node_pb2.Engine(adapter="llama.cpp", version="b3", devices=SIGHT),
+            node_pb2.Engine(adapter="llama.cpp", version="b4", devices=node_pb2.EngineDevices()),
         ],
         execution=[execution_pb2.ExecutionOffer(mode=execution_pb2.EXECUTION_MODE_CONTAINER, detail=EVIL)],
     )
     api.nodes = [node_pb2.Node(name="nodes/n1", inventory=inventory)]
     context = ("--context", state / "context.json")
     said = await run("nodes", "show", "n1", *context)
-    assert "Engines:            llama.cpp b1, llama.cpp b2 (image llama:1)" in said.out.splitlines()
+    seen = "llama.cpp b3 (sees CUDA0), llama.cpp b4 (sees the processor alone)"
+    assert f"Engines:            llama.cpp b1, llama.cpp b2 (image llama:1), {seen}" in said.out.splitlines()
     assert "without container: " in said.out
     assert "\x1b" not in said.out
     shown = json.loads((await run("nodes", "show", "n1", "-o", "json", *context)).out)["inventory"]
     assert shown["execution"] == [{"mode": "container", "available": False, "detail": EVIL}]
-    assert [engine["image"] for engine in shown["engines"]] == ["", "llama:1"]
+    assert [engine["image"] for engine in shown["engines"]] == ["", "llama:1", "", ""]
 
 
 async def test_a_runtime_shows_how_it_runs_and_why(run: Arwctl, state: Path, api: OperatorApi) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from arw.v1 import execution_pb2, node_pb2, runtime_pb2, session_pb2
+from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.execution import ExecutionMode as Mode
 from control_plane.domain.execution import ExecutionSettings as Settings
 from control_plane.domain.runtime import RuntimeSpec
@@ -16,7 +18,7 @@ from control_plane.messages.nodes import MAX_PATH, inventory_from_proto, invento
 from control_plane.messages.runtimes import spec_to_proto
 from node_agent.control_link import convert_facts
 from node_agent.control_link.convert import batch_from_proto
-from node_agent.domain.inventory import Engine, ExecutionOffer, Inventory
+from node_agent.domain.inventory import Engine, EngineDevice, ExecutionOffer, Inventory
 from node_agent.domain.spec import DesiredState, ExecutionMode, ExecutionSettings, InstanceSpec
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
 from tests.fakes.agent_bench import name_of
@@ -114,6 +116,19 @@ def test_the_offers_and_images_of_a_node_reach_whoever_asks_the_control_plane() 
         (execution_pb2.EXECUTION_MODE_NATIVE, True, ""),
         (execution_pb2.EXECUTION_MODE_CONTAINER, False, "podman is too old"),
     ]
+
+
+def test_what_an_engine_can_use_reaches_the_control_plane_and_silence_is_no_none() -> None:
+    engine = Engine("llama.cpp", ("/opt/llama-server",), (("/opt/llama-server", "cd" * 32),))
+    sight = (EngineDevice("CUDA0", "gpu_cuda", "NVIDIA H100"),)
+    engines = (engine, replace(engine, devices=()), replace(engine, devices=sight))
+    sent = convert_facts.inventory_to_proto(Inventory("linux", "x86_64", "", 2, 1, engines=engines))
+    silent, blind, seeing = inventory_from_proto(sent).engines
+    assert (silent.devices, blind.devices) == (None, ())
+    assert [engine.can_use(AcceleratorKind.GPU_CUDA) for engine in (silent, blind, seeing)] == [True, False, True]
+    assert not seeing.can_use(AcceleratorKind.GPU_ROCM)
+    shown = inventory_to_proto(inventory_from_proto(sent)).engines[2].devices.devices
+    assert [(each.name, each.description) for each in shown] == [("CUDA0", "NVIDIA H100")]
 
 
 def test_a_node_that_tells_of_endless_modes_is_not_listened_to_for_ever() -> None:

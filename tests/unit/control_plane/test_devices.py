@@ -10,7 +10,7 @@ from arw.v1 import accelerator_pb2, node_pb2, problem_pb2
 from control_plane.domain.accelerator import Accelerator, AcceleratorKind, DeviceHealth
 from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.matrix import Code, MatrixStatus, entry
-from control_plane.domain.node import NodeInventory
+from control_plane.domain.node import EngineDevice, NodeInventory
 from control_plane.domain.objections import objections
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import MissingAccelerator
@@ -20,7 +20,7 @@ from control_plane.store import codec
 from control_plane.use_cases.rows import node_of
 from control_plane.use_cases.update_inventory import UpdateInventory
 from tests.fakes.clock import NOON
-from tests.fakes.control_plane import World, a_model, a_node, a_runtime, a_spec, an_inventory, seen
+from tests.fakes.control_plane import ENGINE, World, a_model, a_node, a_runtime, a_spec, an_inventory, seen
 from tests.fakes.device_usage import USAGE
 
 LOST = Problem("ACCELERATOR_LOST", "The GPU fell off the bus.", "Restart the machine.")
@@ -100,6 +100,18 @@ def test_usage_from_outside_is_finite_and_bounded() -> None:
     usage = node_usage_from_proto(many, NOON)
     assert (len(usage.accelerators), usage.battery_percent) == (256, None)
     assert (usage.accelerators[0].utilization_percent, len(usage.accelerators[0].figures)) == (None, 63)
+
+
+def test_a_device_that_no_engine_of_the_node_can_use_gets_no_runtime() -> None:
+    runtime, model = a_runtime(spec=GPU_ONLY), a_model()
+    vulkan = EngineDevice("Vulkan0", AcceleratorKind.GPU_VULKAN)
+    blind = replace(having(GPU), engines=(replace(ENGINE, devices=(vulkan,)),))
+    (problem,) = objections(runtime, model, seen(a_node(inventory=blind)))
+    assert problem.reason == "ACCELERATOR_MISSING"
+    assert problem.text == "Node n1 has a GPU (CUDA), and no llama.cpp engine that it trusts can use it."
+    assert "arw-node-agent trust llama.cpp PATH" in problem.remedy
+    one_sees = replace(blind, engines=(*blind.engines, replace(ENGINE, devices=None)))
+    assert list(objections(runtime, model, seen(a_node(inventory=one_sees)))) == []
 
 
 def test_a_device_that_cannot_be_used_gets_no_runtime_and_its_problem_says_why() -> None:

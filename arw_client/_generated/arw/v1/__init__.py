@@ -42,6 +42,8 @@ __all__ = (
     "DiagnoseCredentialResponse",
     "DrainNotice",
     "Engine",
+    "EngineDevice",
+    "EngineDevices",
     "EngineSettings",
     "EnrollRequest",
     "EnrollResponse",
@@ -1831,8 +1833,49 @@ class Engine(betterproto2.Message):
     By name; empty for an engine that runs natively.
     """
 
+    devices: "EngineDevices | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What it says that it can use; absent: it does not say, or was not asked.
+    """
+
 
 default_message_pool.register_message("arw.v1", "Engine", Engine)
+
+
+@dataclass(eq=False, repr=False)
+class EngineDevice(betterproto2.Message):
+    """
+    A device as an engine sees it. What the system sees may be more.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    As its options take it, such as "CUDA0".
+    """
+
+    kind: "AcceleratorKind" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: AcceleratorKind(0)
+    )
+
+    description: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("arw.v1", "EngineDevice", EngineDevice)
+
+
+@dataclass(eq=False, repr=False)
+class EngineDevices(betterproto2.Message):
+    devices: "list[EngineDevice]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    None: it knows the processor alone.
+    """
+
+
+default_message_pool.register_message("arw.v1", "EngineDevices", EngineDevices)
 
 
 @dataclass(eq=False, repr=False)
