@@ -17,7 +17,7 @@ from node_agent.domain.limits import Limits, permits
 from node_agent.domain.observed import launch_key
 from node_agent.domain.spec import ExecutionMode, InstanceSpec
 from node_agent.runtimes import checks
-from node_agent.runtimes.containers.placing import Load, Place, contained, place
+from node_agent.runtimes.containers.placing import Load, Place, contained, place, within
 from node_agent.runtimes.directory import InstanceDirectory
 from node_agent.runtimes.equipment import Equipment
 from node_agent.runtimes.kinds.adapter import Adapter, Capabilities, Command, Endpoint
@@ -77,7 +77,8 @@ class Preparation:
         where = await place(self._equipment.containers, chosen.engine, wanted, await self._devices(limits, wanted))
         able = _left(await self._adapter.probe(where.engine), fence)
         at = Endpoint(_port(self._spec), self._home.key_file)
-        command = self._adapter.render(wanted, chosen.engine, able, at, self._home.scratch)
+        inside = await asyncio.to_thread(within, wanted)
+        command = self._adapter.render(inside, chosen.engine, able, at, self._home.scratch)
         return Prepared(chosen, fence, limits, at, able, command, SandboxRecord(), where)
 
     def record(self, made: Prepared, incarnation: int) -> LaunchRecord:

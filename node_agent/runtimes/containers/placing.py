@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from node_agent.domain.errors import AcceleratorMissing
 from node_agent.domain.inventory import CPU, Accelerator, Engine
 from node_agent.domain.limits import Limits
-from node_agent.domain.spec import InstanceSpec
+from node_agent.domain.spec import InstanceSpec, ModelFile
 from node_agent.runtimes.containers.accelerators import Passed, passed
 from node_agent.runtimes.containers.arguments import NOBODY, Mount, Wish, client_environment, run_arguments
 from node_agent.runtimes.containers.image import Image, ImageCheck
@@ -94,13 +95,30 @@ def contained(where: Place, load: Load, command: Command, name: str) -> Containe
     )
 
 
+def within(spec: InstanceSpec) -> InstanceSpec:
+    """With the paths that its files have in the container: none that leads through folders which are not there.
+
+    The file's own name stays, also of a link: some formats find their other parts by it.
+    """
+    projector = _within(spec.projector) if spec.projector is not None else None
+    return replace(spec, model=_within(spec.model), projector=projector)
+
+
+def _within(file: ModelFile) -> ModelFile:
+    if not file.path:
+        return file
+    path = Path(file.path)
+    return replace(file, path=str(path.parent.resolve() / path.name))
+
+
 def _uid(tool: ContainerTool) -> int:
     """Without root, nobody within is the agent's user without."""
     return 0 if tool.rootless else NOBODY
 
 
 def _mounts(load: Load) -> Iterator[Mount]:
-    files = [file.path for file in (load.spec.model, load.spec.projector) if file is not None and file.path]
+    spec = within(load.spec)
+    files = [file.path for file in (spec.model, spec.projector) if file is not None and file.path]
     for file in files:
         for path in paths.model_paths(file, whole_folder=load.traits.model_folder):
             yield Mount(path)

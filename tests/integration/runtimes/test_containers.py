@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +148,14 @@ async def test_it_answers_from_a_container_and_says_why_it_runs_in_one(ready_nod
     assert status.execution_mode is ExecutionMode.CONTAINER
     assert status.execution_reason == "its manifest allows container alone"
     assert {layer.name for layer in status.sandbox if layer.in_force} >= {"container-network", "container-files"}
+
+
+async def test_a_model_whose_path_takes_a_roundabout_way_is_found_within(ready_node: LocalNode, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.gguf").symlink_to(ready_node.model.path)
+    model = replace(ready_node.model, path=f"{tmp_path}/there/../link.gguf")
+    async with watched(ready_node, contained(ready_node, model=model)) as supervisor:
+        await until_ready(supervisor)
 
 
 async def test_it_is_stopped_in_order_and_leaves_no_container(ready_node: LocalNode, found: EngineImage) -> None:
