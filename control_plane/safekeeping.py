@@ -21,9 +21,9 @@ from control_plane.settings import DATABASE_VARIABLE, Paths, Settings, product_v
 from control_plane.store import backup as databases
 from control_plane.store import schema
 from control_plane.store.backup import Progress
-from control_plane.store.backup_archive import Archive, Contents, check_free, opened, pack, sync_directory
+from control_plane.store.backup_archive import Archive, Contents, check_free, opened, pack
 from control_plane.trust.authority import trust_domain_of
-from wire.atomic_file import write_atomically
+from wire.atomic_file import sync_directory, write_atomically
 
 DATABASE = "arw.db"
 BESIDE = ("ca.key", "ca.pem", "settings.json")

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import msgspec
 
 from control_plane.domain.errors import AlreadyExists, InvalidArgument, StorageUnavailable
 from control_plane.store.backup import Progress
+from wire.atomic_file import written_atomically
 
 FORMAT = "arw-backup"
 VERSION = 1
@@ -84,7 +84,7 @@ class Archive:
 def pack(path: Path, contents: Contents, files: Mapping[str, Path], *, force: bool) -> None:
     """Write the backup as `path`, mode 0600, whole or not at all. AlreadyExists, StorageUnavailable."""
     check_free(path, force=force)
-    with _room(path), _scratch(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with _room(path), written_atomically(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
         parts = {name: _part(source) for name, source in files.items()}
         text = msgspec.json.encode(Manifest(FORMAT, VERSION, contents, parts))
         _add(tar, _MANIFEST, text)
@@ -163,30 +163,6 @@ def _room(path: Path) -> Iterator[None]:
             "Name a folder that exists, that you may write to, and that has room.",
             cause=str(error),
         ) from error
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place at the end, and is gone after an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _part(file: Path) -> Part:

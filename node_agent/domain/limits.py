@@ -129,11 +129,8 @@ def _forbidden(limits: Limits, spec: InstanceSpec) -> Iterator[Problem]:
     if key := limits.adapters.refusing(spec.adapter):
         text = f"This node's owner does not let the adapter {spec.adapter} run here."
         yield _denied(limits, spec.name, f"adapters.{key}", text, adapter=spec.adapter)
-    modes = spec.execution.modes or frozenset(ExecutionMode)
-    if spec.external is None and not modes & limits.modes:
-        ways = " or ".join(_WAYS[mode] for mode in ExecutionMode if mode in modes)
-        text = f"This node's owner does not let engines run {ways}, and {spec.runtime_id} may run in no other mode."
-        yield _denied(limits, spec.name, "modes", text, modes=", ".join(sorted(modes)))
+    if spec.external is None and not spec.execution.possible & limits.modes:
+        yield no_mode(limits, spec)
     if spec.accelerator and (key := _kind_refused(limits.devices, spec)):
         text = f"This node's owner does not let {spec.runtime_id} use a device of kind {spec.accelerator}."
         yield _denied(limits, spec.name, f"devices.{key}", text, accelerator=spec.accelerator)
@@ -141,6 +138,14 @@ def _forbidden(limits: Limits, spec: InstanceSpec) -> Iterator[Problem]:
     if limit is not None and needed > limit:
         text = f"{spec.runtime_id} needs about {_mib(needed)} MiB; a runtime may have {_mib(limit)} MiB on this node."
         yield _denied(limits, spec.name, "memory.per_runtime", text)
+
+
+def no_mode(limits: Limits, spec: InstanceSpec) -> Problem:
+    """The owner allows none of those that it may run in."""
+    modes = spec.execution.possible
+    ways = " or ".join(_WAYS[mode] for mode in ExecutionMode if mode in modes)
+    text = f"This node's owner does not let engines run {ways}, and {spec.runtime_id} may run in no other mode."
+    return _denied(limits, spec.name, "modes", text, modes=", ".join(sorted(modes)))
 
 
 def _kind_refused(devices: Choice, spec: InstanceSpec) -> str:

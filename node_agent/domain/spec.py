@@ -78,6 +78,10 @@ class ExecutionSettings:
     image: str = ""
     """Of its containers, by name; empty: the one that this node's owner trusts for the adapter."""
 
+    @property
+    def possible(self) -> frozenset[ExecutionMode]:
+        return self.modes or frozenset(ExecutionMode)
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:

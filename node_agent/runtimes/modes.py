@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from node_agent.domain.errors import ExecutionModeUnavailable, LocalPolicyDenied
 from node_agent.domain.inventory import Engine, ExecutionOffer
-from node_agent.domain.limits import Limits
+from node_agent.domain.limits import Limits, no_mode
 from node_agent.domain.spec import ExecutionMode, InstanceSpec
 from node_agent.runtimes.trust import TrustList
 from wire.refusal import Refusal
@@ -50,8 +50,7 @@ def offers(limits: Limits, containers: ExecutionOffer) -> tuple[ExecutionOffer, 
 
 def _in_order(spec: InstanceSpec, limits: Limits) -> Iterator[tuple[ExecutionMode, str]]:
     """Allowed modes with why each comes where it does."""
-    wanted = spec.execution.modes or frozenset(ExecutionMode)
-    allowed = [mode for mode in ExecutionMode if mode in wanted & limits.modes]
+    allowed = [mode for mode in ExecutionMode if mode in spec.execution.possible & limits.modes]
     if len(allowed) == 1:
         yield allowed[0], _only(spec, allowed[0])
         return
@@ -84,9 +83,5 @@ def _engine(spec: InstanceSpec, mode: ExecutionMode, trusted: TrustList, contain
 
 
 def _forbidden(spec: InstanceSpec, limits: Limits) -> LocalPolicyDenied:
-    return LocalPolicyDenied(
-        f"This node's owner allows none of the modes that {spec.runtime_id} may run in.",
-        f"Ask the owner of this node: rule modes in {limits.file}.",
-        rule="modes",
-        file=limits.file,
-    )
+    problem = no_mode(limits, spec)
+    return LocalPolicyDenied(problem.text, problem.remedy, **problem.metadata)

@@ -41,8 +41,8 @@ class Prepared:
     able: Capabilities
     command: Command
     sandbox: SandboxRecord
-    place: Place | None = None
-    """None: it runs natively."""
+    inside: tuple[Place, Load] | None = None
+    """Of its container; None: it runs natively."""
 
 
 class Preparation:
@@ -79,7 +79,8 @@ class Preparation:
         at = Endpoint(_port(self._spec), self._home.key_file)
         inside = await asyncio.to_thread(within, wanted)
         command = self._adapter.render(inside, chosen.engine, able, at, self._home.scratch)
-        return Prepared(chosen, fence, limits, at, able, command, SandboxRecord(), where)
+        load = Load(inside, self._adapter.traits, self._home, limits, chosen.engine.image)
+        return Prepared(chosen, fence, limits, at, able, command, SandboxRecord(), (where, load))
 
     def record(self, made: Prepared, incarnation: int) -> LaunchRecord:
         command, engine = made.command, made.chosen.engine
@@ -107,11 +108,10 @@ class Preparation:
             cache=str(made.at.cache) if command.keeps_slots else "",
             cache_key=cache_key(self._spec, engine) if command.keeps_slots else "",
         )
-        return self._wrapped(record, made.place, made, command) if made.place is not None else record
+        return self._wrapped(record, *made.inside, command) if made.inside is not None else record
 
-    def _wrapped(self, record: LaunchRecord, where: Place, made: Prepared, command: Command) -> LaunchRecord:
+    def _wrapped(self, record: LaunchRecord, where: Place, load: Load, command: Command) -> LaunchRecord:
         """The same launch by the client of the container tool."""
-        load = Load(self._spec, self._adapter.traits, self._home, made.limits, made.chosen.engine.image)
         command = replace(command, directory=record.cwd)
         inside = contained(where, load, command, self._home.cgroup_leaf(record.incarnation))
         return replace(

@@ -16,7 +16,7 @@ from node_agent.domain.limits import Denial, forbids
 from node_agent.domain.observed import Observed, Phase
 from node_agent.domain.plan import plan
 from node_agent.domain.progress import Traffic
-from node_agent.domain.spec import InstanceName, InstanceSpec
+from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.domain.step import Adopt, Step
 from node_agent.runtimes import checks
@@ -179,6 +179,9 @@ class LocalSupervisor:
         return {name for name in unseen if not InstanceDirectory.of(self._instances, name).lock_is_free()}
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
+        """An order to stop is always taken: what its start would need may be long gone."""
+        if spec.desired_state is DesiredState.STOPPED:
+            return None
         denied = forbids(self._equipment.limits(), spec)
         if denied is not None:
             return denied

@@ -64,6 +64,7 @@ class Load:
     """What is put into the container, beside the engine's own command."""
 
     spec: InstanceSpec
+    """As it is `within`."""
     traits: Traits
     home: InstanceDirectory
     limits: Limits
@@ -117,8 +118,7 @@ def _uid(tool: ContainerTool) -> int:
 
 
 def _mounts(load: Load) -> Iterator[Mount]:
-    spec = within(load.spec)
-    files = [file.path for file in (spec.model, spec.projector) if file is not None and file.path]
+    files = [file.path for file in (load.spec.model, load.spec.projector) if file is not None and file.path]
     for file in files:
         for path in paths.model_paths(file, whole_folder=load.traits.model_folder):
             yield Mount(path)

@@ -562,3 +562,18 @@ async def test_two_instances_do_not_wait_for_each_other(node: LocalNode) -> None
         status = await until_ready(supervisor)
         assert status.name == other.name
         await until_state(supervisor, InstanceState.ERROR)
+
+
+async def test_an_order_to_stop_is_taken_though_its_model_is_gone(node: LocalNode, tmp_path: Path) -> None:
+    await node.make_engine()
+    model = tmp_path / "mine.gguf"
+    shutil.copy(node.model.path, model)
+    spec = node.spec(model=replace(node.model, path=str(model)))
+    async with node.agent(spec) as supervisor:
+        await until_ready(supervisor)
+        model.unlink()
+        stopped = replace(spec, desired_state=DesiredState.STOPPED)
+        assert await supervisor.admit(spec) is not None
+        assert await supervisor.admit(stopped) is None
+        supervisor.desire([stopped])
+        await until_state(supervisor, InstanceState.OFFLINE)

@@ -81,7 +81,7 @@ def test_where_neither_can_be_had_the_first_ones_reason_is_told(trusted: TrustLi
 
 
 def test_an_owner_who_allows_none_of_them_is_named(both: TrustList) -> None:
-    with pytest.raises(LocalPolicyDenied, match="allows none of the modes"):
+    with pytest.raises(LocalPolicyDenied, match="does not let engines run in a container"):
         chosen(both, Limits(modes=frozenset({NATIVE}), file="/etc/arw"), modes=frozenset({CONTAINER}))
 
 
