@@ -73,14 +73,20 @@ class Asking:
             "content-type": content_type,
             HEADER: self._trace.header(),
         }
-        return Request("POST", self._context.http_url.rstrip("/") + path, headers, body)
+        first, *others = (url.rstrip("/") + path for url in self._urls())
+        return Request("POST", first, headers, body, tuple(others))
 
     def _tls(self) -> ssl.SSLContext | None:
-        return tls.server_only(self._context) if urlsplit(self._context.http_url).scheme == "https" else None
+        schemes = {urlsplit(url).scheme for url in self._urls()}
+        return tls.server_only(self._context) if "https" in schemes else None
+
+    def _urls(self) -> tuple[str, ...]:
+        """Of every replica that is known, each once."""
+        return tuple(dict.fromkeys((self._context.http_url, *self._context.http_urls)))
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
-        url = self._context.http_url
+        url = " or ".join(self._urls())
         try:
             yield
         except TimeoutError as error:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from betterproto2 import Message
 from betterproto2.grpclib import ServiceStub
-from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from arw_client import tls
+from arw_client.channel import ClosingChannel
 from arw_client.context import Context
 from arw_client.errors import ArwError, TimedOutError, UnreachableError
 from arw_client.status_details import Details
@@ -22,25 +22,57 @@ from arw_client.trace import HEADER, Trace
 
 T = TypeVar("T", bound=Message)
 DEFAULT_TIMEOUT_S = 10.0
+READS = ("Explain", "Export", "Get", "List", "Plan", "Stream", "Watch")
+"""How the names of calls begin that change nothing, so that they may be made twice."""
+AWAY = {"UNAVAILABLE", "DRAINING", "STORAGE_UNAVAILABLE"}
+"""Reasons of one replica that another may not have."""
 
 
 class Calls(ServiceStub):
-    """Base of the five services. Unary calls end after `timeout_s`; streams end when the caller leaves."""
+    """Base of the five services. Unary calls end after `timeout_s`; streams end when the caller leaves.
 
-    def __init__(self, channel: Channel, context: Context, trace: Trace, timeout_s: float) -> None:
+    A call that was not sent, or that changes nothing and brought nothing yet, goes to the next replica that is known.
+    """
+
+    def __init__(self, channel: ClosingChannel, context: Context, trace: Trace, timeout_s: float) -> None:
         super().__init__(channel)
+        self._addresses = channel
         self._context = context
         self._trace = trace
         self._timeout_s = timeout_s
 
     async def _unary_unary(self, route: str, request: Any, response_type: type[T], **options: Any) -> T:
-        with told(self._context):
-            return await super()._unary_unary(route, request, response_type, **self._unary(options))
+        left = self._others(route)
+        while True:
+            try:
+                with told(self._context):
+                    return await super()._unary_unary(route, request, response_type, **self._unary(options))
+            except ArwError as error:
+                left = self._next(left, error)
 
     async def _unary_stream(self, route: str, request: Any, response_type: type[T], **options: Any) -> AsyncIterator[T]:
-        with told(self._context):
-            async for message in super()._unary_stream(route, request, response_type, **self._traced(options)):
-                yield message
+        left = self._others(route)
+        while True:
+            try:
+                with told(self._context):
+                    async for message in super()._unary_stream(route, request, response_type, **self._traced(options)):
+                        left = 0
+                        yield message
+                    return
+            except ArwError as error:
+                left = self._next(left, error)
+
+    def _others(self, route: str) -> int:
+        """How many other replicas the call may be made to, once it was sent to one."""
+        return self._addresses.others if route.rpartition("/")[2].startswith(READS) else 0
+
+    def _next(self, left: int, error: ArwError) -> int:
+        """Turn to the next replica; `error` itself where that would be wrong, or help nothing."""
+        # Where no address could be dialled, the channel has tried them all.
+        if not left or error.reason not in AWAY or isinstance(error.__cause__, OSError):
+            raise error
+        self._addresses.turn()
+        return left - 1
 
     def _unary(self, options: dict[str, Any]) -> dict[str, Any]:
         bounded = options.get("timeout") or options.get("deadline")
@@ -98,7 +130,8 @@ def unreachable(context: Context, error: Exception) -> UnreachableError:
             "Run `arwctl up`: it writes a new context file.",
         )
     if isinstance(error, OSError):
-        return UnreachableError(f"No control plane answers at {context.grpc_address}.", "Start it with `arwctl up`.")
+        addresses = " or ".join(dict.fromkeys((context.grpc_address, *context.grpc_addresses)))
+        return UnreachableError(f"No control plane answers at {addresses}.", "Start it with `arwctl up`.")
     return UnreachableError(
         f"The control plane at {context.grpc_address} closed the connection.",
         "It is stopping, or it refuses this context's certificate: run `arwctl up`, or name another --context.",

@@ -14,7 +14,7 @@ from arw_client.calls import DEFAULT_TIMEOUT_S
 from arw_client.channel import ClosingChannel
 from arw_client.chat import Chat
 from arw_client.context import Context
-from arw_client.services import Models, Nodes, Runtimes, State
+from arw_client.services import Jobs, Models, Nodes, Runtimes, State
 from arw_client.status_details import DetailsCodec
 from arw_client.trace import Trace
 from arw_client.transcription import Transcriptions
@@ -29,6 +29,7 @@ class Client:
         self.nodes = Nodes(channel, context, self.trace, timeout_s)
         self.runtimes = Runtimes(channel, context, self.trace, timeout_s)
         self.models = Models(channel, context, self.trace, timeout_s)
+        self.jobs = Jobs(channel, context, self.trace, timeout_s)
         self.state = State(channel, context, self.trace, timeout_s)
 
     def chat(self, patience_s: float = PATIENCE_S, offline_patience_s: float = 0) -> Chat:
@@ -41,10 +42,8 @@ class Client:
 @asynccontextmanager
 async def connect(context: Context, timeout_s: float = DEFAULT_TIMEOUT_S) -> AsyncIterator[Client]:
     """A client for the block. The first call dials; every failure of a call is an ArwError."""
-    host, port = context.grpc_endpoint
     channel = ClosingChannel(
-        host,
-        port,
+        context.grpc_endpoints,
         ssl=tls.mutual(context),
         codec=ProtoCodec(),
         status_details_codec=DetailsCodec(),

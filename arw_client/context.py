@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arw_client.errors import ContextError
 
@@ -25,6 +26,10 @@ class Context:
     """Bearer token for HTTP: "id.secret"."""
     state_dir: str = ""
     """Of the control plane, when it runs on this machine."""
+    grpc_addresses: tuple[str, ...] = ()
+    """As `grpc_address`, of further replicas: tried in this order when one does not answer."""
+    http_urls: tuple[str, ...] = ()
+    """As `http_url`, in the same way."""
 
     @classmethod
     def load(cls, path: Path) -> Context:
@@ -48,9 +53,28 @@ class Context:
         if not isinstance(found, dict):
             raise TypeError("it is not a JSON object")
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: str(value) for name, value in found.items() if name in known})
+        values: dict[str, Any] = {name: str(value) for name, value in found.items() if name in known}
+        values |= {name: _words(name, found.get(name, [])) for name in ("grpc_addresses", "http_urls")}
+        context = cls(**values)
+        _ = context.grpc_endpoints  # as a check
+        return context
 
     @property
     def grpc_endpoint(self) -> tuple[str, int]:
-        host, _, port = self.grpc_address.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _endpoint(self.grpc_address)
+
+    @property
+    def grpc_endpoints(self) -> tuple[tuple[str, int], ...]:
+        """Of every replica that is known, each once."""
+        return tuple(dict.fromkeys(map(_endpoint, (self.grpc_address, *self.grpc_addresses))))
+
+
+def _words(name: str, found: object) -> tuple[str, ...]:
+    if not isinstance(found, list):
+        raise TypeError(f"{name} is no list")
+    return tuple(map(str, found))
+
+
+def _endpoint(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 MAX_LINE_BYTES = 1 << 20
 NO_BODY = {204, 304}
+REACH_S = 2.0
+"""How long one of several addresses may take to answer, handshake included."""
 
 
 class BrokenAnswerError(Exception):
@@ -23,10 +25,11 @@ class Request:
     url: str
     headers: Mapping[str, str]
     body: bytes = b""
+    elsewhere: tuple[str, ...] = ()
+    """The same at other replicas, for when nobody listens there."""
 
-    @property
-    def head(self) -> bytes:
-        parts = urlsplit(self.url)
+    def head(self, url: str) -> bytes:
+        parts = urlsplit(url)
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         fields = {"host": parts.netloc, "content-length": str(len(self.body)), "connection": "close", **self.headers}
         lines = [f"{self.method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
@@ -78,19 +81,45 @@ class Response:
 
 @asynccontextmanager
 async def exchange(request: Request, tls: ssl.SSLContext | None, server_name: str | None) -> AsyncIterator[Response]:
-    """Send the request and hold its response; OSError, IncompleteReadError or BrokenAnswerError when that fails."""
-    parts = urlsplit(request.url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    name = server_name if tls else None
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, port, ssl=tls, server_hostname=name, limit=MAX_LINE_BYTES
-    )
+    """Send the request and hold its response; OSError, IncompleteReadError or BrokenAnswerError when that fails.
+
+    `tls` is for those of its addresses that are https.
+    """
+    url, reader, writer = await _dialled(request, tls, server_name)
     try:
-        writer.write(request.head + request.body)
+        writer.write(request.head(url) + request.body)
         await writer.drain()
         yield await _response(reader)
     finally:
         writer.transport.abort()
+
+
+async def _dialled(
+    request: Request, tls: ssl.SSLContext | None, server_name: str | None
+) -> tuple[str, asyncio.StreamReader, asyncio.StreamWriter]:
+    """The first of its addresses where somebody listens. OSError of the first when nobody does."""
+    failures: list[OSError] = []
+    for url in (request.url, *request.elsewhere):
+        try:
+            async with asyncio.timeout(REACH_S if request.elsewhere else None):
+                return url, *await _connected(url, tls, server_name)
+        except OSError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+async def _connected(
+    url: str, tls: ssl.SSLContext | None, server_name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    return await asyncio.open_connection(
+        parts.hostname,
+        parts.port or (443 if secure else 80),
+        ssl=tls if secure else None,
+        server_hostname=server_name if secure else None,
+        limit=MAX_LINE_BYTES,
+    )
 
 
 async def _response(reader: asyncio.StreamReader) -> Response:

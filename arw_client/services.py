@@ -59,6 +59,15 @@ class Models(Calls, v1.ModelServiceStub):
         return answer.models, answer.next_page_token
 
 
+class Jobs(Calls, v1.JobServiceStub):
+    def each(self) -> AsyncIterator[m.Job]:
+        return every(self._page)
+
+    async def _page(self, token: str) -> Page[m.Job]:
+        answer = await self.list_jobs(m.ListJobsRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.jobs, answer.next_page_token
+
+
 class State(Calls, v1.StateServiceStub):
     async def matrix(self) -> m.RuntimeMatrix:
         answer = await self.get_runtime_matrix()
@@ -67,3 +76,15 @@ class State(Calls, v1.StateServiceStub):
     async def supervisor(self) -> m.SupervisorSnapshot:
         answer = await self.get_supervisor()
         return answer.supervisor or m.SupervisorSnapshot()
+
+    async def grid(self) -> m.RuntimeGrid:
+        answer = await self.get_runtime_grid()
+        return answer.grid or m.RuntimeGrid()
+
+    async def replicas(self) -> list[m.ControlPlaneReplica]:
+        """The processes of the control plane that live, the oldest first."""
+        return (await self.list_replicas()).replicas
+
+    async def watchers(self) -> m.Watchers:
+        answer = await self.get_watchers()
+        return answer.watchers or m.Watchers()

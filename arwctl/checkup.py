@@ -50,6 +50,7 @@ async def of_control_plane(client: Client, own_version: str) -> list[Finding]:
         *(finding for node in nodes for finding in of_node(node, supervisor.version, answered)),
         *(finding for runtime in runtimes for finding in of_runtime(runtime)),
         *of_budgets(supervisor.runtimes),
+        *await _watchers(client),
         *_well(nodes, runtimes),
     ]
 
@@ -138,6 +139,9 @@ def of_runtime(runtime: m.Runtime) -> Iterator[Finding]:
     elif instance is None and runtime.placement_problem:
         problem = runtime.placement_problem
         yield Finding("runtime", Grade.WARN, f"{name} has no place: {one_line(problem.text)}", one_line(problem.remedy))
+    if runtime.stuck:
+        problem = runtime.stuck
+        yield Finding("runtime", Grade.WARN, f"{name}: {one_line(problem.text)}", one_line(problem.remedy))
 
 
 def of_budgets(runtimes: Sequence[m.SupervisorRuntime]) -> Iterator[Finding]:
@@ -149,6 +153,23 @@ def of_budgets(runtimes: Sequence[m.SupervisorRuntime]) -> Iterator[Finding]:
             yield Finding(
                 "runtime", Grade.WARN, text, f"Mend the cause, then: arwctl runtime restore {name} --reset-budget"
             )
+
+
+async def _watchers(client: Client) -> list[Finding]:
+    """An older control plane does not know the call."""
+    try:
+        return list(of_watchers(await client.state.watchers()))
+    except ArwError as error:
+        return [refused("watcher", error)]
+
+
+def of_watchers(found: m.Watchers) -> Iterator[Finding]:
+    for watcher in found.watchers:
+        if watcher.status == "ok":
+            yield Finding("watcher", Grade.OK, f"{watcher.label}: {one_line(watcher.summary)}")
+        else:
+            text = f"{watcher.label}: {one_line(watcher.summary)}"
+            yield Finding("watcher", Grade.WARN, text, one_line(watcher.last_error_remedy))
 
 
 def _well(nodes: Sequence[m.Node], runtimes: Sequence[m.Runtime]) -> Iterator[Finding]:

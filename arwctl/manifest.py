@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,28 @@ MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What a manifest says of a model's file."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BroughtModel:
     id: str
     path: Path
     projector: Path | None = None
+    declared: Mapping[Path, Declared] = field(default_factory=dict)
+    """By file; of one that is here, what it holds has to agree."""
+    format: str = ""
+    """Empty: the file itself tells."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return (self.path, self.projector) if self.projector is not None else (self.path,)
+        """Those that have to be here: what is declared whole may lie on the nodes alone."""
+        named = (self.path, self.projector) if self.projector is not None else (self.path,)
+        return tuple(file for file in named if file not in self.declared or file.exists())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +101,22 @@ def _model(entry: Any, number: int, path: Path) -> BroughtModel:
         case {"id": str(id_), "path": str(file)} if id_ and file:
             projector = entry.get("projector")
             beside = _beside(path, projector) if isinstance(projector, str) and projector else None
-            return BroughtModel(id_, _beside(path, file), beside)
+            main, said = _beside(path, file), _declared(entry, "")
+            eye = _declared(entry, "projector_")
+            found = {main: said, **({beside: eye} if beside else {})}
+            declared = {file: told for file, told in found.items() if told is not None}
+            return BroughtModel(id_, main, beside, declared, str(entry.get("format", "")))
         case _:
             raise _invalid(f"In {path}, models[{number}] needs an id and a path, both text.")
+
+
+def _declared(entry: Mapping[str, Any], prefix: str) -> Declared | None:
+    """None: not said, or not whole, which the control plane judges."""
+    match entry.get(f"{prefix}sha256"), entry.get(f"{prefix}size_bytes"):
+        case str(sha256), int(size) if sha256 and size:
+            return Declared(sha256, size)
+        case _:
+            return None
 
 
 def _beside(manifest: Path, file: str) -> Path:

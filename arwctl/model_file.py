@@ -18,6 +18,7 @@ FORMATS = {b"GGUF": "gguf", b"lmgg": "ggml"}
 NAMES = {"config.json": "folder", "genai_config.json": "folder"}
 """Files that stand for the folder they lie in: vLLM's models, and those of ONNX Runtime."""
 VOICE = ".onnx"
+SUFFIXES = {".gguf": "gguf", ".bin": "ggml", VOICE: "onnx"}
 MAGIC_BYTES = 4
 BLOCK_BYTES = 1 << 22
 
@@ -69,6 +70,11 @@ def checked(path: Path) -> Path:
 def _format(path: Path, magic: bytes) -> str:
     """Empty: it is no model."""
     return FORMATS.get(magic) or NAMES.get(path.name) or ("onnx" if path.suffix == VOICE else "")
+
+
+def by_name(path: Path) -> str:
+    """What a file that is not here would be; empty: its name does not say."""
+    return NAMES.get(path.name) or SUFFIXES.get(path.suffix, "")
 
 
 def _make_it(path: Path) -> str:

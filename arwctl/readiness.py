@@ -73,7 +73,10 @@ class Waiting:
         self._old.pop(runtime.name, None)
         self._say(runtime)
         instance = runtime.instance
-        if instance is None or instance.observed_generation < self._generation[runtime.name]:
+        wanted = self._generation[runtime.name]
+        if instance is not None and _is_refused(instance, wanted):
+            raise failure(runtime, instance)
+        if instance is None or instance.observed_generation < wanted:
             return
         if instance.state == m.InstanceState.ERROR:
             raise failure(runtime, instance)
@@ -93,6 +96,12 @@ class Waiting:
             f"{runtime} did not become ready within {timeout_s:g} s; last: {self._said.get(name, 'nothing heard')}",
             f"It goes on trying: see `arwctl runtime explain {runtime}` and `arwctl runtime logs {runtime}`.",
         )
+
+
+def _is_refused(instance: m.Instance, generation: int) -> bool:
+    """It serves with its earlier settings, for these did not come up."""
+    told = instance.problem.metadata.get("generation") if instance.problem is not None else None
+    return instance.observed_generation < generation and told == str(generation)
 
 
 def _launch(runtime: m.Runtime) -> tuple[m.InstanceState | None, int]:

@@ -25,8 +25,8 @@ class Status:
 
     def document(self) -> dict[str, Any]:
         return {
-            "supervisor": _renamed(document(self.supervisor), SUPERVISOR_NAMES),
-            "matrix": _renamed(document(self.matrix), MATRIX_NAMES),
+            "supervisor": renamed(document(self.supervisor), SUPERVISOR_NAMES),
+            "matrix": renamed(document(self.matrix), MATRIX_NAMES),
         }
 
     def of(self, runtime_id: str) -> m.RuntimeStatus | None:
@@ -45,12 +45,12 @@ def _id(runtime: m.SupervisorRuntime) -> str:
     return runtime.descriptor.id if runtime.descriptor else ""
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
     match value:
         case Mapping():
-            return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+            return {names.get(key, key): renamed(item, names) for key, item in value.items()}
         case list():
-            return [_renamed(item, names) for item in value]
+            return [renamed(item, names) for item in value]
         case _:
             return value
 
@@ -91,6 +91,8 @@ def _process(status: m.RuntimeStatus) -> str:
         facts += [f"engine pid {status.engine_pid}", f"up {span(status.uptime_ms)}"]
     if status.health_grade:
         facts.append(f"grade {status.health_grade}")
+    if status.prompt_cache_warm:
+        facts.append("prompt cache warm")
     return "".join(f", {fact}" for fact in facts if fact)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks import command_line, containers, data_path, fleet, idle, lifecycle, supervision
+from benchmarks import command_line, containers, data_path, fleet, idle, lifecycle, replicas, scale, store, supervision
 from benchmarks.row import Row
 
 GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
@@ -20,6 +20,9 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "supervision": supervision.rows,
     "containers": containers.rows,
     "fleet": fleet.rows,
+    "replicas": replicas.rows,
+    "scale": scale.rows,
+    "store": store.rows,
 }
 
 

@@ -21,7 +21,9 @@ from benchmarks.row import Row
 from wire import event_loop
 
 AGENTS = 1000
-SINGLE_CHANGES = 100
+SINGLE_CHANGES = 500
+QUIET_SECONDS = 3
+"""After a change of all, whose acknowledgements are still taken in."""
 SECONDS = 30
 KIB = 1024
 RUNTIME = """
@@ -110,11 +112,14 @@ async def _changes(client: Client, agents: list[LightAgent]) -> list[Row]:
     model = m.Model(path="/light.gguf", sha256="0" * 64, size_bytes=1, format="gguf")
     await client.models.create_model(m.CreateModelRequest(model_id="light", model=model))
     everyone = await _applied(client, agents, range(AGENTS), 0)
+    await asyncio.sleep(QUIET_SECONDS)
     single = [await _applied(client, agents, range(number, number + 1), 1) for number in range(SINGLE_CHANGES)]
     p99 = statistics.quantiles(single, n=100)[98] * 1000
+    one = f"apply of one change -> stored by its node at {AGENTS} agents"
     return [
         Row.value(f"apply of {AGENTS} runtimes -> stored by all {AGENTS}", "s", ours=everyone, at_most=2.5),
-        Row.value(f"apply of one change -> stored by its node at {AGENTS} agents, p99", "ms", ours=p99, at_most=25),
+        Row.value(f"{one}, p99 of {SINGLE_CHANGES}", "ms", ours=p99, at_most=25),
+        Row.value(f"{one}, the longest", "ms", ours=max(single) * 1000, at_most=150),
     ]
 
 

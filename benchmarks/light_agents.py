@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,12 @@ async def _enrol(address: str, ca: bytes, token: str) -> Identity:
 
 
 class LightAgent:
-    """One stream. `batches` counts what it stored; `stored_at` says when, on the monotonic clock."""
+    """One stream, at whichever replica. `batches` counts what it stored; `stored_at` says when, monotonic."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._addresses: Sequence[str] = (identity.address,)
+        self._history, self._revision = "", 0
         self._outbox: asyncio.Queue[session_pb2.AgentMessage | None] = asyncio.Queue()
         self._seq = 0
         self._epoch = 0
@@ -60,34 +63,48 @@ class LightAgent:
         self.batches = 0
         self.stored_at = 0.0
         self.connected_at = 0.0
+        self.address = identity.address
+        self.removed = self.went_back = 0
+        """Instances that were taken away, and those of which an older generation came."""
 
     async def run(self) -> None:
-        """Connect again for ever, with a jitterless pause of half a second."""
+        """Connect again for ever, within half a second, at any replica that is known."""
         while True:
+            self.address = random.choice(self._addresses)  # noqa: S311 - spreads load
             try:
                 await self._connect()
             except* grpc.aio.AioRpcError:
                 self.welcomed.clear()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(random.uniform(0, 0.5))  # noqa: S311 - spreads load
+
+    def generations(self) -> dict[str, int]:
+        """By runtime."""
+        return {name.rpartition("/")[2]: generation for name, (generation, _) in self._rows.items()}
 
     async def _connect(self) -> None:
         who = self._identity
         tls = grpc.ssl_channel_credentials(who.ca, who.key, who.chain)
         self._seq = self._epoch = 0
         self._outbox = asyncio.Queue()
-        async with secure_channel(who.address, tls) as channel, asyncio.TaskGroup() as tasks:
+        async with secure_channel(self.address, tls) as channel, asyncio.TaskGroup() as tasks:
             self._say(hello=self._hello())
-            call = AgentServiceStub(channel).Connect(self._messages())
-            beating = tasks.create_task(self._beat())
+            call: Any = AgentServiceStub(channel).Connect()
+            beside = [tasks.create_task(work) for work in (self._write(call), self._beat())]
             try:
-                async for response in call:
+                while (response := await call.read()) is not grpc.aio.EOF:
                     self._heard(response.message)
             finally:
-                beating.cancel()
+                for task in beside:
+                    task.cancel()
 
-    async def _messages(self) -> AsyncIterator[calls.ConnectRequest]:
+    async def _write(self, call: Any) -> None:
         while (message := await self._outbox.get()) is not None:
-            yield calls.ConnectRequest(message=message)
+            try:
+                await call.write(calls.ConnectRequest(message=message))
+            except asyncio.InvalidStateError:
+                # The call is over, which the reader sees too.
+                return
+        await call.done_writing()
 
     async def leave(self) -> None:
         """End the stream from our side, so that nothing is cut in the middle."""
@@ -106,7 +123,10 @@ class LightAgent:
             agent_version="light",
             protocol_min=1,
             protocol_max=1,
-            capabilities=["desired.delta/1"],
+            capabilities=["desired.delta/1", "replicas.many/1"],
+            history_id=self._history,
+            desired_revision=self._revision,
+            desired_digest=digest_of(self._rows) if self._revision else b"",
             inventory=INVENTORY,
         )
 
@@ -115,19 +135,30 @@ class LightAgent:
             case "welcome":
                 self._epoch = message.session_epoch
                 self._period = message.welcome.heartbeat_period.ToTimedelta().total_seconds()
-                self._rows = {}
+                self._know(message.welcome.replicas)
+                if self._history != message.welcome.history_id:
+                    self._history, self._revision, self._rows = message.welcome.history_id, 0, {}
                 self.connected_at = time.monotonic()
                 self.welcomed.set()
                 self._say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True))
             case "desired_batch":
                 self._store(message.desired_batch)
+            case "replicas_changed":
+                self._know(message.replicas_changed.replicas)
             case _:
                 pass
 
+    def _know(self, replicas: Iterable[session_pb2.Replica]) -> None:
+        self._addresses = [replica.grpc_address for replica in replicas] or self._addresses
+
     def _store(self, batch: session_pb2.DesiredBatch) -> None:
-        self._rows |= {row.name: (row.generation, row.revision) for row in batch.resources}
-        for gone in batch.removals:
-            self._rows.pop(gone.name, None)
+        """Whole sets come in one batch here: no node of these has more than a few runtimes."""
+        news = {row.name: (row.generation, row.revision) for row in batch.resources}
+        gone = {gone.name for gone in batch.removals} | (self._rows.keys() - news.keys() if batch.snapshot else set())
+        self.removed += len(gone & self._rows.keys())
+        self.went_back += sum(seen > news[name] for name, seen in self._rows.items() if name in news)
+        self._rows = {name: row for name, row in (self._rows | news).items() if name not in gone}
+        self._revision = batch.to_revision
         stored = digest_of(self._rows)
         ack = session_pb2.DesiredAck(nonce=batch.nonce, desired_revision=batch.to_revision, desired_digest=stored)
         self._say(desired_ack=ack)

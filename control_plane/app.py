@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from arw.v1 import session_pb2
 from control_plane.api.assembly import Parts, assembled
 from control_plane.api.authorization import Gatekeeper
 from control_plane.api.door import Door
@@ -21,50 +18,56 @@ from control_plane.api.health import Health
 from control_plane.api.open_streams import OpenStreams
 from control_plane.api.servers import SERVICES, admin_server, enrollment_server, main_server
 from control_plane.data_path.assembly import DataPath, build_data_path
-from control_plane.data_path.traffic import TrafficMeter
+from control_plane.data_path.traffic import WINDOW, TrafficMeter
+from control_plane.domain.replica import Replica
+from control_plane.duties import Duties
 from control_plane.ground import Ground
 from control_plane.http.application import application
 from control_plane.http.documents import Views
-from control_plane.manifests.files import ManifestPaths
+from control_plane.http.orders import Orders
 from control_plane.manifests.reader import Reader
-from control_plane.manifests.watch import ManifestWatch
 from control_plane.manifests.writer import Writer
 from control_plane.process.chores import Chore
+from control_plane.reached import Reached, address
+from control_plane.replicas.circle import Circle, Pace
+from control_plane.replicas.telling import Telling
+from control_plane.replicas.traffic import SharedTraffic
 from control_plane.sessions.fleet import FleetRules, FleetState
-from control_plane.sessions.hub import Invitation, Sessions, SessionUseCases
+from control_plane.sessions.hub import Sessions, SessionUseCases
+from control_plane.sessions.invitation import Invitation
 from control_plane.sessions.logs import ReadRuntimeLog
 from control_plane.sessions.registry import FlapRules
 from control_plane.sessions.rules import SessionRules
-from control_plane.settings import Settings, Timers, product_version
+from control_plane.settings import Settings, product_version
+from control_plane.store.board_view import Limits
 from control_plane.store.deferred import DeferredWrites
+from control_plane.timers import Timers
 from control_plane.use_cases.admit_session import AdmitSession
 from control_plane.use_cases.authenticate_node import AuthenticateNode
 from control_plane.use_cases.authenticate_operator import AuthenticateOperator
-from control_plane.use_cases.boot_runtimes import BootRuntimes
+from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.get_cluster import GetCluster
+from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
+from control_plane.use_cases.get_watchers import GetWatchers
+from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.observe_instances import ObserveInstances
-from control_plane.use_cases.place_runtimes import PlaceRuntimes
-from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.randomness import SystemRandomness
+from control_plane.use_cases.read_jobs import GetJobs
 from control_plane.use_cases.read_runtimes import GetRuntime
-from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.update_inventory import UpdateInventory
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
+from gateway.settings import GatewaySettings
 from wire.credentials import server_context
 from wire.machine_id import machine_id_hash
-
-KEPT_REVISIONS = 100_000
-COALESCE = timedelta(milliseconds=20)
-HEALTH_PAUSE = timedelta(seconds=1)
 
 _log = structlog.get_logger()
 
@@ -74,28 +77,37 @@ class ControlPlane:
 
     def __init__(self, on: Ground) -> None:
         self._on = on
-        self._ports: dict[str, int] = {}
-        self._reachable = asyncio.Event()
+        self._reached = Reached(on.settings, on.paths.runtime, machine_id_hash())
         self.fleet = FleetState(on.clock, _fleet_rules(on.timers))
         self._mirror = Mirror(on.store)
-        place = PlaceRuntimes(on.store, self._mirror, self.fleet, on.clock)
-        self._place = Chore("place", place, on.timers.place_every, COALESCE)
-        self._traffic = TrafficMeter(on.clock)
-        self._matrix = GetMatrix(self._mirror, self.fleet, on.clock, self._traffic, on.timers.heartbeat)
-        process = Process(os.getpid(), product_version(), machine_id_hash())
+        self._meter = TrafficMeter(on.clock)
+        traffic = SharedTraffic(self._meter)
+        self._circle = Circle(
+            on.store.board(Limits(lost=on.timers.replica_lost, silent=on.timers.replica_silent)),
+            self.fleet,
+            traffic,
+            Telling(self.fleet, self._meter),
+            place=self._reached.place,
+            pace=Pace(beat=on.timers.replica_beat, cut_off=on.timers.replica_cut_off),
+        )
+        self._matrix = GetMatrix(self._mirror, self.fleet, on.clock, traffic, on.timers.heartbeat)
+        self._grid = GetGrid(self._mirror, self.fleet, on.clock, self._meter, WINDOW, on.timers.heartbeat)
+        process = Process(os.getpid(), product_version(), self._reached.machine)
         self._supervisor = GetSupervisor(on.store, self.fleet, on.clock, process)
-        publish = PublishHealth(self._matrix, on.store, on.clock, on.timers.place_every)
-        self._health_rows = Chore("publish health", publish, on.timers.place_every, HEALTH_PAUSE)
-        self._upkeep = Chore("upkeep", self._tidy, on.timers.upkeep_every)
         self._deferred = DeferredWrites(on.store)
         self._catch_up = Chore("deferred writes", self._deferred.flush, on.timers.tick)
-        self._manifests = _manifest_watch(on)
         self.sessions = self._sessions()
+        self._circle.serve(self.sessions)
+        self._jobs = JobBook(on.store)
+        reader, writer = Reader(), Writer()
+        self._create_job = CreateJob(on.store, self.fleet, on.clock, SystemRandomness(), reader, writer, self._jobs)
+        self._duties = Duties(on, self._circle, self._matrix, self.sessions, self._jobs)
+        self._watchers = GetWatchers(self._duties.manifests.report, on.clock)
         self._health = Health(SERVICES)
         gate = Gatekeeper(
             on.authority.trust_domain, AuthenticateNode(on.store, on.clock), AuthenticateOperator(on.store, on.clock)
         )
-        self._streams = OpenStreams(gate)
+        self._streams = OpenStreams(gate, taken_within=on.timers.ack_within)
         self._standing = Chore("standing", self._streams.recheck, on.timers.tick)
         self._door = Door(on.paths.runtime / "enrollment.sock")
         servicers = assembled(self._parts())
@@ -103,22 +115,31 @@ class ControlPlane:
         self._enrollment = enrollment_server(servicers, gate, on.timers.hello_within)
         self._admin = admin_server(self._health)
 
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        """All that live, this one included, the oldest first."""
+        return self._circle.replicas
+
+    def on_replicas(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever replicas came, went, or are reached elsewhere."""
+        self._circle.on_move(listener)
+
     async def run(
         self, stop: asyncio.Event, announce: Callable[[Mapping[str, int]], AbstractContextManager[None]]
     ) -> None:
-        await self._load_manifests()
-        await BootRuntimes(self._on.store, self._on.clock)()
+        if await self._circle.join():
+            await self._duties.begin()
         async with AsyncExitStack() as stack:
-            stack.callback(self._on.store.on_change(self._changed))
-            stack.callback(self.fleet.on_instance(lambda *_: self._health_rows.ring()))
-            stack.callback(self.fleet.on_node(lambda _: self._turned()))
+            stack.callback(self._on.store.on_change(lambda _: self._duties.ring()))
+            stack.callback(self.fleet.on_instance(lambda *_: self._duties.ring_health()))
+            stack.callback(self.fleet.on_node(lambda _: self._duties.ring()))
             await self._listen(stack)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             loops = [group.create_task(loop) for loop in self._loops()]
             data_path = group.create_task(self._data_path().run(self._bound))
-            await self._reachable.wait()
-            with announce(self._ports):
-                _log.info("serving", pid=os.getpid(), **self._ports)
+            await self._reached.everywhere.wait()
+            with announce(self._reached.ports):
+                _log.info("serving", pid=os.getpid(), **self._reached.ports)
                 self._health.turn(serving=True)
                 await stop.wait()
                 await self._leave(data_path)
@@ -126,20 +147,19 @@ class ControlPlane:
                 task.cancel()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        chores = (self._place, self._health_rows, self._upkeep, self._standing, self._catch_up)
-        manifests = Chore("manifests", self._manifests, self._on.timers.manifests_every)
-        more = (manifests,) if self._manifests.paths else ()
-        return [self.sessions.run(), self._on.certificate.run(), *(chore.run() for chore in (*chores, *more))]
-
-    async def _load_manifests(self) -> None:
-        """Before anything starts what they no longer declare."""
-        if self._manifests.paths:
-            await self._manifests()
+        chores = (self._standing, self._catch_up, *self._duties.chores)
+        return [
+            self.sessions.run(),
+            self._circle.run(),
+            self._on.certificate.run(),
+            *(chore.run() for chore in chores),
+        ]
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         settings, certificate = self._on.settings, self._on.certificate
         mutual, open_tls = certificate.credentials(require_client=True), certificate.credentials(require_client=False)
-        self._ports["grpc"] = self._main.add_secure_port(_address(settings.host, settings.grpc_port), mutual)
+        ports = self._reached.ports
+        ports["grpc"] = self._main.add_secure_port(address(settings.host, settings.grpc_port), mutual)
         admin, enrollment = self._on.paths.runtime / "admin.sock", self._door.inner
         for path in (admin, enrollment):
             path.unlink(missing_ok=True)
@@ -150,9 +170,7 @@ class ControlPlane:
             stack.push_async_callback(server.stop, 0)
         for path in (admin, enrollment):
             path.chmod(0o600)
-        self._ports["enrollment"] = await stack.enter_async_context(
-            self._door.open(settings.host, settings.enrollment_port)
-        )
+        ports["enrollment"] = await stack.enter_async_context(self._door.open(settings.host, settings.enrollment_port))
 
     def _data_path(self) -> DataPath:
         settings, certificate, paths = self._on.settings, self._on.certificate, self._on.paths
@@ -163,20 +181,25 @@ class ControlPlane:
             self._mirror,
             self.fleet,
             self.sessions,
-            self._traffic,
+            self._meter,
             application=application(self._views()),
             http=(settings.http_host, settings.http_port, _http_context(settings)),
             relay=(settings.host, settings.relay_port, relay),
             runtime_directory=paths.runtime,
+            settings=GatewaySettings(stalled_timeout=self._on.timers.ack_within.total_seconds()),
             grace=self._on.timers.stop_grace.total_seconds(),
         )
 
     def _views(self) -> Views:
-        on, loaded = self._on, self._manifests.paths
+        on, loaded = self._on, self._duties.manifests.paths
         return Views(
             matrix=self._matrix,
+            grid=self._grid,
             supervisor=self._supervisor,
-            cluster=GetCluster(self._mirror, self.fleet, on.clock, on.timers.heartbeat),
+            watchers=self._watchers,
+            jobs=GetJobs(self._jobs, on.clock),
+            orders=Orders(self._create_job, GetRuntime(on.store, self.fleet)),
+            cluster=GetCluster(self._mirror, self.fleet, on.clock, on.timers.heartbeat, lambda: self.replicas),
             manifests=GetManifests(on.store, on.clock, tuple(map(str, (*loaded.files, *loaded.directories)))),
             events=WatchEvents(on.store),
             bell=StateBell(on.store, self.fleet),
@@ -184,8 +207,9 @@ class ControlPlane:
         )
 
     def _bound(self, bound: Bound) -> None:
-        self._ports.update(relay=bound.relay, http=bound.http)
-        self._reachable.set()
+        self._reached.ports.update(relay=bound.relay, http=bound.http)
+        self._reached.everywhere.set()
+        self._circle.ring()
 
     async def _leave(self, data_path: asyncio.Task[None]) -> None:
         """Say so, let requests and calls in hand end, let the nodes go in their own time."""
@@ -196,21 +220,10 @@ class ControlPlane:
         await asyncio.wait({data_path})
         await self.sessions.left(min(within, grace))
         self.sessions.close()
+        await self._circle.leave()
         _log.info("stopping", sessions=len(self.sessions))
         for server in (self._enrollment, self._main, self._admin):
             await server.stop(grace.total_seconds())
-
-    def _changed(self, _revision: int) -> None:
-        self._place.ring()
-        self._health_rows.ring()
-
-    def _turned(self) -> None:
-        self._place.ring()
-        self._health_rows.ring()
-
-    async def _tidy(self) -> None:
-        await self._on.store.prune(self._on.clock.now())
-        await self._on.store.compact(KEPT_REVISIONS)
 
     def _sessions(self) -> Sessions:
         on, fleet = self._on, self.fleet
@@ -227,16 +240,17 @@ class ControlPlane:
             on.clock,
             fleet,
             use_cases,
-            Invitation(self._replicas),
+            Invitation(self._circle.places),
             rules=_session_rules(on.timers),
             flaps=FlapRules(),
             tick=on.timers.tick,
-            turned=self._turned,
+            elsewhere=self._circle,
         )
 
     def _parts(self) -> Parts:
         on = self._on
         return Parts(
+            circumstances=self._duties.circumstances,
             store=on.store,
             mirror=self._mirror,
             fleet=self.fleet,
@@ -251,25 +265,16 @@ class ControlPlane:
             runtime_log=ReadRuntimeLog(GetRuntime(on.store, self.fleet), self.sessions.logs),
             guards=self.sessions,
             matrix=self._matrix,
+            grid=self._grid,
             supervisor=self._supervisor,
-            grpc_address=lambda: _address(on.settings.dialled, self._ports["grpc"]),
-            enrollment_address=lambda: _address(on.settings.dialled, self._ports["enrollment"]),
+            watchers=self._watchers,
+            replicas=lambda: self.replicas,
+            create_job=self._create_job,
+            jobs=self._jobs,
+            grpc_address=lambda: self._reached.at("grpc"),
+            enrollment_address=lambda: self._reached.at("enrollment"),
             address_of_peer=self._door.address_of_peer,
         )
-
-    def _replicas(self) -> list[session_pb2.Replica]:
-        host = self._on.settings.dialled
-        return [
-            session_pb2.Replica(
-                grpc_address=_address(host, self._ports["grpc"]),
-                relay_address=_address(host, self._ports["relay"]),
-                relay_unix_path=str(self._on.paths.runtime / "relay.sock"),
-            )
-        ]
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _http_context(settings: Settings) -> ssl.SSLContext | None:
@@ -278,14 +283,6 @@ def _http_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.http_certificate, settings.http_key)
     return context
-
-
-def _manifest_watch(on: Ground) -> ManifestWatch:
-    settings = on.settings
-    directories = (Path(settings.manifest_dir),) if settings.manifest_dir else ()
-    paths = ManifestPaths(settings.manifest_files(os.environ), directories)
-    reload = ReloadManifests(on.store, on.clock, SystemRandomness())
-    return ManifestWatch(paths, Reader(), reload, on.clock, on.timers.manifests_every)
 
 
 def _fleet_rules(timers: Timers) -> FleetRules:

@@ -9,22 +9,34 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from control_plane.settings import Paths, Settings
+from control_plane.process.environment import environment_of
+from control_plane.settings import VARIABLES, Paths, Settings
 from control_plane.store import integrity
+from control_plane.store.opening import look_at
 from control_plane.store.schema import NEWEST
 from wire.refusal import Refusal
+
+if TYPE_CHECKING:
+    from control_plane.store.postgres_look import Seen
 
 OLD_BACKUP = timedelta(days=7)
 LEAST_ROOM_BYTES = 512 * 1024 * 1024
 LEAST_ROOM_SHARE = 0.05
 AUTHORITY_ENDS_SOON = timedelta(days=90)
+LOSS_SHOWN = timedelta(days=1)
 SERVER_ENDS_SOON = timedelta(days=1)
 MIB = 1024 * 1024
+PREFIX = "ARW_"
+OF_OTHERS = ("ARW_CONTEXT", "ARW_LLAMA_URL")
+"""Variables of arwctl, which whoever starts a control plane may have set too."""
+SEAL = "Seal it: arw-control-plane seal --authority-secret-file FILE"
 
 
 class Grade(StrEnum):
@@ -61,6 +73,7 @@ def findings(paths: Paths, now: datetime) -> list[Finding]:
         "server certificate": _certificate(paths.directory / "server.pem", "server certificate", SERVER_ENDS_SOON, now),
         "disk": _room(paths),
         "database": _database(paths),
+        "switches": _switches(paths),
         "backup": _backup(paths, now),
     }
     return [finding for name, look in looks.items() for finding in _told(name, look)]
@@ -127,14 +140,16 @@ def _room(paths: Paths) -> Iterator[Finding]:
 
 
 def _database(paths: Paths) -> Iterator[Finding]:
-    if Settings.load(paths.settings).database_url(os.environ):
-        yield Finding("database", Grade.OK, "PostgreSQL: see its own log and backups")
+    settings = Settings.load(paths.settings)
+    if url := settings.database_url(os.environ):
+        yield from _postgresql(paths, settings, look_at(url))
         return
     if not paths.database.exists():
         yield Finding("database", Grade.WARN, "there is none yet", "Start the control plane: arwctl up")
         return
     with integrity.reading(paths.database) as connection:
         facts, damages = integrity.facts(connection), integrity.damages(connection)
+        events = integrity.events(connection)
     for damage in damages:
         remedy = "Stop the control plane, and restore the newest backup: arwctl admin restore FILE"
         yield Finding("database", Grade.ERROR, damage, remedy)
@@ -143,6 +158,67 @@ def _database(paths: Paths) -> Iterator[Finding]:
         text = f"sound; {size} MiB, {facts.nodes} nodes, {facts.runtimes} runtimes, revision {facts.revision}"
         yield Finding("database", Grade.OK, text)
     yield Finding("schema", Grade.OK, f"{facts.schema}; this program knows {NEWEST}")
+    yield Finding("events", Grade.OK, f"{_kept(paths, settings)}; {_held(*events)}")
+
+
+def _postgresql(paths: Paths, settings: Settings, seen: Seen) -> Iterator[Finding]:
+    text = f"PostgreSQL answers; see its own log and backups. Control planes that use it now: {seen.replicas}"
+    yield Finding("database", Grade.OK, text)
+    schema = f"{seen.schema or 'none yet'}; this program knows {NEWEST}"
+    if seen.schema > NEWEST:
+        yield Finding("schema", Grade.ERROR, schema, "Use the newer version of ARW that wrote it.")
+    else:
+        yield Finding("schema", Grade.OK, schema)
+    yield Finding("events", Grade.OK, _kept(paths, settings))
+    if seen.lost and seen.lost.time and datetime.now(UTC) - seen.lost.time < LOSS_SHOWN:
+        text = f"{seen.lost.time:%Y-%m-%d %H:%M} UTC: {seen.lost.payload['text']}"
+        yield Finding("history", Grade.WARN, text, seen.lost.payload["remedy"])
+    yield from _told("authority", _authority(paths, settings, seen))
+
+
+def _authority(paths: Paths, settings: Settings, seen: Seen) -> Iterator[Finding]:
+    # Those on SQLite need none of it.
+    from control_plane.process.clock import SystemClock  # noqa: PLC0415 - see above
+    from control_plane.trust.authority import Lifetimes  # noqa: PLC0415 - see above
+    from control_plane.trust.shared_authority import SharedAuthority  # noqa: PLC0415 - see above
+
+    row = seen.authority
+    if row is None:
+        yield Finding("authority", Grade.WARN, "the database knows none yet", "Start the control plane.")
+        return
+    SharedAuthority(paths.directory, SystemClock(), Lifetimes(), settings.secret_file(os.environ)).held(row)
+    if row.sealed_key:
+        yield Finding("authority", Grade.OK, "the database's, with a sealed key; keep a copy of its secret")
+    elif seen.replicas > 1:
+        text = f"{seen.replicas} control planes use the database, and the key of its authority is not sealed in it"
+        yield Finding("authority", Grade.WARN, text, SEAL)
+    else:
+        yield Finding("authority", Grade.OK, "the database's; its key is on this disk alone")
+
+
+def _kept(paths: Paths, settings: Settings) -> str:
+    """InvalidArgument."""
+    environment, _ = environment_of(paths.run)
+    kept = settings.events_kept(environment)
+    return f"kept for {kept.age.days} days, {kept.rows} at most"
+
+
+def _held(count: int, oldest: datetime | None) -> str:
+    return f"{count} now, the oldest of {oldest:%Y-%m-%d %H:%M} UTC" if oldest else "none now"
+
+
+def _switches(paths: Paths) -> Iterator[Finding]:
+    """Variables by their names alone: some hold a password."""
+    environment, pid = environment_of(paths.run)
+    whose = f"the control plane, process {pid}" if pid else "a control plane that is started from here"
+    found = {name for name in environment if name.startswith(PREFIX)}
+    for name in sorted(found - {*VARIABLES, *OF_OTHERS}):
+        near = get_close_matches(name, VARIABLES, 1)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        text = f"{name} is set for {whose}, and says nothing to this version"
+        yield Finding("switches", Grade.WARN, text, f"{meant}Correct or unset it, and start the control plane again.")
+    told = ", ".join(sorted(found & {*VARIABLES})) or "no variable"
+    yield Finding("switches", Grade.OK, f"{told} told to {whose}")
 
 
 def _backup(paths: Paths, now: datetime) -> Iterator[Finding]:

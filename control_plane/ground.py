@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from control_plane.settings import Paths, Settings, Timers
+from control_plane.settings import Paths, Settings
 from control_plane.store.opening import OpenStore, open_store
+from control_plane.timers import Timers
 from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
 from control_plane.trust.server_certificate import ServerCertificate
-from control_plane.use_cases.ports import Clock
+from control_plane.trust.shared_authority import SharedAuthority
+from control_plane.use_cases.ports import Clock, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,27 @@ class Ground:
 
 @asynccontextmanager
 async def ground(settings: Settings, timers: Timers, paths: Paths, clock: Clock) -> AsyncIterator[Ground]:
-    """Open or make everything on disk. StorageUnavailable."""
-    lifetimes = Lifetimes(timers.node_certificate, timers.operator_certificate, timers.server_certificate)
-    authority = EmbeddedAuthority.open(paths.directory, clock, lifetimes)
-    certificate = ServerCertificate(paths.directory, authority, clock, (settings.dialled,))
+    """Open or make everything on disk. InvalidArgument, StorageUnavailable."""
     store = await open_store(settings.database_url(os.environ), paths.database, clock)
     try:
+        authority = await _authority(settings, timers, paths, clock, store)
+        certificate = ServerCertificate(paths.directory, authority, clock, (settings.dialled,))
         yield Ground(settings, timers, paths, clock, store, authority, certificate)
     finally:
         await store.close()
+
+
+def shared_authority(settings: Settings, timers: Timers, paths: Paths, clock: Clock) -> SharedAuthority:
+    """Of the database that the settings name."""
+    return SharedAuthority(paths.directory, clock, _lifetimes(timers), settings.secret_file(os.environ))
+
+
+async def _authority(settings: Settings, timers: Timers, paths: Paths, clock: Clock, store: Store) -> EmbeddedAuthority:
+    if settings.database_url(os.environ):
+        return await shared_authority(settings, timers, paths, clock).open(store)
+    # The only one on its database has nobody to share with.
+    return EmbeddedAuthority.open(paths.directory, clock, _lifetimes(timers))
+
+
+def _lifetimes(timers: Timers) -> Lifetimes:
+    return Lifetimes(timers.node_certificate, timers.operator_certificate, timers.server_certificate)

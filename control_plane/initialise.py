@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from control_plane.domain.errors import InUse
 from control_plane.domain.ids import OperatorId
+from control_plane.domain.operator import Operator
+from control_plane.domain.replica import Place
 from control_plane.ground import Ground, ground
 from control_plane.process.run_file import locked
-from control_plane.settings import Paths, Settings, Timers
+from control_plane.settings import Paths, Settings, is_loopback
+from control_plane.timers import Timers
 from control_plane.trust.authority import EmbeddedAuthority
 from control_plane.trust.context_file import OperatorContext
 from control_plane.use_cases.authenticate_operator import AuthenticateOperator
 from control_plane.use_cases.grant_operator import GrantOperator
-from control_plane.use_cases.ports import Clock
+from control_plane.use_cases.ports import Clock, Transaction
 from control_plane.use_cases.randomness import SystemRandomness
+from wire.atomic_file import write_atomically
 from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 from wire.refusal import Refusal
 
@@ -37,8 +45,33 @@ async def initialise(settings: Settings, timers: Timers, paths: Paths, clock: Cl
 
 async def provide_context(on: Ground, file: Path) -> None:
     """Make the operator's context file, unless it is good."""
-    if not await _is_good(on, OperatorContext.load(file)):
-        (await _granted(on)).save(file)
+    context = OperatorContext.load(file)
+    if await _is_good(on, context):
+        return
+    fresh = await _granted(on, await _operator(on))
+    (fresh.with_addresses(context.grpc_addresses, context.http_urls) if context else fresh).save(file)
+
+
+def name_replicas(file: Path, machine_id_hash: str, living: Sequence[Place]) -> None:
+    """Write into the operator's context file of this machine where replicas are; nothing where there is no such file.
+
+    Those that are not among the living may come back, and stay at its end.
+    """
+    context = OperatorContext.load(file)
+    if context is None:
+        return
+    near = [(place, place.machine_id_hash == machine_id_hash) for place in living]
+    grpc = [place.grpc_address for place, is_here in near if _leads_there(place.grpc_address, is_here=is_here)]
+    http = [place.http_url for place, is_here in near if _leads_there(urlsplit(place.http_url).netloc, is_here=is_here)]
+    told = context.with_addresses((*grpc, *context.grpc_addresses), (*http, *context.http_urls))
+    if told != context:
+        told.save(file)
+
+
+def _leads_there(address: str, *, is_here: bool) -> bool:
+    """Loopback is that of another replica on its own machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    return bool(host) and (is_here or not is_loopback(host))
 
 
 async def _is_good(on: Ground, context: OperatorContext | None) -> bool:
@@ -56,15 +89,37 @@ def _looks_good(context: OperatorContext | None, settings: Settings, paths: Path
     """As far as can be told without the database."""
     if context is None or not context.serial(clock.now()):
         return False
-    same_ca = context.ca_pem == (paths.directory / "ca.pem").read_text("ascii")
+    ca = paths.directory / "ca.pem"
+    same_ca = ca.exists() and context.ca_pem == ca.read_text("ascii")
     addresses = (context.grpc_address, context.http_url, context.state_dir)
     return same_ca and addresses == (*_addresses(settings), str(paths.state))
 
 
-async def _granted(on: Ground) -> OperatorContext:
+async def _operator(on: Ground) -> OperatorId:
+    """Whom this state directory makes credentials for: new ones would end those of another replica's."""
+    kept = on.paths.operator
+    if kept.exists():
+        return OperatorId(kept.read_text("utf-8").strip())
+    if (on.paths.directory / "ca.key").exists():
+        return LOCAL
+    now = on.clock.now()
+    mine = await on.store.write(lambda tx: _reserved(tx, now))
+    write_atomically(kept, mine.encode())
+    return mine
+
+
+def _reserved(tx: Transaction, now: datetime) -> OperatorId:
+    """The next free id after LOCAL, with no credentials yet."""
+    taken = {row.id for row in tx.operators.all()}
+    free = next(name for name in (OperatorId(f"{LOCAL}-{number}") for number in count(2)) if name not in taken)
+    tx.operators.put(Operator(free, free, "", now))
+    return free
+
+
+async def _granted(on: Ground, operator: OperatorId) -> OperatorContext:
     key = new_key()
-    issued = on.authority.issue_operator(csr_der(key), LOCAL)
-    grant = await GrantOperator(on.store, on.clock, SystemRandomness())(LOCAL, certificate_serial=issued.serial)
+    issued = on.authority.issue_operator(csr_der(key), operator)
+    grant = await GrantOperator(on.store, on.clock, SystemRandomness())(operator, certificate_serial=issued.serial)
     grpc_address, http_url = _addresses(on.settings)
     return OperatorContext(
         trust_domain=on.authority.trust_domain,

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.settings import (
+    AUTHORITY_SECRET_VARIABLE,
     DATABASE_VARIABLE,
+    EVENTS_DAYS_VARIABLE,
+    EVENTS_ROWS_VARIABLE,
     MANIFEST_SEPARATOR,
     MANIFEST_VARIABLE,
     PORTS,
@@ -21,7 +24,19 @@ from wire.loading import loading
 from wire.refusal import Refusal
 
 EXIT_REFUSED = 2
-_WORDS = ("host", "advertise", "http_host", "http_certificate", "http_key", "database", "database_file", "manifest_dir")
+_SECRET = (
+    f"a file of mode 0600 with the secret that all replicas on a PostgreSQL have; default: ${AUTHORITY_SECRET_VARIABLE}"
+)
+_WORDS = (
+    *("host", "advertise", "http_host", "http_certificate", "http_key"),
+    *("database", "database_file", "authority_secret_file", "manifest_dir"),
+)
+
+_KEPT = {
+    "events_days": ("--events-days", EVENTS_DAYS_VARIABLE, "for how many days events are kept", "30"),
+    "events_rows": ("--events-rows", EVENTS_ROWS_VARIABLE, "how many events are kept at most", "1000000"),
+}
+"""Of each setting its flag, its variable, what it says and what is usual."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (init, run):
         _add_options(command)
     _add_keeping(commands)
+    seal = commands.add_parser("seal", help="seal the key of the authority in PostgreSQL by another secret")
+    seal.set_defaults(act=_seal)
+    seal.add_argument("--state-dir", help=f"default: ${STATE_DIR_VARIABLE}, else ~/.local/state/arw")
+    seal.add_argument("--authority-secret-file", metavar="FILE", type=_absolute, required=True, help=_SECRET)
     return parser
 
 
@@ -83,6 +102,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--manifest-dir", metavar="DIR", type=_absolute, help="load every *.toml and *.json in it in the same way"
     )
+    for name, (flag, variable, what, usual) in _KEPT.items():
+        help_ = f"{what}; 0 takes it back (default ${variable}, else {usual})"
+        command.add_argument(flag, dest=name, metavar="N", type=int, help=help_)
     database = command.add_mutually_exclusive_group()
     database.add_argument(
         "--database",
@@ -92,6 +114,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     database.add_argument(
         "--database-file", metavar="FILE", type=_absolute, help="a file of mode 0600 that holds the address"
     )
+    command.add_argument("--authority-secret-file", metavar="FILE", type=_absolute, help=_SECRET)
 
 
 def _absolute(path: str) -> str:
@@ -111,6 +134,13 @@ def _run(options: argparse.Namespace) -> int:
         from control_plane import commands  # noqa: PLC0415 - as above
 
     return commands.run(*_given(options))
+
+
+def _seal(options: argparse.Namespace) -> int:
+    with loading():
+        from control_plane import commands  # noqa: PLC0415 - as above
+
+    return commands.seal(state_directory(options.state_dir), options.authority_secret_file)
 
 
 def _backup(options: argparse.Namespace) -> int:
@@ -143,7 +173,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _given(options: argparse.Namespace) -> tuple[Path, dict[str, Any], Path | None]:
     """The state directory, the settings that were named, and the context file."""
-    told = {name: getattr(options, name) for name in (*PORTS, *_WORDS) if getattr(options, name) is not None}
+    told = {name: getattr(options, name) for name in (*PORTS, *_WORDS, *_KEPT) if getattr(options, name) is not None}
     if options.manifest is not None:
         told["manifests"] = MANIFEST_SEPARATOR.join(options.manifest)
     file = options.context_file

@@ -16,17 +16,21 @@ from pathlib import Path
 from cryptography import x509
 
 from control_plane.domain.errors import InvalidArgument, NotFound, StorageUnavailable
+from control_plane.process.clock import SystemClock
 from control_plane.process.run_file import locked
 from control_plane.settings import DATABASE_VARIABLE, Paths, Settings, product_version
 from control_plane.store import backup as databases
 from control_plane.store import schema
 from control_plane.store.backup import Progress
 from control_plane.store.backup_archive import Archive, Contents, check_free, opened, pack
-from control_plane.trust.authority import trust_domain_of
+from control_plane.store.opening import look_at
+from control_plane.trust.authority import Lifetimes, trust_domain_of
+from control_plane.trust.shared_authority import SharedAuthority
+from control_plane.use_cases.ports import StoredAuthority
 from wire.atomic_file import sync_directory, write_atomically
 
 DATABASE = "arw.db"
-BESIDE = ("ca.key", "ca.pem", "settings.json")
+BESIDE = ("ca.key", "ca.pem", "settings.json", "operator")
 """What else a backup holds. The server's key and certificate are made anew from it."""
 REPLACED = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", *BESIDE, "server.key", "server.pem")
 SAY_EVERY_S = 2.0
@@ -88,7 +92,7 @@ def _advise(history: str) -> None:
 
 def _existing(state: Path) -> Paths:
     paths = Paths(state)
-    if not (paths.directory / "ca.key").exists():
+    if not (paths.directory / "ca.pem").exists():
         raise NotFound(f"There is no control plane in {state}.", "Name its state directory with --state-dir.")
     return paths
 
@@ -96,7 +100,12 @@ def _existing(state: Path) -> Paths:
 def _collected(paths: Paths, settings: Settings, url: str, folder: Path) -> tuple[dict[str, Path], Contents]:
     """Files by their name in the backup, and what is said of them."""
     files = {name: paths.directory / name for name in BESIDE if (paths.directory / name).exists()}
-    named = (settings.database_file, settings.http_certificate, settings.http_key, settings.manifest_dir)
+    if "ca.key" not in files:
+        files["ca.key"] = _unsealed(paths, settings, url, folder / "ca.key")
+    named = (
+        *(settings.database_file, settings.secret_file(os.environ) if url else ""),
+        *(settings.http_certificate, settings.http_key, settings.manifest_dir),
+    )
     domain = trust_domain_of(x509.load_pem_x509_certificate((paths.directory / "ca.pem").read_bytes()))
     kind = "postgresql" if url else "sqlite"
     about = Contents(product_version(), datetime.now(UTC), domain, kind, elsewhere=tuple(filter(None, named)))
@@ -106,6 +115,18 @@ def _collected(paths: Paths, settings: Settings, url: str, folder: Path) -> tupl
         facts = databases.copy_database(paths.database, folder / DATABASE, progress)
     about = replace(about, schema=facts.schema, history_id=facts.history_id, revision=facts.revision)
     return {DATABASE: folder / DATABASE, **files}, about
+
+
+def _unsealed(paths: Paths, settings: Settings, url: str, file: Path) -> Path:
+    """The CA's key where it is not on the disk, in this file. InvalidArgument, StorageUnavailable."""
+    row = look_at(url).authority if url else None
+    if row is None:
+        raise StorageUnavailable(
+            f"{paths.directory / 'ca.key'} is missing.", "Restore the newest backup: arw-control-plane restore FILE"
+        )
+    shared = SharedAuthority(paths.directory, SystemClock(), Lifetimes(), settings.secret_file(os.environ))
+    write_atomically(file, shared.held(row).key_pem())
+    return file
 
 
 def _check(archive: Archive) -> None:
@@ -145,9 +166,22 @@ def _staged(archive: Archive, folder: Path) -> str:
         with _progress(f"reading {name}") as progress:
             archive.unpack(name, folder / name, progress)
     url = _url(archive, folder)
-    if not url:
+    if url:
+        _check_shared(archive, look_at(url).authority)
+    else:
         databases.check(folder / DATABASE)
     return _renewed(url, folder / DATABASE)
+
+
+def _check_shared(archive: Archive, row: StoredAuthority | None) -> None:
+    """Before the database begins a new history."""
+    domain = trust_domain_of(x509.load_der_x509_certificate(row.certificate)) if row else ""
+    if domain not in ("", archive.manifest.contents.trust_domain):
+        raise InvalidArgument(
+            f"{archive.path} is of another control plane: its CA is {archive.manifest.contents.trust_domain}, "
+            f"that of the database is {domain}.",
+            f"Put the dump of its own database back, and name that by {DATABASE_VARIABLE}.",
+        )
 
 
 def _url(archive: Archive, folder: Path) -> str:
@@ -167,7 +201,7 @@ def _url(archive: Archive, folder: Path) -> str:
 def _renewed(url: str, file: Path) -> str:
     if not url:
         return databases.renew(file)
-    from control_plane.store.postgres import renew  # noqa: PLC0415 - few have its driver
+    from control_plane.store.postgres_opening import renew  # noqa: PLC0415 - few have its driver
 
     return renew(url)
 

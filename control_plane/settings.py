@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from control_plane.domain.errors import InvalidArgument
+from control_plane.domain.event import EventsKept
+from control_plane.timers import NODE_CERTIFICATE_VARIABLE, TIMERS_VARIABLE
 from wire.atomic_file import write_atomically
 
 PRODUCT = "arw"
@@ -30,65 +32,22 @@ PORTS = {
 }
 """Of each setting its flag, and what listens there."""
 STATE_DIR_VARIABLE = "ARW_STATE_DIR"
-TIMERS_VARIABLE = "ARW_TIMERS"
 DATABASE_VARIABLE = "ARW_DATABASE"
+AUTHORITY_SECRET_VARIABLE = "ARW_AUTHORITY_SECRET_FILE"  # noqa: S105 - its name
 SQLITE = "sqlite"
 """In place of an address: the file in the state directory."""
 MANIFEST_VARIABLE = "ARW_RUNTIME_MANIFEST"
 """Files to load, with MANIFEST_SEPARATOR between them; --manifest wins over it."""
 MANIFEST_SEPARATOR = ";"
-NODE_CERTIFICATE_VARIABLE = "ARW_NODE_CERTIFICATE_SECONDS"
-"""For drills: how long a node's certificate lives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timers:
-    """docs/protocol.md gives the reasons."""
-
-    heartbeat: timedelta = timedelta(seconds=10)
-    resume_within: timedelta = timedelta(seconds=10)
-    amnesty: timedelta = timedelta(seconds=15)
-    tick: timedelta = timedelta(seconds=1)
-    hello_within: timedelta = timedelta(seconds=5)
-    ack_within: timedelta = timedelta(seconds=30)
-    bookmark_every: timedelta = timedelta(seconds=60)
-    full_report_every: timedelta = timedelta(seconds=10)
-    refused_hold: timedelta = timedelta(seconds=10)
-    place_every: timedelta = timedelta(seconds=10)
-    manifests_every: timedelta = timedelta(seconds=2)
-    upkeep_every: timedelta = timedelta(minutes=10)
-    stop_grace: timedelta = timedelta(seconds=10)
-    node_certificate: timedelta = timedelta(hours=24)
-    operator_certificate: timedelta = timedelta(days=90)
-    server_certificate: timedelta = timedelta(days=7)
-
-    @classmethod
-    def chosen(cls, environment: Mapping[str, str]) -> Self:
-        """The profile that the environment names; InvalidArgument for an unknown one."""
-        profile = environment.get(TIMERS_VARIABLE, "")
-        if profile not in ("", "test"):
-            raise InvalidArgument(f"{TIMERS_VARIABLE}={profile!r} is no profile.", "Leave it unset, or say test.")
-        timers = cls.second_long() if profile == "test" else cls()
-        seconds = environment.get(NODE_CERTIFICATE_VARIABLE)
-        return replace(timers, node_certificate=timedelta(seconds=float(seconds))) if seconds else timers
-
-    @classmethod
-    def second_long(cls) -> Self:
-        """For tests: the same rules in a tenth of the time."""
-        return cls(
-            heartbeat=timedelta(seconds=1),
-            resume_within=timedelta(seconds=1),
-            amnesty=timedelta(seconds=1.5),
-            tick=timedelta(seconds=0.1),
-            hello_within=timedelta(seconds=1),
-            ack_within=timedelta(seconds=3),
-            bookmark_every=timedelta(seconds=6),
-            full_report_every=timedelta(seconds=1),
-            refused_hold=timedelta(seconds=1),
-            place_every=timedelta(seconds=1),
-            manifests_every=timedelta(seconds=0.2),
-            stop_grace=timedelta(seconds=2),
-        )
+EVENTS_DAYS_VARIABLE = "ARW_EVENTS_DAYS"
+EVENTS_ROWS_VARIABLE = "ARW_EVENTS_ROWS"
+EVENTS_DAYS, EVENTS_ROWS = (1, 3650), (1_000, 1_000_000_000)
+"""The least and the most that may be kept."""
+VARIABLES = (
+    *(STATE_DIR_VARIABLE, TIMERS_VARIABLE, DATABASE_VARIABLE, AUTHORITY_SECRET_VARIABLE, MANIFEST_VARIABLE),
+    *(EVENTS_DAYS_VARIABLE, EVENTS_ROWS_VARIABLE, NODE_CERTIFICATE_VARIABLE),
+)
+"""All that a control plane reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +74,12 @@ class Settings:
     """Manifest files, as in the environment; empty: what that says."""
     manifest_dir: str = ""
     """Every manifest in it is loaded too."""
+    events_days: int = 0
+    """How long events are kept; 0: what the environment says, else 30."""
+    events_rows: int = 0
+    """How many events are kept; 0: what the environment says, else a million."""
+    authority_secret_file: str = ""
+    """Holds what opens the authority's key in a database of several; empty: what the environment says."""
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "enrollment_port", "relay_port", "http_port"):
@@ -122,6 +87,8 @@ class Settings:
                 raise InvalidArgument(
                     f"{name} {getattr(self, name)} is no port.", "Use 0 to 65535; 0 takes a free one."
                 )
+        _check_kept(self.events_days, EVENTS_DAYS, "events_days")
+        _check_kept(self.events_rows, EVENTS_ROWS, "events_rows")
         if bool(self.http_certificate) != bool(self.http_key):
             raise InvalidArgument("HTTP has a certificate or a key, but not both.", "Give both or neither.")
         if not is_loopback(self.http_host) and not self.http_certificate:
@@ -166,6 +133,16 @@ class Settings:
             Path(name.strip()).expanduser().absolute() for name in named.split(MANIFEST_SEPARATOR) if name.strip()
         )
 
+    def events_kept(self, environment: Mapping[str, str]) -> EventsKept:
+        """InvalidArgument."""
+        days = self.events_days or _kept(environment, EVENTS_DAYS_VARIABLE, EVENTS_DAYS)
+        rows = self.events_rows or _kept(environment, EVENTS_ROWS_VARIABLE, EVENTS_ROWS)
+        usual = EventsKept()
+        return EventsKept(timedelta(days=days) if days else usual.age, rows or usual.rows)
+
+    def secret_file(self, environment: Mapping[str, str]) -> str:
+        return self.authority_secret_file or environment.get(AUTHORITY_SECRET_VARIABLE, "")
+
     def save(self, path: Path) -> None:
         write_atomically(path, json.dumps(asdict(self), indent=2).encode())
 
@@ -193,6 +170,11 @@ class Paths:
     @property
     def run(self) -> Path:
         return self.directory / "run.json"
+
+    @property
+    def operator(self) -> Path:
+        """The id of this machine's own operator, where it is not that of the first replica."""
+        return self.directory / "operator"
 
     @property
     def backed_up(self) -> Path:
@@ -237,6 +219,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _kept(environment: Mapping[str, str], name: str, bounds: tuple[int, int]) -> int:
+    """0: not said. InvalidArgument."""
+    said = environment.get(name, "") or "0"
+    if not said.isdecimal():
+        raise InvalidArgument(f"{name}={said[:40]!r} is no whole number.", "Leave it unset, or give one.")
+    _check_kept(int(said), bounds, name)
+    return int(said)
+
+
+def _check_kept(number: int, bounds: tuple[int, int], name: str) -> None:
+    least, most = bounds
+    if number and not least <= number <= most:
+        raise InvalidArgument(
+            f"{name} cannot be {number}.", f"Use {least} to {most}; 0 or nothing leaves it at what is usual."
+        )
 
 
 def _make(directory: Path) -> None:

@@ -12,7 +12,7 @@ from gateway.dispatch import Dispatch, Way, trace_of
 from gateway.passage import Passage
 from gateway.refusals import GatewayRefusal
 from gateway.settings import GatewaySettings
-from wire.byte_pump import Sink, Watchdog
+from wire.byte_pump import Sink, Watchdog, give_up_unread
 from wire.http_head import HttpFault, Request, RequestReader
 from wire.trace import TraceContext, new
 
@@ -60,6 +60,8 @@ class ClientConnection(Sink):
         self._later_size = 0
         self._phase = _Phase.FRESH
         self._serving = False
+        self._untaken = 0
+        """Bytes that waited for the client when it was last looked whether it reads."""
 
     @property
     def sink(self) -> Sink:
@@ -73,11 +75,14 @@ class ClientConnection(Sink):
         super().connection_made(transport)
         self._watchdog = Watchdog(self._late)
         self._watchdog.within(self._settings.head_timeout)
+        self._stall = Watchdog(self._check_stall)
+        give_up_unread(transport, self._settings.stalled_timeout)
         self._listener.arrived(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._watchdog.stop()
+        self._stall.stop()
         self._listener.departed(self)
         passage, self._passage = self._passage, None
         if passage is not None:
@@ -86,10 +91,25 @@ class ClientConnection(Sink):
     def data_received(self, data: bytes) -> None:
         if self._phase is _Phase.LINGER:
             return
-        if self._passage is not None:
+        if self._passage is not None or self._full:
             self._keep_for_later(data)
         else:
             self._read(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.open:
+            self._stall.rest()
+            if self._passage is None and self._phase is not _Phase.LINGER:
+                self._go_on(keep=True)
+
+    def close(self) -> None:
+        super().close()
+        self._watch_stall()
 
     def answer_refusal(self, refusal: GatewayRefusal) -> None:
         self._passage = None
@@ -145,10 +165,10 @@ class ClientConnection(Sink):
         if self._serving:
             return
         self._serving = True
-        while self._waiting and self._passage is None and self.open:
+        while self._waiting and self._passage is None and self.open and not self._full:
             self._serve(*self._waiting.popleft())
         self._serving = False
-        if self._fault is not None and self._passage is None and self.open:
+        if self._fault is not None and not self._waiting and self._passage is None and self.open:
             self._refuse_for_good(refusal_of(self._fault))
         self._watch()
 
@@ -216,6 +236,17 @@ class ClientConnection(Sink):
         if self._reader.in_body:
             return _Phase.BODY
         return _Phase.HEAD if self._reader.reading else _Phase.IDLE
+
+    def _watch_stall(self) -> None:
+        self._untaken = self.transport.get_write_buffer_size()
+        self._stall.within(self._settings.stalled_timeout)
+
+    def _check_stall(self) -> None:
+        """A slow reader is waited for as long as it reads at all."""
+        if self.transport.get_write_buffer_size() < self._untaken:
+            self._watch_stall()
+        else:
+            self.abort()
 
     def _late(self) -> None:
         if self._phase in (_Phase.HEAD, _Phase.BODY):

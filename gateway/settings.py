@@ -27,7 +27,9 @@ class GatewaySettings:
     first_byte_timeout: float = 600
     """An engine that has not begun to answer: long prompts take long."""
     silence_timeout: float = 600
-    """An answer that stopped in the middle, or a client that stopped reading it."""
+    """An answer that stopped in the middle."""
+    stalled_timeout: float = 30
+    """A client that takes nothing of what was written to it."""
     spare_connections: int = 8
     """Idle parked connections below which a node is asked for more."""
     relay_connections: int = 2048

@@ -31,7 +31,7 @@ from node_agent.disk.starts import Starts
 from node_agent.domain import crash_loop
 from node_agent.domain import timers as waits
 from node_agent.hardware import machine
-from node_agent.hardware.processor.probe import ROOT, memory_bytes
+from node_agent.hardware.processor.probe import ROOT, available_memory_bytes, memory_bytes
 from node_agent.identity.credentials import NodeCredentials
 from node_agent.identity.files import IdentityFiles, NodeIdentity
 from node_agent.identity.renewal import Renewal
@@ -126,6 +126,8 @@ class Agent:
             closed=self._disk.problem,
             containers=self._containers,
             survivors=self._survivors,
+            usage=self._hardware.usage,
+            free_memory=lambda: available_memory_bytes(ROOT),
         )
         for source in (self._mode, self._disk, self.limits):
             source.on_change(supervisor.look_again)

@@ -29,6 +29,8 @@ class InstanceLine:
     incarnation: int
     engine_pid: int | None
     """None: no process."""
+    beside_pid: int | None = None
+    """Of an engine that is to take its place, or that ends with what it has in hand; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,13 @@ def _instances(state: StateDirectory) -> Iterator[InstanceLine]:
     for path in folder.iterdir() if folder.is_dir() else ():
         home = InstanceDirectory(path)
         if home.is_named():
-            yield InstanceLine(home.state().name, home.state().incarnation, _engine_pid(home))
+            yield _instance(home)
+
+
+def _instance(home: InstanceDirectory) -> InstanceLine:
+    state = home.state()
+    now, other = (home.berth(beside=beside) for beside in (state.beside, not state.beside))
+    return InstanceLine(state.name, state.incarnation, _engine_pid(now), _engine_pid(other))
 
 
 def _engine_pid(home: InstanceDirectory) -> int | None:
@@ -92,7 +100,12 @@ def as_json(report: StatusReport) -> str:
             "problem": problem_json(certificate.problem),
         },
         "instances": [
-            {"name": line.name, "incarnation": line.incarnation, "engine_pid": line.engine_pid}
+            {
+                "name": line.name,
+                "incarnation": line.incarnation,
+                "engine_pid": line.engine_pid,
+                "beside_pid": line.beside_pid,
+            }
             for line in report.instances
         ],
     }
@@ -134,7 +147,8 @@ def _problem_lines(problem: Problem | None) -> list[str]:
 
 def _instance_line(line: InstanceLine) -> str:
     what = f"pid {line.engine_pid}" if line.engine_pid else "no process"
-    return f"{line.name}, start {line.incarnation}, {what}"
+    beside = f", beside it pid {line.beside_pid}" if line.beside_pid else ""
+    return f"{line.name}, start {line.incarnation}, {what}{beside}"
 
 
 def _ago(span: timedelta) -> str:

@@ -129,6 +129,13 @@ class Sink(End):
             self._source.release()
 
 
+def give_up_unread(transport: asyncio.BaseTransport, seconds: float) -> None:
+    """Let the kernel reset a TCP peer that takes nothing for so long: it would keep what waits for ever."""
+    peer = transport.get_extra_info("socket")
+    if peer is not None and peer.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+
+
 def keep_probing(transport: asyncio.BaseTransport) -> None:
     """Let the kernel find out within half a minute that an idle TCP peer is gone."""
     peer = transport.get_extra_info("socket")

@@ -59,8 +59,7 @@ class Check:
         return self.struct(data, inner, path)
 
     def _items(self, data: object, whole: Any, inner: type[msgspec.Struct], path: Path) -> Iterator[Any]:
-        limit = msgspec.inspect.type_info(whole)
-        most = limit.max_length if isinstance(limit, msgspec.inspect.VarTupleType) else None
+        most = _most(whole)
         if not isinstance(data, list):
             return self.note(path, f"must be a list of tables, not {_kind(data)}")
         if most is not None and len(data) > most:
@@ -81,6 +80,13 @@ def shown(path: Path) -> str:
     """Such as runtimes[0].settings.slots."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
+
+
+@cache
+def _most(whole: Any) -> int | None:
+    """Entries of a list type. To find out takes a millisecond, for all that is inside the type is looked at too."""
+    limit = msgspec.inspect.type_info(whole)
+    return limit.max_length if isinstance(limit, msgspec.inspect.VarTupleType) else None
 
 
 @cache

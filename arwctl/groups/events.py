@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from arw_client import messages as m
 from arwctl.command import Call, Output, alone, command
+from arwctl.following import Following
 from arwctl.format import Format
 from arwctl.output import document, emit
 from arwctl.plain import one_line
@@ -17,22 +19,32 @@ from arwctl.screen import BY_SEVERITY, Screen
 app = alone("Read the journal of what happened.")
 
 
+class Journal(StrEnum):
+    """Other words for the one journal that there is."""
+
+    JOURNAL = "journal"
+    MODULAR = "modular"
+    TAIL = "tail"
+
+
 @command(app, "events")
 async def events(
     call: Call,
     *,
+    journal: Annotated[  # noqa: ARG001 - all of them mean the same
+        Journal | None, typer.Argument(help="Need not be said: there is one journal.", show_default=False)
+    ] = None,
     prefix: Annotated[list[str], typer.Option(help="Topics that start so; repeatable.")] = [],  # noqa: B006
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events.")] = False,
     limit: Annotated[int, typer.Option(help="How many old events.", min=0, max=1000)] = 100,
     after: Annotated[int | None, typer.Option(help="Only events with a higher id.", min=0)] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Print the newest events; with --follow, go on with each new one."""
+    """Print the newest events; with --follow, go on with each new one, also after the control plane was away."""
     async with call.client() as client:
         if follow:
-            request = m.WatchEventsRequest(prefixes=prefix, after_id=after, replay=0 if after is not None else limit)
-            async for answer in client.state.watch_events(request):
-                print_event(call.screen, answer.event or m.Event(), output)
+            async for event in Following(client, call.screen, prefix).events(after, limit):
+                print_event(call.screen, event, output)
         elif limit:
             wanted = m.ListEventsRequest(prefixes=prefix, page_size=limit, after_id=after or 0)
             _print_all(call.screen, (await client.state.list_events(wanted)).events, output)

@@ -1,4 +1,4 @@
-"""Machines: list, show, admit, label, revoke; let held removals through."""
+"""Machines: list, show, admit, label, drain, revoke; let held removals through."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 from arw_client import ArwError, display_id
 from arw_client import messages as m
-from arwctl import devices, execution, owner_limits, sandbox
+from arwctl import devices, draining, execution, owner_limits, sandbox
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
 from arwctl.output import Columns, document, emit, listing, pairs, show, when
 from arwctl.targets import key_values, one_of, seconds
 
-app = group("See, admit, label and revoke machines.")
+app = group("See, admit, label, drain and revoke machines.")
 tokens = group("One-use tokens with which machines join.")
 app.add_typer(tokens, name="token")
 
@@ -28,7 +28,7 @@ NODES = Columns[m.Node](
     ("node", "state", "agent", "accelerators", "labels", "last contact"),
     lambda node: (
         display_id(node.name),
-        node.state_label + ("" if node.schedulable else ", cordoned"),
+        node.state_label + ("" if node.schedulable else ", cordoned") + (", drained" if node.drain else ""),
         node.agent_version or "-",
         devices.names(node),
         pairs(node.labels),
@@ -77,10 +77,12 @@ def _describe(call: Call, node: m.Node) -> None:
     facts = [
         ("Node", display_id(node.name)),
         ("State", f"{node.state_label} - {node.summary}"),
-        ("Takes new runtimes", "yes" if node.schedulable else "no (cordoned)"),
+        ("Takes new runtimes", _takes(node)),
+        *draining.facts(node),
+        *([("Given up", "until it is heard again")] if node.given_up else []),
         ("Labels", pairs(node.labels)),
         ("System", f"{inventory.os} {inventory.os_release} {inventory.arch}"),
-        ("Resources", f"{inventory.cpu_cores} cores, {inventory.memory_bytes / 2**30:.1f} GiB"),
+        ("Resources", f"{inventory.cpu_cores} cores, {inventory.memory_bytes / 2**30:.1f} GiB{_beyond(node)}"),
         *devices.facts(node),
         ("Engines", ", ".join(map(execution.engine, inventory.engines)) or "-"),
         *execution.facts(inventory.execution),
@@ -95,6 +97,15 @@ def _describe(call: Call, node: m.Node) -> None:
     facts += [("Removal held back", runtime) for runtime in _held(node.held_removals)]
     for name, value in facts:
         call.screen.line(f"{name + ':' if name else '':20}{value}")
+
+
+def _takes(node: m.Node) -> str:
+    why = [*([] if node.schedulable else ["cordoned"]), *(["drained"] if node.drain else [])]
+    return f"no ({', '.join(why)})" if why else "yes"
+
+
+def _beyond(node: m.Node) -> str:
+    return ", may be overcommitted" if node.overcommit else ""
 
 
 def _held(removals: list[m.HeldRemoval]) -> list[str]:
@@ -117,6 +128,51 @@ async def revoke(call: Call, node: NodeArgument = None, id_: NodeOption = None) 
     async with call.client() as client:
         answer = await client.nodes.revoke_node(m.RevokeNodeRequest(name=name))
     _done(call, answer.node, "revoked")
+
+
+@command(app, "drain")
+async def drain(
+    call: Call,
+    *,
+    node: NodeArgument = None,
+    id_: NodeOption = None,
+    within: Annotated[
+        str, typer.Option("--within", help="Then stop what fits nowhere else, such as 90s, 15m or 1h; else it stays.")
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until nothing is left there.")] = False,
+    patience: Annotated[str, typer.Option("--timeout", help="For --wait, such as 90s or 5m.")] = "30m",
+) -> None:
+    """Move what runs on a machine elsewhere, and keep it empty until it is resumed."""
+    name, patience_s = one_of("nodes", node, id_), seconds(patience)
+    time = timedelta(seconds=seconds(within)) if within else None
+    async with call.client() as client:
+        answer = await client.nodes.drain_node(m.DrainNodeRequest(name=name, within=time))
+        _done(call, answer.node, "is being drained")
+        if wait:
+            await draining.until_empty(client, call.screen, name, patience_s)
+            call.screen.line(f"{display_id(name)}: nothing is left there")
+
+
+@command(app, "resume")
+async def resume(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
+    """End the drain of a machine; what left it stays where it is."""
+    name = one_of("nodes", node, id_)
+    async with call.client() as client:
+        answer = await client.nodes.resume_node(m.ResumeNodeRequest(name=name))
+    _done(
+        call, answer.node, "takes runtimes" if (answer.node or m.Node()).schedulable else "drained no longer, cordoned"
+    )
+
+
+@command(app, "resume-placement")
+async def resume_placement(call: Call) -> None:
+    """Give up machines that fell silent so many at once that nothing is moved away from them."""
+    async with call.client() as client:
+        found = (await client.nodes.resume_placement(m.ResumePlacementRequest())).nodes
+    for node in found:
+        call.screen.line(f"{display_id(node.name)}: given up until it is heard again")
+    if not found:
+        call.screen.line("Nothing is held: no such part of the machines fell silent at once.")
 
 
 @command(app, "allow-removals")
@@ -158,15 +214,22 @@ async def update(
     label: Labels = [],  # noqa: B006 - typer's way to say "none"
     remove_label: Annotated[list[str], typer.Option(metavar="KEY", help="Drop a label; repeatable.")] = [],  # noqa: B006
     cordon: Annotated[bool | None, typer.Option("--cordon/--uncordon", help="Give it nothing new, or again.")] = None,
+    overcommit: Annotated[
+        bool | None, typer.Option("--overcommit/--no-overcommit", help="Let runtimes need more memory than it has.")
+    ] = None,
 ) -> None:
-    """Change labels, or whether a machine gets new runtimes."""
+    """Change labels, or whether a machine gets new runtimes, and how many."""
     name, added = one_of("nodes", node, id_), key_values(label)
     async with call.client() as client:
         found = (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
         kept = {key: value for key, value in found.labels.items() if key not in remove_label}
         schedulable = found.schedulable if cordon is None else not cordon
-        wanted = m.Node(name=name, etag=found.etag, labels={**kept, **added}, schedulable=schedulable)
-        answer = await client.nodes.update_node(m.UpdateNodeRequest(node=wanted))
+        beyond = found.overcommit if overcommit is None else overcommit
+        wanted = m.Node(
+            name=name, etag=found.etag, labels={**kept, **added}, schedulable=schedulable, overcommit=beyond
+        )
+        mask = m.FieldMask(paths=["labels", "schedulable", "overcommit"]) if overcommit is not None else None
+        answer = await client.nodes.update_node(m.UpdateNodeRequest(node=wanted, update_mask=mask))
     _done(call, answer.node, "updated")
 
 

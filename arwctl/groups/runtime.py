@@ -14,7 +14,7 @@ from arw_client import messages as m
 from arwctl import applying, execution, manifest, measured, status_view
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.groups import adapters, manifests
+from arwctl.groups import adapters, manifests, matrix, runtime_jobs
 from arwctl.log_archive import LIMIT_BYTES, LogArchive
 from arwctl.output import Columns, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
@@ -74,6 +74,10 @@ async def apply(
 command(app, "plan")(manifests.plan)
 command(app, "diff")(manifests.diff)
 command(app, "export")(manifests.export)
+command(app, "matrix")(matrix.matrix)
+command(app, "ensure-ready")(runtime_jobs.ensure_ready)
+command(app, "probe")(runtime_jobs.probe)
+command(app, "swap-model")(runtime_jobs.swap_model)
 
 
 @command(app, "attach")
@@ -276,6 +280,12 @@ def _explain(call: Call, answer: m.ExplainRuntimeResponse) -> None:
         call.screen.line(f"  next: {runtime.instance.problem.remedy}")
     if runs := execution.standing(runtime.instance):
         call.screen.line(f"  {runs}")
+    for problem in (runtime.stuck, answer.waits):
+        if problem:
+            call.screen.line(f"  {problem.text} {problem.remedy}")
+    for copy in answer.copies:
+        node = display_id(copy.name.partition("/instances/")[0])
+        call.screen.line(f"  left on {node}: {copy.state_label}; it serves nothing, and stops when {node} hears of it")
     for verdict in answer.verdicts:
         mark = call.screen.coloured("chosen" if verdict.chosen else "would do", GREEN if verdict.chosen else BOLD)
         if verdict.problems:

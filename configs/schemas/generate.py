@@ -39,6 +39,7 @@ ACCELERATORS = slugs(accelerator_pb2.AcceleratorKind, "ACCELERATOR_KIND_")
 SHARED = {
     "Modality": MODALITIES,
     "MissingAccelerator": MISSING,
+    "PlacementStrategy": slugs(runtime_pb2.PlacementStrategy, "PLACEMENT_STRATEGY_"),
     "modalities": MODALITIES,
     "modes": MODES,
     "preferred_mode": MODES,

@@ -4,18 +4,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
-import grpc
-from grpc_status import rpc_status
-
 from arw.v1 import agent_service_pb2 as pb
 from arw.v1 import session_pb2
 from arw.v1.agent_service_pb2_grpc import AgentServiceServicer
+from control_plane.api.aborting import aborting
 from control_plane.api.authorization import caller
 from control_plane.domain.admission import Presented
 from control_plane.domain.ids import NodeId
 from control_plane.use_cases.ports import CertificateAuthority
 from control_plane.use_cases.renew_certificate import RenewCertificate
-from wire.error_status import status_of
 from wire.refusal import Refusal
 
 
@@ -45,7 +42,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def Connect(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.ConnectResponse]:
         requests = (request.message async for request in request_iterator)
-        async for message in self._streams.serve(caller.get().presented, requests, _aborting(context)):
+        async for message in self._streams.serve(caller.get().presented, requests, aborting(context)):
             yield pb.ConnectResponse(message=message)
 
     async def PushLogs(self, request_iterator: Any, context: Any) -> pb.PushLogsResponse:
@@ -60,14 +57,3 @@ class AgentServicer(AgentServiceServicer):
         issued = await self._renew(caller.get().presented, request.csr)
         bundle = self._authority.trust_bundle()
         return pb.RenewCertificateResponse(certificate_chain=issued.chain, trust_bundle=bundle)
-
-
-def _aborting(context: Any) -> Callable[[Refusal], Coroutine[Any, Any, None]]:
-    async def abort(refusal: Refusal) -> None:
-        try:
-            await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
-        except (grpc.aio.AbortError, grpc.aio.UsageError, grpc.aio.InternalError):
-            # AbortError is how grpc says that it did; the others, that the call was over already.
-            return
-
-    return abort

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
 
 from control_plane.api.agent_service import AgentServicer, LogSink, Streams
 from control_plane.api.enrollment_service import Desk, EnrollmentServicer
+from control_plane.api.job_service import JobServicer, JobUseCases
 from control_plane.api.model_service import ModelServicer, ModelUseCases
 from control_plane.api.node_service import JoinAddress, NodeServicer, NodeUseCases
 from control_plane.api.page_tokens import PageTokens
@@ -16,31 +17,41 @@ from control_plane.api.rate_limit import FailedTries, TryRules
 from control_plane.api.runtime_service import RuntimeLog, RuntimeServicer, RuntimeUseCases
 from control_plane.api.servers import Servicers
 from control_plane.api.state_service import StateServicer, StateUseCases
+from control_plane.domain.replica import Replica
 from control_plane.use_cases.allow_removals import AllowRemovals, Guards
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.approve_node import ApproveNode
+from control_plane.use_cases.cancel_job import CancelJob
+from control_plane.use_cases.circumstances import Circumstances
+from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.create_join_token import CreateJoinToken
 from control_plane.use_cases.create_model import CreateModel
 from control_plane.use_cases.delete_join_token import DeleteJoinToken
 from control_plane.use_cases.delete_model import DeleteModel
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.diagnose_credential import DiagnoseCredential
+from control_plane.use_cases.drain_node import DrainNode, ResumeNode
 from control_plane.use_cases.enroll_node import EnrollNode
 from control_plane.use_cases.explain_runtime import ExplainRuntime
 from control_plane.use_cases.export_manifest import ExportManifest
+from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
+from control_plane.use_cases.get_watchers import GetWatchers
+from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.plan_manifest import PlanManifest
 from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, ManifestWriter, Store
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_events import ListEvents
+from control_plane.use_cases.read_jobs import GetJob, ListJobs, WatchJob
 from control_plane.use_cases.read_join_tokens import ListJoinTokens
 from control_plane.use_cases.read_models import GetModel, ListModels
 from control_plane.use_cases.read_nodes import GetNode, ListNodes
 from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
 from control_plane.use_cases.renew_certificate import RenewCertificate
 from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.resume_placement import ResumePlacement
 from control_plane.use_cases.revoke_node import RevokeNode
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from control_plane.use_cases.update_node import UpdateNode
@@ -56,6 +67,7 @@ class Parts:
     mirror: Mirror
     fleet: Fleet
     clock: Clock
+    circumstances: Circumstances
     authority: CertificateAuthority
     vouches_for: Callable[[x509.Certificate], bool]
     pin: str
@@ -67,7 +79,12 @@ class Parts:
     runtime_log: RuntimeLog
     guards: Guards
     matrix: GetMatrix
+    grid: GetGrid
     supervisor: GetSupervisor
+    watchers: GetWatchers
+    replicas: Callable[[], Sequence[Replica]]
+    create_job: CreateJob
+    jobs: JobBook
     grpc_address: Callable[[], str]
     enrollment_address: Callable[[], str]
     address_of_peer: Callable[[str], str]
@@ -80,6 +97,7 @@ def assembled(parts: Parts) -> Servicers:
     return Servicers(
         agent=_agent(parts),
         enrollment=_enrollment(parts),
+        job=_job(parts, tokens),
         model=_model(parts, tokens),
         node=_node(parts, tokens),
         runtime=_runtime(parts, tokens),
@@ -100,6 +118,12 @@ def _enrollment(parts: Parts) -> EnrollmentServicer:
     return EnrollmentServicer(enroll, DiagnoseCredential(store, clock), desk)
 
 
+def _job(parts: Parts, tokens: PageTokens) -> JobServicer:
+    store = parts.store
+    watch, cancel = WatchJob(store, parts.jobs), CancelJob(store, parts.clock)
+    return JobServicer(JobUseCases(parts.create_job, GetJob(store), ListJobs(store), watch, cancel), tokens)
+
+
 def _model(parts: Parts, tokens: PageTokens) -> ModelServicer:
     store, clock = parts.store, parts.clock
     create = CreateModel(store, clock, SystemRandomness())
@@ -114,6 +138,9 @@ def _node(parts: Parts, tokens: PageTokens) -> NodeServicer:
         update=UpdateNode(store, fleet, clock),
         approve=ApproveNode(store, fleet, clock),
         revoke=RevokeNode(store, fleet, clock),
+        drain=DrainNode(store, fleet, clock),
+        resume=ResumeNode(store, fleet, clock),
+        resume_placement=ResumePlacement(store, fleet, clock),
         allow_removals=AllowRemovals(store, fleet, clock, parts.guards),
         create_token=CreateJoinToken(store, clock, SystemRandomness()),
         list_tokens=ListJoinTokens(store),
@@ -126,7 +153,7 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
     store, fleet, clock = parts.store, parts.fleet, parts.clock
     use_cases = RuntimeUseCases(
         apply=ApplyManifest(store, fleet, clock, SystemRandomness(), parts.reader),
-        plan=PlanManifest(store, fleet, clock, parts.reader),
+        plan=PlanManifest(store, fleet, clock, parts.reader, parts.circumstances),
         export=ExportManifest(store, parts.writer),
         get=GetRuntime(store, fleet),
         list=ListRuntimes(store, fleet),
@@ -134,7 +161,7 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
         restore=RestoreRuntime(store, fleet, clock),
         shutdown=ShutdownRuntime(store, fleet, clock),
         delete=DeleteRuntime(store, clock),
-        explain=ExplainRuntime(store, fleet),
+        explain=ExplainRuntime(store, fleet, parts.circumstances),
         log=parts.runtime_log,
     )
     return RuntimeServicer(use_cases, tokens, clock)
@@ -144,7 +171,10 @@ def _state(parts: Parts) -> StateServicer:
     store, clock = parts.store, parts.clock
     use_cases = StateUseCases(
         matrix=parts.matrix,
+        grid=parts.grid,
         supervisor=parts.supervisor,
+        watchers=parts.watchers,
+        replicas=parts.replicas,
         list_events=ListEvents(store),
         watch_events=WatchEvents(store),
     )

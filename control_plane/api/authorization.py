@@ -47,8 +47,11 @@ METHODS: Mapping[str, Access] = {
     **_methods("arw.v1.NodeService", Access.OPERATOR, "GetNode", "ListNodes", "UpdateNode", "ApproveNode"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "RevokeNode", "CreateJoinToken", "ListJoinTokens"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "DeleteJoinToken", "AllowRemovals"),
+    **_methods("arw.v1.NodeService", Access.OPERATOR, "DrainNode", "ResumeNode", "ResumePlacement"),
     **_methods("arw.v1.ModelService", Access.OPERATOR, "CreateModel", "GetModel", "ListModels", "DeleteModel"),
+    **_methods("arw.v1.JobService", Access.OPERATOR, "CreateJob", "GetJob", "ListJobs", "WatchJob", "CancelJob"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "GetRuntimeMatrix", "GetSupervisor"),
+    **_methods("arw.v1.StateService", Access.OPERATOR, "GetRuntimeGrid", "GetWatchers", "ListReplicas"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "ListEvents", "WatchEvents"),
     **_methods("grpc.health.v1.Health", Access.ANY_CERTIFICATE, "Check", "List", "Watch"),
 }

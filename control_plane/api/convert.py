@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from arw.v1 import event_pb2, model_pb2, model_service_pb2, runtime_matrix_pb2, runtime_service_pb2
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.event import Event
-from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, parsed, resource_name
+from control_plane.domain.ids import JobId, ModelId, NodeId, RuntimeId, TokenId, parsed, resource_name
 from control_plane.domain.instance import RestartBudget
 from control_plane.domain.manifest import ManifestForm
 from control_plane.domain.matrix import HttpFigures, Matrix, MatrixEntry
@@ -38,6 +38,10 @@ def runtime_id(name: str) -> RuntimeId:
 
 def model_id(name: str) -> ModelId:
     return ModelId(parsed(name, "models", "model"))
+
+
+def job_id(name: str) -> JobId:
+    return JobId(parsed(name, "jobs", "job"))
 
 
 def token_id(name: str) -> TokenId:
@@ -86,7 +90,12 @@ def event_to_proto(event: Event) -> event_pb2.Event:
     payload = Struct()
     payload.update(event.payload)
     return event_pb2.Event(
-        id=event.id, time=time_to_proto(event.time), kind=event.kind, subject=event.subject, payload=payload
+        id=event.id,
+        time=time_to_proto(event.time),
+        kind=event.kind,
+        subject=event.subject,
+        payload=payload,
+        dedup_key=event.key,
     )
 
 
@@ -157,6 +166,7 @@ def _http_to_proto(figures: HttpFigures | None) -> runtime_matrix_pb2.HttpRollup
         errors=figures.errors,
         mean_first_byte_ms=figures.mean_first_byte_ms,
         error_rate=figures.error_rate,
+        engine_errors=figures.engine_errors,
     )
 
 
@@ -196,6 +206,7 @@ def _status_to_proto(status: Status, now: datetime) -> runtime_matrix_pb2.Runtim
         accelerator_label=status.accelerator_label,
         execution_mode=status.execution_mode.value,
         execution_reason=status.execution_reason,
+        prompt_cache_warm=status.prompt_cache_warm,
     )
 
 

@@ -17,13 +17,17 @@ from control_plane.use_cases.allow_removals import AllowRemovals
 from control_plane.use_cases.approve_node import ApproveNode
 from control_plane.use_cases.create_join_token import CreateJoinToken
 from control_plane.use_cases.delete_join_token import DeleteJoinToken
+from control_plane.use_cases.drain_node import DrainNode, ResumeNode
 from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.read_join_tokens import ListJoinTokens
 from control_plane.use_cases.read_nodes import GetNode, ListNodes
+from control_plane.use_cases.resume_placement import ResumePlacement
 from control_plane.use_cases.revoke_node import RevokeNode
 from control_plane.use_cases.update_node import UpdateNode
 
-_CHANGEABLE = frozenset({"labels", "schedulable"})
+_CHANGEABLE = frozenset({"labels", "schedulable", "overcommit"})
+_UNNAMED = frozenset({"labels", "schedulable"})
+"""What an update without a mask changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class NodeUseCases:
     update: UpdateNode
     approve: ApproveNode
     revoke: RevokeNode
+    drain: DrainNode
+    resume: ResumeNode
+    resume_placement: ResumePlacement
     allow_removals: AllowRemovals
     create_token: CreateJoinToken
     list_tokens: ListJoinTokens
@@ -72,9 +79,23 @@ class NodeServicer(NodeServiceServicer):
             node_id(request.node.name),
             labels=dict(request.node.labels) if "labels" in paths else None,
             schedulable=request.node.schedulable if "schedulable" in paths else None,
+            overcommit=request.node.overcommit if "overcommit" in paths else None,
             etag=request.node.etag,
         )
         return pb.UpdateNodeResponse(node=node_to_proto(view, self._clock.now()))
+
+    async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:
+        within = duration_from_proto(request.within) if request.HasField("within") else None
+        view = await self._do.drain(node_id(request.name), within, request.etag, request.request_id)
+        return pb.DrainNodeResponse(node=node_to_proto(view, self._clock.now()))
+
+    async def ResumeNode(self, request: pb.ResumeNodeRequest, context: Any) -> pb.ResumeNodeResponse:
+        view = await self._do.resume(node_id(request.name), request.etag, request.request_id)
+        return pb.ResumeNodeResponse(node=node_to_proto(view, self._clock.now()))
+
+    async def ResumePlacement(self, request: pb.ResumePlacementRequest, context: Any) -> pb.ResumePlacementResponse:
+        nodes = [node_to_proto(view, self._clock.now()) for view in await self._do.resume_placement()]
+        return pb.ResumePlacementResponse(nodes=nodes)
 
     async def ApproveNode(self, request: pb.ApproveNodeRequest, context: Any) -> pb.ApproveNodeResponse:
         view = await self._do.approve(node_id(request.name))
@@ -122,5 +143,6 @@ def _paths(request: pb.UpdateNodeRequest) -> frozenset[str]:
     paths = frozenset(request.update_mask.paths)
     if not paths <= _CHANGEABLE:
         unknown = ", ".join(sorted(paths - _CHANGEABLE))[:200]
-        raise InvalidArgument(f"These fields of a node cannot change: {unknown}.", "Name labels or schedulable.")
-    return paths or _CHANGEABLE
+        remedy = "Name labels, schedulable or overcommit."
+        raise InvalidArgument(f"These fields of a node cannot change: {unknown}.", remedy)
+    return paths or _UNNAMED

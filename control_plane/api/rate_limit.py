@@ -35,8 +35,9 @@ class FailedTries:
 
     def check(self, address: str) -> None:
         """RateLimited after too many failures within the window."""
-        since = self._clock.now() - self._rules.window
-        recent = [at for at in self._failures.get(address, ()) if at > since]
+        now = self._clock.now()
+        # What lies ahead is from before the clock was set back.
+        recent = [at for at in self._failures.get(address, ()) if timedelta() <= now - at < self._rules.window]
         if len(recent) >= self._rules.failures:
             raise RateLimited(
                 f"Too many failed tries from this address: {self._rules.failures} within "

@@ -19,6 +19,8 @@ from control_plane.api.convert_manifests import (
 from control_plane.api.page_tokens import PageTokens
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import RuntimeId, resource_name
+from control_plane.messages.instances import instance_to_proto
+from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.runtimes import runtime_to_proto
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.delete_runtime import DeleteRuntime
@@ -139,7 +141,9 @@ class RuntimeServicer(RuntimeServiceServicer):
         explanation = await self._do.explain(runtime_id(request.name))
         runtime = runtime_to_proto(explanation.view, self._clock.now())
         verdicts = [verdict_to_proto(verdict) for verdict in explanation.verdicts]
-        return pb.ExplainRuntimeResponse(runtime=runtime, verdicts=verdicts)
+        copies = [message for copy in explanation.copies if (message := instance_to_proto(copy, self._clock.now()))]
+        waits = problem_to_proto(explanation.waits)
+        return pb.ExplainRuntimeResponse(runtime=runtime, verdicts=verdicts, waits=waits, copies=copies)
 
     async def StreamLogs(self, request: pb.StreamLogsRequest, context: Any) -> AsyncIterator[pb.StreamLogsResponse]:
         pieces = self._do.log(runtime_id(request.name), request.tail_lines, follow=request.follow, whole=request.whole)

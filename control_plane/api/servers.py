@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from arw.v1 import (
     agent_service_pb2_grpc,
     enrollment_service_pb2_grpc,
+    job_service_pb2_grpc,
     model_service_pb2_grpc,
     node_service_pb2_grpc,
     runtime_service_pb2_grpc,
@@ -23,6 +24,8 @@ from control_plane.api.authorization import AuthorizationInterceptor, Gatekeeper
 from control_plane.api.enrollment_service import EnrollmentServicer
 from control_plane.api.first_message import FirstMessageInterceptor
 from control_plane.api.health import Health
+from control_plane.api.job_service import JobServicer
+from control_plane.api.large_requests import LargeRequests
 from control_plane.api.model_service import ModelServicer
 from control_plane.api.node_service import NodeServicer
 from control_plane.api.open_streams import OpenStreams
@@ -35,6 +38,7 @@ from wire.server import ShortVisits, make_server
 SERVICES = (
     "arw.v1.AgentService",
     "arw.v1.EnrollmentService",
+    "arw.v1.JobService",
     "arw.v1.ModelService",
     "arw.v1.NodeService",
     "arw.v1.RuntimeService",
@@ -46,6 +50,7 @@ SERVICES = (
 class Servicers:
     agent: AgentServicer
     enrollment: EnrollmentServicer
+    job: JobServicer
     model: ModelServicer
     node: NodeServicer
     runtime: RuntimeServicer
@@ -56,8 +61,9 @@ def main_server(
     servicers: Servicers, gatekeeper: Gatekeeper, streams: OpenStreams, health_servicer: Health
 ) -> grpc.aio.Server:
     """Everything that needs a certificate. No limit on calls: each agent holds one open."""
-    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), streams])
+    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), LargeRequests(), streams])
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(servicers.agent, server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(servicers.job, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)
     runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(servicers.runtime, server)

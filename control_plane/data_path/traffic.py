@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+from control_plane.domain.grid import RuntimeTraffic
 from control_plane.domain.ids import NodeId
 from control_plane.domain.matrix import HttpFigures
 from control_plane.use_cases.ports import Clock
@@ -39,19 +40,6 @@ class _Bucket:
         if exchange.tokens is not None:
             self.prompt_tokens += exchange.tokens.prompt
             self.completion_tokens += exchange.tokens.completion
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeTraffic:
-    """One instance within the window."""
-
-    hits: int
-    errors: int
-    """Of the node: the connection broke, or no engine answered."""
-    engine_errors: int
-    """That it answered itself, whole."""
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @dataclass(slots=True)
@@ -93,6 +81,11 @@ class TrafficMeter:
             mean_first_byte_ms=mean,
             engine_errors=sum(bucket.engine_errors for bucket in buckets),
         )
+
+    def measured(self) -> dict[NodeId, HttpFigures]:
+        """Of the nodes that answered lately."""
+        windows = {NodeId(node): self.window(NodeId(node)) for node in tuple(self._nodes)}
+        return {node: figures for node, figures in windows.items() if figures.hits}
 
     def of_instance(self, instance: str) -> RuntimeTraffic:
         """`instance`: nodes/{node}/instances/{runtime}."""

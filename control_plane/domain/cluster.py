@@ -7,6 +7,8 @@ from datetime import datetime
 
 from control_plane.domain.ids import ModelId
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.replica import Replica
+from control_plane.domain.situation import MassSilence
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +23,9 @@ class ClusterNode:
 @dataclass(frozen=True, slots=True)
 class Cluster:
     nodes: tuple[ClusterNode, ...]
+    replicas: tuple[Replica, ...]
+    """Of the control plane, the oldest first."""
     update_time: datetime
     ttl_seconds: int
+    silence: MassSilence | None = None
+    """For which nothing is moved away from silent nodes."""

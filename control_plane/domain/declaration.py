@@ -31,6 +31,7 @@ def declared(
         generation=existing.generation + 1,
         desired_state=_wanted(existing, entry.spec),
         source=source,
+        declared=None,
     )
     return changed, Outcome.UPDATED
 

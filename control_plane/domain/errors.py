@@ -140,3 +140,7 @@ class StorageUnavailable(Refusal):
 
 class Unavailable(Refusal):
     reason = "UNAVAILABLE"
+
+
+class NotLeading(Exception):  # noqa: N818 - no fault: another replica does it
+    """Another replica runs the loops of which there may be only one. No call is answered so."""

@@ -20,7 +20,9 @@ def of_model(model: Model) -> str:
 
 
 def of_node(node: Node) -> str:
-    return _digest(node.uid, node.standing, node.schedulable, sorted(node.labels.items()))
+    drain = (node.drain.since.isoformat(), node.drain.until and node.drain.until.isoformat()) if node.drain else ()
+    later = (*drain, *(["overcommit"] if node.overcommit else []), node.given_up_epoch or "")
+    return _digest(node.uid, node.standing, node.schedulable, sorted(node.labels.items()), *filter(None, later))
 
 
 def _digest(*parts: object) -> str:

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventsKept:
+    """What the journal holds at most; the oldest beyond either are forgotten."""
+
+    age: timedelta = timedelta(days=30)
+    rows: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +25,10 @@ class Event:
     """JSON values only; never a secret."""
     id: int = 0
     time: datetime | None = None
+    key: str = ""
+    """Tells a repeat: no other event of any history has it. Empty until it is read for somebody."""
+
+
+def keyed(events: Iterable[Event], history_id: str) -> tuple[Event, ...]:
+    """Ids alone are of one history: another database may begin anew."""
+    return tuple(replace(event, key=f"{history_id}/{event.id}") for event in events)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median_high
@@ -42,13 +42,20 @@ Footprints = Mapping[FootprintKey, Mapping[NodeId, Footprint]]
 
 def measured(told: Footprints, keys: Iterable[FootprintKey], node: NodeId) -> int | None:
     """The most of these keys. A node's own word counts; for others the middle of all, so that no single one decides."""
-    found = [_memory(by_node, node) for key in keys if (by_node := told.get(key))]
-    return max(found, default=None)
+    return max((median_high(each.memory_bytes for each in some) for some in _counting(told, keys, node)), default=None)
 
 
-def _memory(by_node: Mapping[NodeId, Footprint], node: NodeId) -> int:
-    own = by_node.get(node)
-    return own.memory_bytes if own is not None else median_high(each.memory_bytes for each in by_node.values())
+def measured_on_device(told: Footprints, keys: Iterable[FootprintKey], node: NodeId) -> int | None:
+    """The same of the memory of devices; None: nobody told of any."""
+    known = ([each.device_memory_bytes for each in some] for some in _counting(told, keys, node))
+    sizes = ([size for size in some if size is not None] for some in known)
+    return max((median_high(some) for some in sizes if some), default=None)
+
+
+def _counting(told: Footprints, keys: Iterable[FootprintKey], node: NodeId) -> Iterator[Collection[Footprint]]:
+    for key in keys:
+        if by_node := told.get(key):
+            yield [by_node[node]] if node in by_node else by_node.values()
 
 
 def options_of(settings: EngineSettings) -> str:

@@ -12,6 +12,8 @@ RuntimeId = NewType("RuntimeId", str)
 ModelId = NewType("ModelId", str)
 TokenId = NewType("TokenId", str)
 OperatorId = NewType("OperatorId", str)
+ReplicaId = NewType("ReplicaId", str)
+JobId = NewType("JobId", str)
 
 MAX_LENGTH = 128
 _COLLECTIONS = ("nodes/", "runtimes/", "models/", "instances/")

@@ -24,11 +24,30 @@ class ManifestForm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A file of a model."""
+
+    path: str
+    """As it is written: relative to the manifest, or absolute."""
+    sha256: str = ""
+    """Empty: what the file holds counts."""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestModel:
-    """A file that the client registers before it applies the manifest."""
+    """A model to register. The client does so before it applies, the control plane for the files that it loads."""
 
     id: ModelId
-    path: str
+    file: ManifestFile
+    projector: ManifestFile | None = None
+    format: str = ""
+    """Empty: the file itself tells."""
+    line: int = 0
+
+    @property
+    def files(self) -> tuple[ManifestFile, ...]:
+        return (self.file, self.projector) if self.projector is not None else (self.file,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +73,12 @@ class Reloaded:
     updated: tuple[RuntimeId, ...] = ()
     removed: tuple[RuntimeId, ...] = ()
     unchanged: int = 0
+    models: tuple[ModelId, ...] = ()
+    """Registered, or registered otherwise than before."""
 
     @property
     def changed(self) -> bool:
-        return bool(self.created or self.updated or self.removed)
+        return bool(self.created or self.updated or self.removed or self.models)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from control_plane.domain.ids import RuntimeId
 from control_plane.domain.runtime import (
     EngineSettings,
     ExternalSettings,
+    PlacementSettings,
     ProcessSettings,
     RestartPolicy,
     RuntimeSpec,
@@ -60,6 +61,7 @@ def _whole(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
         "node_selector": dict(spec.node_selector),
         "settings": _settings(spec.settings),
         "restart": _restart(spec.restart),
+        "placement": _placement(spec.placement),
         "process": _process(spec.process) if spec.process is not None else None,
         "external": _external(spec.external) if spec.external is not None else None,
     }
@@ -83,6 +85,12 @@ def _settings(settings: EngineSettings) -> dict[str, Any]:
 
 def _restart(policy: RestartPolicy) -> dict[str, Any]:
     return {"max_restarts": policy.max_restarts, "window_seconds": int(policy.window.total_seconds())}
+
+
+def _placement(placement: PlacementSettings) -> dict[str, Any]:
+    after = placement.move_after
+    on_disconnect = "keep" if after is None else f"move_after:{int(after.total_seconds())}s"
+    return {"strategy": placement.strategy.value, "on_disconnect": on_disconnect}
 
 
 def _process(process: ProcessSettings) -> dict[str, Any]:

@@ -93,6 +93,18 @@ class NodeInventory:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator wants the node empty."""
+
+    since: datetime
+    until: datetime | None = None
+    """What fits nowhere else is stopped then; None: it stays until it fits."""
+
+    def is_over(self, now: datetime) -> bool:
+        return self.until is not None and now >= self.until
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What is stored of a node: its admission, its certificate, and what it said in its last Hello."""
 
@@ -121,6 +133,11 @@ class Node:
     create_time: datetime | None = None
     last_contact_time: datetime | None = None
     """As of the last connect or disconnect; heartbeats are not written."""
+    drain: Drain | None = None
+    overcommit: bool = False
+    """An operator lets runtimes together need more memory than it has."""
+    given_up_epoch: int = 0
+    """An operator gave it up while it was silent after this session: the word ends with the next one."""
 
 
 @dataclass(frozen=True, slots=True)

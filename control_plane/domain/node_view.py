@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from control_plane.domain.footprint import Footprints
-from control_plane.domain.instance import Severity
+from control_plane.domain.ids import RuntimeId
+from control_plane.domain.instance import InstanceState, Severity
 from control_plane.domain.node import Liveness, Node, NodeState, Standing
 from control_plane.domain.problem import Problem
 
 PATIENCE = timedelta(seconds=60)
 """How long a silent node is a warning before it is an error."""
+FLAPS = 3
+"""A node that went so often within a while takes nothing new before it was steady for a while."""
 
 _STANDING = {
     Standing.WAITING_FOR_APPROVAL: NodeState.WAITING_FOR_APPROVAL,
@@ -29,11 +32,29 @@ _SUMMARY = {
 
 
 @dataclass(frozen=True, slots=True)
+class Remainder:
+    """What has not left a node that is drained."""
+
+    runtime: RuntimeId
+    state: InstanceState
+    placed: bool
+    """False: it has its place elsewhere or nowhere, and only its instance here has not ended."""
+    problem: Problem | None = None
+    """Why it stays."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     node: Node
     liveness: Liveness
     footprints: Footprints = field(default_factory=dict)
     """Of the whole fleet."""
+    strain: int = 0
+    """By the health of what is placed there, where placement asks; 0: all is well."""
+    unsteady_until: datetime | None = None
+    """It came and went of late, and takes nothing new before; where placement asks."""
+    remainders: tuple[Remainder, ...] = ()
+    """Of a node that is drained, where somebody asked for them."""
 
     @property
     def state(self) -> NodeState:
@@ -44,9 +65,16 @@ class NodeView:
         return NodeState.OFFLINE if self.node.session_epoch else NodeState.ENROLLED
 
     @property
+    def given_up(self) -> bool:
+        """Silent, and lost as far as an operator knows."""
+        return not self.liveness.online and 0 < self.node.session_epoch == self.node.given_up_epoch
+
+    @property
     def summary(self) -> str:
         if self.state is NodeState.ONLINE and self.problems:
             return self.problems[0].text
+        if self.state is NodeState.ONLINE and self.node.drain is not None:
+            return "Connected; it is being drained"
         if self.state is not NodeState.OFFLINE:
             return _SUMMARY[self.state]
         contact = self.last_contact

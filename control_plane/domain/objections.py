@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.device_choice import NO_DEVICE, has_accelerator, own_memory
 from control_plane.domain.execution_objections import of_execution
-from control_plane.domain.footprint import FootprintKey, measured, options_of
 from control_plane.domain.ids import resource_name
 from control_plane.domain.labels import unmatched
+from control_plane.domain.memory_need import estimated, need_of
 from control_plane.domain.model import Model
 from control_plane.domain.node import Standing
-from control_plane.domain.node_view import NodeView
+from control_plane.domain.node_view import FLAPS, NodeView
 from control_plane.domain.owner_objections import of_owner
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import EXTERNAL, NO_MODEL, MissingAccelerator, Runtime
 
-SIZE_FACTOR = 1.1
-"""Weights in memory over weights on disk: buffers and a small context, an estimate while nobody measured it."""
-
-_NO_DEVICE = (AcceleratorKind.UNSPECIFIED, AcceleratorKind.CPU)
-
 
 def keeps(runtime: Runtime, view: NodeView) -> bool:
     """Whether what is placed here stays: silence, a cordon or quarantine move nothing; a person's word does."""
+    return view.node.drain is None and belongs(runtime, view)
+
+
+def belongs(runtime: Runtime, view: NodeView) -> bool:
+    """Whether a person lets it be here at all."""
     known = view.node.standing in (Standing.ADMITTED, Standing.QUARANTINED)
     return known and not unmatched(runtime.spec.node_selector, view.node.labels)
-
-
-def has_accelerator(runtime: Runtime, view: NodeView) -> bool:
-    """One that works, and that an engine of its adapter can use as far as it says."""
-    wanted, inventory = runtime.spec.accelerator, view.node.inventory
-    return (
-        wanted not in _NO_DEVICE
-        and any(device.kind is wanted and device.usable for device in inventory.accelerators)
-        and _is_seen(runtime, view)
-    )
-
-
-def _is_seen(runtime: Runtime, view: NodeView) -> bool:
-    engines = [engine for engine in view.node.inventory.engines if engine.adapter == runtime.spec.adapter]
-    return not engines or any(engine.can_use(runtime.spec.accelerator) for engine in engines)
 
 
 def objections(runtime: Runtime, model: Model | None, view: NodeView) -> Iterator[Problem]:
@@ -62,9 +47,18 @@ def _of_node(view: NodeView) -> Iterator[Problem]:
         yield Problem("UNSCHEDULABLE", text, "Approve the node once you know whose it is.", {"node": name})
     elif not view.liveness.online:
         yield Problem("NODE_OFFLINE", f"Node {node.id} is offline.", "Start its agent.", {"node": name})
+    elif view.unsteady_until is not None:
+        until = f"{view.unsteady_until:%Y-%m-%dT%H:%M:%SZ}"
+        text = f"Node {node.id} came and went {FLAPS} times of late, and takes nothing new before {until}."
+        yield Problem("UNSCHEDULABLE", text, "Look at its network, and at its agent's log.", {"node": name})
     if not node.schedulable:
         text = f"Node {node.id} takes nothing new."
         yield Problem("UNSCHEDULABLE", text, "Make the node schedulable again.", {"node": name})
+    if node.drain is not None:
+        text = f"Node {node.id} is being drained."
+        yield Problem(
+            "UNSCHEDULABLE", text, f"Let it take runtimes again: `arwctl nodes resume {node.id}`.", {"node": name}
+        )
 
 
 def _of_labels(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
@@ -91,7 +85,7 @@ def _of_engine(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
 
 def _of_accelerator(runtime: Runtime, view: NodeView) -> Iterator[Problem]:
     spec = runtime.spec
-    needed = spec.accelerator not in _NO_DEVICE and spec.on_missing_accelerator is MissingAccelerator.FAIL
+    needed = spec.accelerator not in NO_DEVICE and spec.on_missing_accelerator is MissingAccelerator.FAIL
     if needed and not has_accelerator(runtime, view):
         text, remedy = _lack(runtime, view)
         yield Problem(
@@ -123,35 +117,24 @@ def _of_memory(runtime: Runtime, model: Model | None, view: NodeView) -> Iterato
         text = f"Model {runtime.spec.model} is not registered."
         yield Problem("NOT_FOUND", text, "Register it: `arwctl model add`.", {"model": runtime.spec.model})
         return
-    known, memory = _measured(runtime, model, view), view.node.inventory.memory_bytes
-    needed, how = (known, "took") if known else (estimated(model), "needs about")
-    if memory and needed > memory:
-        yield Problem(
-            "MEMORY_INSUFFICIENT",
-            f"Model {model.id} {how} {_mib(needed)} MiB, node {view.node.id} has {_mib(memory)} MiB.",
-            "Use a smaller model or quantisation, or a node with more memory.",
-            {"node": resource_name("nodes", view.node.id), "needed_bytes": str(needed), "memory_bytes": str(memory)},
-        )
-
-
-def estimated(model: Model | None) -> int:
-    """Bytes of a model in memory, by estimate; 0 for none."""
-    return int(model.whole_size_bytes * SIZE_FACTOR) if model is not None else 0
-
-
-def _measured(runtime: Runtime, model: Model, view: NodeView) -> int | None:
-    """Of the same file, engine, options and device; None while nobody ran that."""
-    spec, inventory = runtime.spec, view.node.inventory
-    if has_accelerator(runtime, view):
-        kinds = {spec.accelerator}
-    elif spec.accelerator is AcceleratorKind.UNSPECIFIED:
-        kinds = {device.kind for device in inventory.accelerators if device.usable} | {AcceleratorKind.CPU}
-    else:
-        kinds = {AcceleratorKind.CPU}
-    engines = [engine.sha256 for engine in inventory.engines if engine.adapter == spec.adapter]
-    options = options_of(spec.settings)
-    keys = (FootprintKey(model.sha256, engine, options, kind) for engine in engines for kind in kinds)
-    return measured(view.footprints, keys, view.node.id)
+    need = need_of(runtime, model, view)
+    pools = (
+        (need.host, view.node.inventory.memory_bytes, ""),
+        (need.device, own_memory(runtime, view) or 0, f" on its {runtime.spec.accelerator.label}"),
+    )
+    how, node = "took" if need.is_measured else "needs about", resource_name("nodes", view.node.id)
+    for needed, memory, where in pools:
+        if memory and needed > memory:
+            yield Problem(
+                "MEMORY_INSUFFICIENT",
+                f"Model {model.id} {how} {_mib(needed)} MiB, node {view.node.id} has {_mib(memory)} MiB{where}.",
+                "Use a smaller model or quantisation, or a node with more memory.",
+                {
+                    "node": node,
+                    "needed_bytes": str(needed),
+                    "memory_bytes": str(memory),
+                },
+            )
 
 
 def _mib(size: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.domain.ids import ModelId, NodeId
+from control_plane.domain.memory_need import estimated
 from control_plane.domain.model import Model
-from control_plane.domain.node import LocalLimits, Node
+from control_plane.domain.node import LocalLimits
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.objections import estimated
 from control_plane.domain.owner_objections import denied
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState, Runtime
@@ -58,15 +58,6 @@ class OwnerRooms:
             )
             return denied(view, "memory.total", text)
         return None
-
-    def may_take_more(self, node: Node) -> bool:
-        """Whether its owner limits it, and anything is left."""
-        limits = node.inventory.limits
-        if not is_limited(limits):
-            return False
-        taken = self._taken(node.id)
-        runtimes_left = limits.max_runtimes is None or taken.runtimes < limits.max_runtimes
-        return runtimes_left and (limits.memory_bytes is None or taken.memory_bytes < limits.memory_bytes)
 
     def _taken(self, node: NodeId) -> Taken:
         if node not in self._before:

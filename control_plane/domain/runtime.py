@@ -36,6 +36,13 @@ class MissingAccelerator(StrEnum):
     FAIL = "fail"
 
 
+class PlacementStrategy(StrEnum):
+    SPREAD = "spread"
+    """On the node with the fewest runtimes."""
+    BINPACK = "binpack"
+    """On the node with the most of them that still has room."""
+
+
 class DesiredState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
@@ -100,6 +107,13 @@ class ExternalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementSettings:
+    strategy: PlacementStrategy = PlacementStrategy.SPREAD
+    move_after: timedelta | None = None
+    """How long its node may be silent before it is moved; None: it is never moved for that."""
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     adapter: str
     model: ModelId = NO_MODEL
@@ -117,6 +131,7 @@ class RuntimeSpec:
     process: ProcessSettings | None = None
     external: ExternalSettings | None = None
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
+    placement: PlacementSettings = PlacementSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,14 @@ class RestoreOrder:
     serial: int = 0
     restart: bool = False
     reset_budget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """From the place before the present one."""
+
+    node: NodeId
+    time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +170,9 @@ class Runtime:
     fence: int = 1
     """Fence of the system hold; rises when the runtime moves to another node."""
     source: str = ""
+    declared: RuntimeSpec | None = None
+    """What its manifest says, while a swap of its model put `spec` instead; None: they are the same."""
+    stuck: Problem | None = None
+    """Why it is still on a node that it is to leave; None while it is to leave none."""
+    departure: Departure | None = None
+    """None: it never had another place."""

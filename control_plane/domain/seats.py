@@ -1,38 +1,52 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
 
 from control_plane.domain.ids import NodeId
 from control_plane.domain.problem import Problem
 
 
-@dataclass(slots=True)
 class Seats:
-    """Nodes that fit, the best first. Loads only grow while placing, so a stale cost is put right when it is met."""
+    """Nodes that fit, the best first. Only loads change while placing, so a stale cost is put right when it is met."""
 
-    heap: list[tuple[int, NodeId, int]]
-    """(load less bonus, node, bonus)."""
-    problem: Problem | None = None
-    """Why there are none, or none any more; None before somebody found none."""
+    def __init__(
+        self, bonus: Mapping[NodeId, int], load: Mapping[NodeId, int], taken: Sequence[NodeId], *, packs: bool
+    ) -> None:
+        """`taken` names each node whose load grew; `packs`: the more there are, the better."""
+        self.offered = len(bonus)
+        self.problem: Problem | None = None
+        """Why there are none, or none any more; None before somebody found none."""
+        self._bonus = dict(bonus)
+        self._load = load
+        self._taken = taken
+        self._seen = len(taken)
+        self._sign = -1 if packs else 1
+        self._heap = [(self._cost(node), node) for node in bonus]
+        heapq.heapify(self._heap)
 
-    @classmethod
-    def of(cls, fit: Iterable[tuple[NodeId, int]]) -> Self:
-        seats = cls([(-bonus, node, bonus) for node, bonus in fit])
-        heapq.heapify(seats.heap)
-        return seats
-
-    def best(self, load: Mapping[NodeId, int], has_room: Callable[[NodeId], bool]) -> NodeId | None:
+    def best(self, has_room: Callable[[NodeId], bool]) -> NodeId | None:
         """A node without room is left out from then on: none gets room while placing."""
-        while self.heap:
-            cost, node, bonus = self.heap[0]
-            current = load.get(node, 0) - bonus
-            if current != cost:
-                heapq.heapreplace(self.heap, (current, node, bonus))
+        self._look()
+        while self._heap:
+            cost, node = self._heap[0]
+            if node not in self._bonus:
+                heapq.heappop(self._heap)
+            elif (current := self._cost(node)) != cost:
+                heapq.heapreplace(self._heap, (current, node))
             elif has_room(node):
                 return node
             else:
-                heapq.heappop(self.heap)
+                del self._bonus[node]
         return None
+
+    def _look(self) -> None:
+        """What got better since is not at the top by itself; what got worse sinks when it is met."""
+        if self._sign < 0:
+            for node in self._taken[self._seen :]:
+                if node in self._bonus:
+                    heapq.heappush(self._heap, (self._cost(node), node))
+        self._seen = len(self._taken)
+
+    def _cost(self, node: NodeId) -> int:
+        return self._sign * self._load.get(node, 0) - self._bonus[node]

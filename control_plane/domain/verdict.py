@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from control_plane.domain.ids import NodeId
+from control_plane.domain.merits import HERE_SCORE, merits, of_load, points
 from control_plane.domain.model import Model
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.objections import has_accelerator, keeps, objections
-from control_plane.domain.owner_room import OwnerRooms
+from control_plane.domain.objections import keeps, objections
 from control_plane.domain.problem import Problem
+from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import Runtime
 
-HERE_SCORE = 1000
-ACCELERATOR_SCORE = 500
 SHOWN_NODES = 8
 
 
@@ -28,25 +27,30 @@ class Verdict:
     score_reasons: tuple[str, ...] = ()
 
 
-def judged(runtime: Runtime, model: Model | None, view: NodeView, load: int, rooms: OwnerRooms) -> Verdict:
-    """What placement thinks of a node."""
+def judged(
+    runtime: Runtime,
+    model: Model | None,
+    view: NodeView,
+    load: int,
+    rooms: Rooms,
+    *,
+    loaded: Collection[NodeId] = (),
+) -> Verdict:
+    """What placement thinks of a node. `loaded`: where its model was in memory before."""
     node = view.node.id
     problems = () if runtime.node == node and keeps(runtime, view) else tuple(_against(runtime, model, view, rooms))
     if problems:
         return Verdict(node, chosen=False, problems=problems)
-    reasons = [(-load, f"{load} other runtimes placed here")]
+    reasons = [of_load(runtime, load)]
     if runtime.node == node:
         reasons.append((HERE_SCORE, "already here"))
-    if has_accelerator(runtime, view):
-        reasons.append((ACCELERATOR_SCORE, "has the accelerator"))
-    score = sum(points for points, _ in reasons)
-    return Verdict(node, chosen=False, score=score, score_reasons=tuple(f"{p:+d} {text}" for p, text in reasons))
+    reasons += merits(runtime, view, loaded)
+    return Verdict(node, False, (), points(reasons), tuple(f"{p:+d} {text}" for p, text in reasons))
 
 
-def _against(runtime: Runtime, model: Model | None, view: NodeView, rooms: OwnerRooms) -> Iterator[Problem]:
+def _against(runtime: Runtime, model: Model | None, view: NodeView, rooms: Rooms) -> Iterator[Problem]:
     yield from objections(runtime, model, view)
-    if (full := rooms.objection(runtime, view)) is not None:
-        yield full
+    yield from rooms.objections(runtime, view)
 
 
 def nowhere(runtime: Runtime, verdicts: Sequence[Verdict]) -> Problem:

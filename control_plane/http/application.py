@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from control_plane.domain.errors import InvalidArgument
 from control_plane.http.documents import DOCUMENTS, Document, Views
-from control_plane.http.event_stream import Subscription, event_frames
+from control_plane.http.event_stream import Subscription, event_frames, once
 from control_plane.http.openapi import PUBLISHED
+from control_plane.http.orders import order_routes
 from control_plane.http.problems import UNAUTHORIZED, broken, failed, problem, refused, trace_id
 from control_plane.http.published import served
 from control_plane.http.server_sent import ServerSentEvents
@@ -41,6 +42,7 @@ def _application(views: Views, callers: Callers) -> Starlette:
             *(Route(document.path, _state(document, views, callers)) for document in DOCUMENTS),
             *(Route(path, partial(_published, path)) for path in PUBLISHED),
             Route("/events", _events(views, callers)),
+            *order_routes(views.orders, callers),
         ],
         middleware=[Middleware(_Bearer, callers=callers)],
         exception_handlers={Refusal: refused, HTTPException: failed, Exception: broken},
@@ -87,7 +89,9 @@ def _document(version: Version, request: Request) -> Response:
 
 def _watches(request: Request) -> bool:
     """InvalidArgument."""
-    said = request.query_params.get("watch", "false")
+    said = once(request, "watch")
+    if said is None:
+        return False
     if said not in _SAID:
         raise InvalidArgument(f"watch={said[:40]!r} is neither true nor false.", "Use ?watch=true for a stream.")
     return _SAID[said]

@@ -9,6 +9,7 @@ from control_plane.domain import event as journal
 from control_plane.domain import instance, matrix, rollup, supervisor
 from control_plane.domain.cluster import Cluster, ClusterNode
 from control_plane.domain.manifest_sources import ManifestSources
+from control_plane.domain.replica import Replica
 from control_plane.http import shapes
 
 
@@ -49,11 +50,21 @@ def manifests_to_json(of: ManifestSources) -> shapes.RuntimeManifests:
 
 def cluster_to_json(of: Cluster) -> shapes.Cluster:
     nodes = [_node(node, of.update_time) for node in of.nodes]
-    return shapes.Cluster(nodes=nodes, generated=stamp(of.update_time), ttl_seconds=of.ttl_seconds)
+    replicas = [_replica(replica) for replica in of.replicas]
+    generated = stamp(of.update_time)
+    return shapes.Cluster(
+        nodes=nodes,
+        replicas=replicas,
+        generated=generated,
+        ttl_seconds=of.ttl_seconds,
+        placement_held=of.silence.text if of.silence is not None else "",
+    )
 
 
 def event_to_json(of: journal.Event) -> shapes.Event:
-    return shapes.Event(id=of.id, time=_stamp(of.time), kind=of.kind, subject=of.subject, payload=of.payload)
+    return shapes.Event(
+        id=of.id, time=_stamp(of.time), kind=of.kind, subject=of.subject, payload=of.payload, dedup_key=of.key
+    )
 
 
 def stamp(at: datetime) -> str:
@@ -140,7 +151,7 @@ def _status(of: supervisor.Status) -> dict[str, Any]:
         "model": of.model,
         "uptime_ms": int(of.uptime.total_seconds() * 1000),
         "updated_at": _stamp(of.update_time),
-        "restart_budget": _budget(of.restart_budget) if of.restart_budget else None,
+        "restart_budget": budget_to_json(of.restart_budget) if of.restart_budget else None,
         "node": of.node,
         "shim_pid": of.shim_pid,
         "engine_pid": of.engine_pid,
@@ -159,13 +170,24 @@ def _runtime(of: supervisor.SupervisorRow) -> shapes.Runtime:
     return shapes.Runtime(**_status(of.status), adapter=about.adapter, name=about.name, profile=about.profile)
 
 
-def _budget(of: instance.RestartBudget) -> shapes.RestartBudget:
+def budget_to_json(of: instance.RestartBudget) -> shapes.RestartBudget:
     return shapes.RestartBudget(
         window_seconds=int(of.window.total_seconds()),
         max_restarts=of.max_restarts,
         used=of.used,
         remaining=of.remaining,
         reset_at=_stamp(of.reset_at),
+    )
+
+
+def _replica(of: Replica) -> shapes.ControlPlaneReplica:
+    return shapes.ControlPlaneReplica(
+        id=of.id,
+        grpc_address=of.place.grpc_address,
+        http_url=of.place.http_url,
+        version=of.place.version,
+        started=stamp(of.start_time),
+        leads=of.leads,
     )
 
 
@@ -179,6 +201,7 @@ def _node(of: ClusterNode, now: datetime) -> shapes.ClusterNode:
         severity_label=severity.label,
         summary=view.summary,
         schedulable=view.node.schedulable,
+        drained=view.node.drain is not None,
         runtimes=of.runtimes,
         capabilities=_capabilities(of),
         models=list(of.models),

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from control_plane.http import convert, shapes
+from control_plane.http import convert, grid_shapes, job_shapes, shapes, watcher_shapes
+from control_plane.http.convert_grid import grid_to_json
+from control_plane.http.convert_jobs import jobs_to_json
+from control_plane.http.convert_watchers import watchers_to_json
+from control_plane.http.orders import Orders
 from control_plane.http.versions import Version, version_of
 from control_plane.use_cases.get_cluster import GetCluster
+from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
+from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.ports import Clock
+from control_plane.use_cases.read_jobs import GetJobs
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.watch_events import WatchEvents
 
@@ -21,9 +28,13 @@ class Views:
     """The use cases behind the paths."""
 
     matrix: GetMatrix
+    grid: GetGrid
     supervisor: GetSupervisor
     cluster: GetCluster
     manifests: GetManifests
+    watchers: GetWatchers
+    jobs: GetJobs
+    orders: Orders
     events: WatchEvents
     bell: StateBell
     clock: Clock
@@ -45,6 +56,10 @@ async def _matrix(views: Views) -> shapes.Shape:
     return convert.matrix_to_json(await views.matrix())
 
 
+async def _grid(views: Views) -> shapes.Shape:
+    return grid_to_json(await views.grid())
+
+
 async def _supervisor(views: Views) -> shapes.Shape:
     return convert.supervisor_to_json(await views.supervisor())
 
@@ -57,6 +72,14 @@ async def _manifests(views: Views) -> shapes.Shape:
     return convert.manifests_to_json(await views.manifests())
 
 
+async def _watchers(views: Views) -> shapes.Shape:
+    return watchers_to_json(await views.watchers())
+
+
+async def _jobs(views: Views) -> shapes.Shape:
+    return jobs_to_json(await views.jobs())
+
+
 async def _cluster(views: Views) -> shapes.Shape:
     return convert.cluster_to_json(await views.cluster())
 
@@ -64,6 +87,13 @@ async def _cluster(views: Views) -> shapes.Shape:
 DOCUMENTS = (
     Document("runtimes", "/state/runtimes", "Every runtime on one level", shapes.Runtimes, _runtimes),
     Document("runtime_matrix", "/state/runtime_matrix", "The health of every node", shapes.RuntimeMatrix, _matrix),
+    Document(
+        "runtime_grid",
+        "/state/runtime_matrix/grid",
+        "How each model does on each accelerator in each kind of sandbox",
+        grid_shapes.RuntimeGrid,
+        _grid,
+    ),
     Document(
         "runtime_supervisor",
         "/state/runtime_supervisor",
@@ -78,5 +108,13 @@ DOCUMENTS = (
         shapes.RuntimeManifests,
         _manifests,
     ),
+    Document(
+        "runtime_watchers",
+        "/state/runtime/watchers",
+        "Whether what is loaded by itself could be loaded",
+        watcher_shapes.RuntimeWatchers,
+        _watchers,
+    ),
+    Document("orchestrator_jobs", "/state/orchestrator/jobs", "Work on runtimes", job_shapes.OrchestratorJobs, _jobs),
     Document("cluster", "/state/cluster", "The machines", shapes.Cluster, _cluster),
 )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from starlette.requests import Request
 
 from control_plane.domain.errors import InvalidArgument
-from control_plane.domain.event import Event
 from control_plane.http import shapes
 from control_plane.http.convert import event_to_json
 from control_plane.http.server_sent import frame
@@ -30,12 +29,13 @@ class Subscription:
     @classmethod
     def of(cls, request: Request) -> Subscription:
         """InvalidArgument. A reconnecting browser's Last-Event-ID wins over `after`."""
-        prefixes = tuple(prefix for prefix in request.query_params.getlist("prefix") if prefix)
+        prefixes = request.query_params.getlist("prefix")
         if len(prefixes) > PREFIXES:
             raise InvalidArgument(f"There are more than {PREFIXES} prefixes.", "Ask for shorter prefixes.")
-        after = request.headers.get("last-event-id") or request.query_params.get("after")
-        replay = _number("replay", request.query_params.get("replay") or "0")
-        return cls(prefixes, None if after is None else _number("after", after), min(replay, MAX_SIZE))
+        after = _id("after", once(request, "after"))
+        last = _id("Last-Event-ID", request.headers.get("last-event-id"))
+        replay = _number("replay", once(request, "replay") or "0")
+        return cls(tuple(filter(None, prefixes)), after if last is None else last, min(replay, MAX_SIZE))
 
     @property
     def mode(self) -> Literal["after", "newest", "none"]:
@@ -55,10 +55,21 @@ class Subscription:
 async def event_frames(watch: WatchEvents, wanted: Subscription, request_id: str) -> AsyncGenerator[bytes, None]:
     """A greeting, then rows as fast as they are taken."""
     yield frame("service.connected", wanted.greeting(request_id))
-    rows = watch(wanted.prefixes, after_id=wanted.after_id, replay=wanted.replay)
-    async with aclosing(cast(AsyncGenerator[Event, None], rows)):
-        async for row in rows:
-            yield frame(row.kind, event_to_json(row), str(row.id))
+    async with aclosing(watch.chunks(wanted.prefixes, after_id=wanted.after_id, replay=wanted.replay)) as chunks:
+        async for rows in chunks:
+            yield b"".join(frame(row.kind, event_to_json(row), str(row.id)) for row in rows)
+
+
+def once(request: Request, name: str) -> str | None:
+    """A parameter of the query; InvalidArgument when it stands there several times."""
+    said = request.query_params.getlist(name)
+    if len(said) > 1:
+        raise InvalidArgument(f"{name} stands in the query {len(said)} times.", "Say it once.")
+    return said[0] if said else None
+
+
+def _id(name: str, text: str | None) -> int | None:
+    return None if text is None else _number(name, text)
 
 
 def _number(name: str, text: str) -> int:

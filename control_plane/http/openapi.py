@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from control_plane.http import shapes
+from control_plane.domain.ids import MAX_LENGTH
+from control_plane.http import job_shapes, shapes
 from control_plane.http.documents import Document
 from control_plane.http.event_stream import PREFIXES
+from control_plane.http.orders import KEY_HEADER, RESTORE_PATH, SHUTDOWN_PATH
 from control_plane.http.problems import PROBLEM
 from control_plane.use_cases.paging import MAX_SIZE
 
@@ -33,8 +35,8 @@ Json = dict[str, Any]
 def openapi(title: str, documents: Iterable[Document], *, whole: bool = True) -> Json:
     """Of these documents alone, or of everything that the application answers."""
     listed = tuple(documents)
-    paths = {document.path: {"get": _state(document)} for document in listed}
-    types: list[type[shapes.Shape]] = [shapes.Problem, *(document.shape for document in listed)]
+    paths = {document.path: {"get": _state(document)} for document in listed} | _orders()
+    types: list[type[shapes.Shape]] = [shapes.Problem, *_ORDERED, *(document.shape for document in listed)]
     if whole:
         paths |= {"/events": {"get": _events()}, "/healthz": {"get": _health()}}
         paths |= {path: {"get": _published(path)} for path in PUBLISHED}
@@ -97,6 +99,38 @@ def _events() -> Json:
     }
 
 
+_ORDERED: tuple[type[shapes.Shape], ...] = (job_shapes.Restore, job_shapes.RestoreTaken, job_shapes.ShutdownTaken)
+
+
+def _orders() -> Json:
+    body = {"content": {"application/json": {"schema": ref(job_shapes.Restore)}}}
+    again = _taken(job_shapes.RestoreTaken, "Not done: no automatic restart is left, and the budget is not reset")
+    broken = _taken(job_shapes.RestoreTaken, "Not done; the job says why")
+    restore = _order("restore", "Start a runtime that is stopped or failed", job_shapes.RestoreTaken)
+    restore["responses"] |= {"429": again, "500": broken}
+    shutdown = _order("shutdown", "Stop a runtime until it is restored", job_shapes.ShutdownTaken)
+    return {RESTORE_PATH: {"post": restore | {"requestBody": body}}, SHUTDOWN_PATH: {"post": shutdown}}
+
+
+def _order(name: str, text: str, answer: type[shapes.Shape]) -> Json:
+    runtime = {"type": "string", "maxLength": MAX_LENGTH, "pattern": "^[a-z0-9][a-z0-9.-]*$"}
+    named = {"name": "runtime", "in": "path", "required": True, "schema": runtime}
+    refused = {"404": "There is no such runtime", "409": "The key stands for another order"}
+    return {
+        "operationId": name,
+        "summary": text,
+        "parameters": [
+            named | {"description": 'Its id; "/" is written "__"'},
+            _header(KEY_HEADER, "The id of the job: the same again is the same job", runtime),
+        ],
+        "responses": {"202": _taken(answer, "Taken; the job goes on")} | _refusals(_REFUSALS | refused),
+    }
+
+
+def _taken(shape: type[shapes.Shape], text: str) -> Json:
+    return {"description": text, "content": {"application/json": {"schema": ref(shape)}}}
+
+
 def _published(path: str) -> Json:
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
@@ -128,9 +162,9 @@ _STREAM: Json = {
 }
 
 
-def _refusals() -> Json:
+def _refusals(told: Mapping[str, str] = _REFUSALS) -> Json:
     content = {PROBLEM: {"schema": ref(shapes.Problem)}}
-    return {status: {"description": text, "content": content} for status, text in _REFUSALS.items()}
+    return {status: {"description": text, "content": content} for status, text in told.items()}
 
 
 def _query(name: str, schema: Json, text: str, **more: bool) -> Json:

@@ -14,7 +14,7 @@ from control_plane.http.documents import DOCUMENTS
 from control_plane.http.openapi import openapi
 from control_plane.http.versions import Version
 
-_SUPERVISED = ("runtimes", "runtime_supervisor")
+_SUPERVISED = ("runtimes", "runtime_supervisor", "runtime_manifests", "runtime_watchers", "orchestrator_jobs")
 
 
 @cache

@@ -187,13 +187,14 @@ class Runtimes(Shape):
 
 
 class Event(Shape):
-    """A journal row. Rows come at least once; the id tells a repeat."""
+    """A journal row. Rows come at least once."""
 
     id: Count
     time: Stamp | None
     kind: Annotated[str, Meta(description="Topic")]
     subject: Annotated[str, Meta(description="Resource name")]
     payload: dict[str, Any]
+    dedup_key: Annotated[str, Meta(description="The same for each delivery, and for no other event anywhere")]
 
 
 class ManifestSource(Shape):
@@ -236,17 +237,31 @@ class ClusterNode(Shape):
     capabilities: NodeCapabilities
     models: Annotated[list[str], Meta(description="Of the runtimes that are placed there")] = []
     labels: dict[str, str] = {}
+    drained: Annotated[bool, Meta(description="What runs there is being moved elsewhere")] = False
     last_seen: Stamp | None = None
 
 
+class ControlPlaneReplica(Shape):
+    """A process of the control plane that lives."""
+
+    id: str
+    grpc_address: str
+    http_url: str
+    version: str
+    started: Stamp
+    leads: Annotated[bool, Meta(description="It runs the loops of which there may be only one")]
+
+
 class Cluster(Shape):
-    """Every machine that may come back, in id order."""
+    """Every machine that may come back, in id order, and the control plane itself."""
 
     ticking = frozenset({"generated"})
 
     nodes: list[ClusterNode]
+    replicas: list[ControlPlaneReplica]
     generated: Stamp
     ttl_seconds: Count
+    placement_held: Annotated[str, Meta(description="Why nothing is moved away from silent nodes now")] = ""
 
 
 class Snapshot(Shape):

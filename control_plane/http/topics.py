@@ -12,7 +12,9 @@ from msgspec import field
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
+from control_plane.domain.job import JobKind, JobState
 from control_plane.domain.node import NodeState
+from control_plane.domain.watcher import WatchArea, WatchStatus
 from control_plane.http.shapes import Count, MatrixStatus, NodeName, RestartBudget, RuntimeName, Shape, Stamp
 
 
@@ -49,6 +51,11 @@ class RestoreRequested(AboutRuntime):
     reset_budget: bool
     preset: str
     cause: str
+    job_id: str = ""
+
+
+class ShutdownRequested(AboutRuntime):
+    job_id: str = ""
 
 
 class RestoreCompleted(AboutRuntime):
@@ -98,6 +105,7 @@ class ManifestsReloaded(Shape):
     updated: list[RuntimeName]
     removed: list[RuntimeName]
     unchanged: Count
+    models: list[str] = field(default_factory=list)
 
 
 class ManifestsRefused(Told):
@@ -111,6 +119,24 @@ class ModelChanged(Shape):
     size_bytes: Count
 
 
+class JobTold(AboutRuntime):
+    id: str
+    kind: JobKind
+    state: JobState
+    state_label: str
+    progress: float
+    summary: str
+
+
+class JobCreated(JobTold):
+    operator: str
+
+
+class JobCompleted(JobTold):
+    problem: Told | None
+    rolled_back: bool | None
+
+
 class NodeChanged(Shape, kw_only=True):
     id: NodeName
     state: NodeState
@@ -119,12 +145,32 @@ class NodeChanged(Shape, kw_only=True):
     severity_label: str
     summary: str
     schedulable: bool
+    drained: bool = False
     labels: dict[str, str]
     cause: str = ""
     reason: str = ""
     text: str = ""
     problems: list[Told] = field(default_factory=list)
     held_removals: list[RuntimeName] = field(default_factory=list)
+
+
+class HistoryChanged(Shape):
+    history: str
+    previous_history: str
+    revision: Count
+    known_revision: Count
+    node: str
+    text: str
+    remedy: str
+
+
+class PlacementChanged(Shape):
+    held: bool
+    nodes: list[NodeName]
+    silent: Count
+    of: Count
+    text: str
+    remedy: str
 
 
 class RemovalsAllowed(Shape):
@@ -182,6 +228,20 @@ class NodeHealth(Shape):
     runtime: HealthRollup
 
 
+class ServiceHealth(Shape):
+    id: WatchArea
+    label: str
+    status: WatchStatus
+    status_label: str
+    severity: Severity
+    severity_label: str
+    summary: str
+    reason: str
+    remedy: str
+    paths: list[str]
+    files: Count
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     kind: str
@@ -190,10 +250,17 @@ class Topic:
 
 
 TOPICS = (
+    Topic("cluster.history.changed", "The database came back without its last changes", HistoryChanged),
     Topic("cluster.node.advertise", "What a machine has, when it connects and when that changes", NodeAdvertised),
     Topic("cluster.node.changed", "A node's state, labels or troubles changed", NodeChanged),
     Topic("cluster.node.removals.allowed", "An operator let go of removals that a node held back", RemovalsAllowed),
+    Topic(
+        "cluster.placement.changed", "Many nodes fell silent at once and are left alone, or no more", PlacementChanged
+    ),
     Topic("models.changed", "A model was registered, changed or deleted", ModelChanged),
+    Topic("orchestrator.job.completed", "A job is over", JobCompleted),
+    Topic("orchestrator.job.created", "Somebody ordered something", JobCreated),
+    Topic("orchestrator.job.progress", "A job goes on", JobTold),
     Topic("runtime.accelerator.switch", "A runtime runs on another accelerator", AcceleratorSwitched),
     Topic("runtime.declared", "A runtime was created or changed", Declared),
     Topic("runtime.deleted", "A runtime is no longer wanted", OnNode),
@@ -205,6 +272,7 @@ TOPICS = (
     Topic("runtime.removed", "A node let go of a runtime", OnNode),
     Topic("runtime.restore.completed", "A runtime serves after a restore, or will not", RestoreCompleted),
     Topic("runtime.restore.requested", "A runtime is to be started", RestoreRequested),
-    Topic("runtime.shutdown.requested", "An operator wants a runtime stopped", AboutRuntime),
+    Topic("runtime.shutdown.requested", "An operator wants a runtime stopped", ShutdownRequested),
     Topic("runtime.state.changed", "An instance entered another state", StateChanged),
+    Topic("service.health", "What the control plane looks at by itself is in order, or no longer", ServiceHealth),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.domain.manifest import ManifestForm
+from control_plane.domain.watcher import WatchArea
 from control_plane.manifests.parse import MAX_BYTES
 
 MAX_FILES = 1000
@@ -21,6 +22,12 @@ class ManifestPaths:
     files: tuple[Path, ...] = ()
     directories: tuple[Path, ...] = ()
     """Of which every *.toml and *.json counts, but for hidden ones."""
+
+    @property
+    def areas(self) -> dict[WatchArea, tuple[str, ...]]:
+        """What was named, by what it is."""
+        named = {WatchArea.MANIFEST_FILES: self.files, WatchArea.MANIFEST_DIRECTORY: self.directories}
+        return {area: tuple(map(str, paths)) for area, paths in named.items() if paths}
 
     def __bool__(self) -> bool:
         return bool(self.files or self.directories)

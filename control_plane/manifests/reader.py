@@ -17,6 +17,7 @@ from control_plane.domain.ids import ModelId, RuntimeId, checked
 from control_plane.domain.manifest import (
     Fault,
     Manifest,
+    ManifestFile,
     ManifestForm,
     ManifestModel,
     ManifestRuntime,
@@ -26,6 +27,7 @@ from control_plane.domain.runtime import (
     EngineSettings,
     ExternalSettings,
     HealthCheck,
+    PlacementSettings,
     ProcessSettings,
     RestartPolicy,
     RuntimeSpec,
@@ -37,6 +39,7 @@ from control_plane.manifests.shapes import (
     Document,
     External,
     ModelEntry,
+    Placement,
     Process,
     RuntimeEntry,
     Settings,
@@ -48,6 +51,8 @@ from wire.strict import Check, Path, shown
 T = TypeVar("T")
 
 VERSION = 1
+LONGEST_MOVE_AFTER = timedelta(days=365)
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 ACCELERATORS = {kind.value: kind for kind in AcceleratorKind if kind.value} | {
     "cuda": AcceleratorKind.GPU_CUDA,
     "rocm": AcceleratorKind.GPU_ROCM,
@@ -90,6 +95,8 @@ def _check_meaning(document: Document, check: Check) -> None:
     _check_entries("runtimes", "runtime", document.runtimes, check)
     for index, entry in enumerate(document.runtimes):
         _check_runtime(entry, ("runtimes", index), check)
+    for index, model in enumerate(document.models):
+        _check_model(model, ("models", index), check)
 
 
 def _check_entries(list_name: str, what: str, entries: Sequence[RuntimeEntry | ModelEntry], check: Check) -> None:
@@ -102,6 +109,15 @@ def _check_entries(list_name: str, what: str, entries: Sequence[RuntimeEntry | M
         seen.add(entry.id)
 
 
+def _check_model(entry: ModelEntry, path: Path, check: Check) -> None:
+    if bool(entry.sha256) != bool(entry.size_bytes):
+        check.note(path, "has sha256 or size_bytes, and not both")
+    if bool(entry.projector_sha256) != bool(entry.projector_size_bytes):
+        check.note(path, "has projector_sha256 or projector_size_bytes, and not both")
+    if entry.projector_sha256 and not entry.projector:
+        check.note((*path, "projector_sha256"), "is of a projector, and none is named")
+
+
 def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
     if entry.model:
         _check_id(_model_id(entry), "model", (*path, "model"), check)
@@ -112,6 +128,9 @@ def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
     if len(set(entry.modalities)) < len(entry.modalities):
         check.note((*path, "modalities"), "names a modality twice")
     _check_execution(entry, path, check)
+    after = _placement(entry.placement).move_after
+    if after is not None and after > LONGEST_MOVE_AFTER:
+        check.note((*path, "placement", "on_disconnect"), f"must be at most {LONGEST_MOVE_AFTER.days}d")
     if entry.settings.pooling is not UNSET and entry.settings.embeddings is not True:
         check.note((*path, "settings", "pooling"), "needs embeddings = true")
     _check_warm_up(entry.settings, (*path, "settings"), check)
@@ -152,8 +171,19 @@ def _manifest(document: Document, lines: Lines, source: str) -> Manifest:
             ManifestRuntime(RuntimeId(entry.id), _spec(entry), line_of(lines, ("runtimes", index)))
             for index, entry in enumerate(document.runtimes)
         ),
-        models=tuple(ManifestModel(ModelId(entry.id), entry.path) for entry in document.models),
+        models=tuple(_model(entry, line_of(lines, ("models", index))) for index, entry in enumerate(document.models)),
         source=source,
+    )
+
+
+def _model(entry: ModelEntry, line: int) -> ManifestModel:
+    projector = ManifestFile(entry.projector, entry.projector_sha256, entry.projector_size_bytes)
+    return ManifestModel(
+        ModelId(entry.id),
+        ManifestFile(entry.path, entry.sha256, entry.size_bytes),
+        projector if entry.projector else None,
+        _or_none(entry.format) or "",
+        line,
     )
 
 
@@ -175,7 +205,14 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         process=_process(entry.process) if entry.process is not None else None,
         external=_external(entry.external) if entry.external is not None else None,
         execution=_execution(entry),
+        placement=_placement(entry.placement),
     )
+
+
+def _placement(given: Placement) -> PlacementSettings:
+    """On disconnect: "keep", or "move_after:" with a number and its unit."""
+    after = given.on_disconnect.partition(":")[2]
+    return PlacementSettings(given.strategy, int(after[:-1]) * _UNITS[after[-1]] if after else None)
 
 
 def _execution(entry: RuntimeEntry) -> ExecutionSettings:

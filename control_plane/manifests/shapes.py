@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from control_plane.domain.manifest import MAX_RUNTIMES
-from control_plane.domain.runtime import DEFAULT_MAX_RESTARTS, DEFAULT_RESTART_WINDOW, MissingAccelerator, Modality
+from control_plane.domain.runtime import (
+    DEFAULT_MAX_RESTARTS,
+    DEFAULT_RESTART_WINDOW,
+    MissingAccelerator,
+    Modality,
+    PlacementStrategy,
+)
 
 MAX_PROMPT_BYTES = 16384
 
@@ -21,6 +27,8 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 UrlPath = Annotated[str, Meta(max_length=1024, pattern="^(/[!-~]*)?$")]
 Image = Annotated[str, Meta(max_length=512, pattern="^([A-Za-z0-9][A-Za-z0-9._:/@-]*)?$")]
 Mode = Literal["native", "container"]
+Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
+Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_BYTES)]
 CacheName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=128)], Line], Meta(max_length=64)]
@@ -42,6 +50,11 @@ class Settings(Struct, frozen=True):
 class Restart(Struct, frozen=True):
     max_restarts: Annotated[int, Meta(ge=0, le=1000)] = DEFAULT_MAX_RESTARTS
     window_seconds: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = int(DEFAULT_RESTART_WINDOW.total_seconds())
+
+
+class Placement(Struct, frozen=True):
+    strategy: PlacementStrategy = PlacementStrategy.SPREAD
+    on_disconnect: Annotated[str, Meta(pattern="^(keep|move_after:[1-9][0-9]{0,6}[smhd])$")] = "keep"
 
 
 class Health(Struct, frozen=True):
@@ -79,6 +92,7 @@ class RuntimeEntry(Struct, frozen=True):
     tags: Tags = {}
     settings: Settings = Settings()
     restart: Restart = Restart()
+    placement: Placement = Placement()
     node_selector: Tags = {}
     modes: Annotated[tuple[Mode, ...], Meta(max_length=8)] = ()
     preferred_mode: Mode | UnsetType = UNSET
@@ -90,7 +104,12 @@ class RuntimeEntry(Struct, frozen=True):
 class ModelEntry(Struct, frozen=True):
     id: str
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    sha256: Digest = ""
+    size_bytes: Size = 0
+    format: Literal["gguf", "ggml", "onnx", "folder"] | UnsetType = UNSET
     projector: Annotated[str, Meta(max_length=4096)] = ""
+    projector_sha256: Digest = ""
+    projector_size_bytes: Size = 0
 
 
 class Document(Struct, frozen=True):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
-from control_plane.domain.errors import ManifestInvalid
+from control_plane.domain.errors import ManifestInvalid, StorageUnavailable
 from control_plane.domain.manifest import Fault, Manifest, Reloaded, manifest_invalid
+from control_plane.domain.problem import Problem
+from control_plane.domain.watcher import Look, WatchArea, WatchReason
 from control_plane.manifests.files import ManifestPaths, Mark, content_of, form_of, inside, mark_of
+from control_plane.manifests.model_files import ModelFiles
 from control_plane.use_cases.ports import Clock, ManifestReader
 from control_plane.use_cases.reload_manifests import ReloadManifests
+from control_plane.use_cases.report_watchers import ReportWatchers
 
 _log = structlog.get_logger()
 
@@ -38,6 +43,20 @@ class _Read:
 
 
 @dataclass(slots=True)
+class _Outcome:
+    """Of one look at all files."""
+
+    wrong: list[ManifestInvalid]
+    """Each keeps everything from being loaded."""
+    waiting: set[str] = field(default_factory=set)
+    """Sources that say something new, which is not loaded."""
+    waits: str = ""
+    """For what they wait, when nothing is wrong."""
+    loaded: dict[WatchArea, WatchReason] = field(default_factory=dict)
+    trouble: StorageUnavailable | None = None
+
+
+@dataclass(slots=True)
 class ManifestWatch:
     """Call it every few seconds, from one loop. All files together are one change of the fleet, or none.
 
@@ -48,6 +67,8 @@ class ManifestWatch:
     paths: ManifestPaths
     reader: ManifestReader
     reload: ReloadManifests
+    models: ModelFiles
+    report: ReportWatchers
     clock: Clock
     settle: timedelta
     _files: dict[Path, _Read] = field(default_factory=dict)
@@ -55,15 +76,32 @@ class ManifestWatch:
     """Digests by source, of the last reload; None: there was none yet."""
     _told: set[tuple[str, str]] = field(default_factory=set)
     """What is wrong now and was said, each with its source."""
+    _gone: set[Path] = field(default_factory=set)
+    """Files of folders that are not there any more, and declared something at this revision."""
+    _let_go_at: int = -1
 
     async def __call__(self) -> None:
         """StorageUnavailable; then the next call does it."""
-        await asyncio.to_thread(self._look)
+        with self.report.looking():
+            await asyncio.to_thread(self._look)
+            outcome = await self._outcome()
+            absent = [read.said.refusal for read in self._files.values() if isinstance(read.said, _Absent)]
+            self.report.found(self._looks(outcome, absent))
+        if outcome.trouble is not None:
+            raise outcome.trouble
+        await self._tell([*absent, *outcome.wrong])
+        await self.report.tell()
+
+    async def _outcome(self) -> _Outcome:
         wrong = [read.said for read in self._files.values() if isinstance(read.said, ManifestInvalid)]
-        absent = [read.said.refusal for read in self._files.values() if isinstance(read.said, _Absent)]
-        if not wrong:
-            wrong = await self._applying()
-        await self._tell([*absent, *wrong])
+        changed = self._changed()
+        try:
+            await self._let_go()
+            if wrong or not changed:
+                return _Outcome(wrong, changed)
+            return await self._applying(changed)
+        except StorageUnavailable as refusal:
+            return _Outcome(wrong, changed, trouble=refusal)
 
     def _look(self) -> None:
         """Read what changed. Runs on a thread: disks may be slow, and so is a large manifest."""
@@ -107,24 +145,68 @@ class ManifestWatch:
         except ManifestInvalid as refusal:
             return refusal
 
-    async def _applying(self) -> list[ManifestInvalid]:
-        """Reload when a file says something else than when it was applied last; returns what is against it."""
-        said = {path: read for path, read in sorted(self._files.items()) if isinstance(read.said, Manifest)}
-        digests = {str(path): read.sha256 for path, read in said.items()}
+    def _said(self) -> dict[str, Manifest]:
+        """What can be loaded, by source."""
+        found = sorted(self._files.items())
+        return {str(path): read.said for path, read in found if isinstance(read.said, Manifest)}
+
+    def _changed(self) -> set[str]:
+        """The sources that say something else than when they were loaded last."""
         known = self._applied or {}
-        changed = {source for source, digest in digests.items() if known.get(source) != digest}
-        if not changed:
-            return []
-        manifests = [read.said for read in said.values() if isinstance(read.said, Manifest)]
-        first = self._applied is None
+        return {source for source in self._said() if known.get(source) != self._files[Path(source)].sha256}
+
+    async def _applying(self, changed: set[str]) -> _Outcome:
+        """Reload all files."""
+        said, first = self._said(), self._applied is None
+        digests = {source: self._files[Path(source)].sha256 for source in said}
+        manifests = list(said.values())
         try:
-            told = await self.reload(manifests, () if first else changed)
+            brought = await asyncio.to_thread(self.models.brought, manifests)
+            if brought.waits:
+                return _Outcome([], changed, waits=brought.waits)
+            told = await self.reload(manifests, () if first else changed, brought.models)
         except ManifestInvalid as refusal:
-            return [refusal]
-        self._applied = known | digests
+            return _Outcome([refusal], changed)
+        known, self._applied = self._applied or {}, (self._applied or {}) | digests
         if told.changed or not first:
             _log_reload(sorted(changed), told)
-        return []
+        return _Outcome([], loaded=self._reasons(changed, known, first=first))
+
+    def _reasons(self, changed: set[str], known: Mapping[str, str], *, first: bool) -> dict[WatchArea, WatchReason]:
+        """The first of them that holds for any source of an area."""
+        new = {source for source in changed if source not in known}
+        found = [(WatchReason.CONTENT_CHANGED, changed), (WatchReason.PATHS_CHANGED, new)]
+        if first:
+            found.append((WatchReason.START, changed))
+        return {self._area(Path(source)): reason for reason, sources in found for source in sources}
+
+    async def _let_go(self) -> None:
+        """A file of a folder that is gone is nobody's trouble any more once nothing is declared by it."""
+        named = {*self.paths.files, *self.paths.directories}
+        gone = {path for path, read in self._files.items() if isinstance(read.said, _Absent)} - named
+        found = await self.reload.declaring(self._let_go_at if gone == self._gone else -1) if gone else None
+        if found is None:
+            return
+        self._let_go_at, declaring = found
+        self._gone = {path for path in gone if str(path) in declaring}
+        for path in gone - self._gone:
+            del self._files[path]
+
+    def _looks(self, outcome: _Outcome, absent: Sequence[ManifestInvalid]) -> dict[WatchArea, Look]:
+        refusals = [*absent, *outcome.wrong]
+        files = Counter(self._area(Path(source)) for source in self._said())
+        waiting = {self._area(Path(source)) for source in outcome.waiting}
+        found: dict[WatchArea, Look] = {}
+        for area in self.paths.areas:
+            own = (each for each in refusals if self._area(Path(each.metadata["source"])) is area)
+            others = (outcome.trouble, *outcome.wrong) if area in waiting else ()
+            against = next((each for each in (*own, *others) if each is not None), None)
+            problem = Problem.of(against) if against is not None else None
+            found[area] = Look(files[area], problem, outcome.loaded.get(area), outcome.waits if area in waiting else "")
+        return found
+
+    def _area(self, path: Path) -> WatchArea:
+        return WatchArea.MANIFEST_FILES if path in self.paths.files else WatchArea.MANIFEST_DIRECTORY
 
     async def _tell(self, refusals: Sequence[ManifestInvalid]) -> None:
         """Each once for as long as it lasts."""
@@ -153,4 +235,5 @@ def _log_reload(changed: Sequence[str], told: Reloaded) -> None:
         updated=list(told.updated),
         removed=list(told.removed),
         unchanged=told.unchanged,
+        models=list(told.models),
     )

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
+from arw.v1 import instance_pb2
 from arw.v1 import node_pb2 as pb
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import NodeId, instance_name, resource_name
 from control_plane.domain.join_token import JoinToken
-from control_plane.domain.node import Engine, EngineDevice, HeldRemoval, LocalLimits, NodeInventory
-from control_plane.domain.node_view import NodeView
+from control_plane.domain.node import Drain, Engine, EngineDevice, HeldRemoval, LocalLimits, NodeInventory
+from control_plane.domain.node_view import NodeView, Remainder
 from control_plane.messages.accelerators import (
     accelerator_from_proto,
     accelerator_to_proto,
@@ -55,6 +56,24 @@ def node_to_proto(view: NodeView, now: datetime) -> pb.Node:
         problems=[message for problem in view.problems if (message := problem_to_proto(problem))],
         held_removals=held_to_proto(node.id, view.liveness.held),
         usage=node_usage_to_proto(view.liveness.usage),
+        drain=_drain_to_proto(node.drain) if node.drain is not None else None,
+        overcommit=node.overcommit,
+        given_up=view.given_up,
+        remainders=[_remainder_to_proto(remainder) for remainder in view.remainders],
+    )
+
+
+def _drain_to_proto(drain: Drain) -> pb.Drain:
+    return pb.Drain(start_time=time_to_proto(drain.since), deadline=time_to_proto(drain.until))
+
+
+def _remainder_to_proto(remainder: Remainder) -> pb.Remainder:
+    return pb.Remainder(
+        runtime=resource_name("runtimes", remainder.runtime),
+        placed=remainder.placed,
+        state=instance_pb2.InstanceState.Value(f"INSTANCE_STATE_{remainder.state.name}"),
+        state_label=remainder.state.label,
+        problem=problem_to_proto(remainder.problem),
     )
 
 

@@ -8,6 +8,7 @@ from control_plane.domain.runtime import (
     NO_MODEL,
     EngineSettings,
     ExternalSettings,
+    PlacementSettings,
     ProcessSettings,
     RestartPolicy,
     Runtime,
@@ -38,6 +39,7 @@ def runtime_to_proto(view: RuntimeView, now: datetime) -> pb.Runtime:
         placement_problem=problem_to_proto(runtime.placement_problem),
         instance=instance_to_proto(view.instance, now),
         source=runtime.source,
+        stuck=problem_to_proto(runtime.stuck),
     )
 
 
@@ -57,12 +59,20 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         auto_start=spec.auto_start,
         preset=spec.preset,
         tags=spec.tags,
-        settings=_settings_to_proto(spec.settings),
+        settings=settings_to_proto(spec.settings),
         restart=_restart_to_proto(spec.restart),
         node_selector=spec.node_selector,
         process=_process_to_proto(spec.process) if spec.process is not None else None,
         external=_external_to_proto(spec.external) if spec.external is not None else None,
         execution=execution_to_proto(spec.execution),
+        placement=_placement_to_proto(spec.placement),
+    )
+
+
+def _placement_to_proto(placement: PlacementSettings) -> pb.PlacementSettings:
+    return pb.PlacementSettings(
+        strategy=pb.PlacementStrategy.Value(f"PLACEMENT_STRATEGY_{placement.strategy.name}"),
+        move_after=duration_to_proto(placement.move_after) if placement.move_after is not None else None,
     )
 
 
@@ -82,7 +92,7 @@ def _external_to_proto(external: ExternalSettings) -> pb.ExternalSettings:
     return pb.ExternalSettings(url=external.url, health_path=external.health_path, model=external.model)
 
 
-def _settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:
+def settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:
     return pb.EngineSettings(
         context_length=settings.context_length,
         slots=settings.slots,

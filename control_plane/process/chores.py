@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 
-from control_plane.domain.errors import StorageUnavailable
+from control_plane.domain.errors import NotLeading, StorageUnavailable
 
 _log = structlog.get_logger()
 
@@ -40,6 +40,8 @@ class Chore:
                 await self._act()
             except StorageUnavailable as refusal:
                 _log.warning("chore_postponed", chore=self._name, text=refusal.text)
+            except NotLeading:
+                _log.info("chore_left_to_another", chore=self._name)
             await asyncio.sleep(max(self._pause.total_seconds(), time.monotonic() - started))
             await self._rung()
 

@@ -36,7 +36,7 @@ def announced(run_file: Path, lock: Path, ports: Mapping[str, int]) -> Iterator[
     seen = lock.stat()
     identity = {
         "pid": os.getpid(),
-        "start_ticks": _start_ticks(),
+        "start_ticks": start_ticks(os.getpid()),
         "boot_id": boot_id(),
         "ports": dict(ports),
         "lock": f"{seen.st_dev}:{seen.st_ino}",
@@ -52,8 +52,9 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
-def _start_ticks() -> int:
-    stat = Path("/proc/self/stat").read_text("ascii")
+def start_ticks(pid: int) -> int:
+    """With the pid and the boot, what tells a process from a later one. OSError when there is none."""
+    stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     return int(stat.rpartition(")")[2].split()[_START_TICKS])
 
 

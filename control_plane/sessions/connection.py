@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,11 +18,14 @@ from control_plane.domain.errors import CertificateExpired
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
 from control_plane.domain.node import HeldRemoval, Node, NodeInventory
+from control_plane.domain.replica import Place
 from control_plane.messages.nodes import inventory_from_proto
 from control_plane.sessions.desired_feed import DesiredPage, Wanted
+from control_plane.sessions.invitation import Terms
 from control_plane.sessions.outbox import Outbox
 from control_plane.sessions.rejections import rejected
-from control_plane.sessions.session import ServerSession, Terms, refusal_message
+from control_plane.sessions.rules import MANY_REPLICAS
+from control_plane.sessions.session import ServerSession, refusal_message
 from control_plane.sessions.steps import (
     Admit,
     Advertise,
@@ -127,6 +130,11 @@ class AgentConnection:
     def process_id(self) -> str:
         return self._session.peer.process_id
 
+    @property
+    def knows_replicas(self) -> bool:
+        """Its agent deals with other replicas than the one that has the stream."""
+        return MANY_REPLICAS in self._session.peer.capabilities
+
     async def messages(self, requests: AsyncIterator[pb.AgentMessage]) -> AsyncIterator[pb.ControlMessage]:
         """What to write, until the session ends; then its refusal, if any, is raised."""
         self._writer = asyncio.current_task()
@@ -180,6 +188,7 @@ class AgentConnection:
         self._do(self._session.changed())
 
     def recheck(self, row: Node | None) -> None:
+        """The node's own row changed: end the stream when its certificate counts no more."""
         refused = refusal(row, self.presented, self._host.now())
         if refused is not None:
             self.end(refused)
@@ -193,6 +202,9 @@ class AgentConnection:
 
     def drain(self, within: timedelta) -> None:
         self._do(self._session.drain(within))
+
+    def replicas_changed(self, replicas: Sequence[Place], parked_connections: int) -> None:
+        self._do(self._session.replicas_changed(replicas, parked_connections))
 
     async def _read(self, requests: AsyncIterator[pb.AgentMessage]) -> None:
         """Reads on while the writer waits, so the two never wait for each other."""
@@ -257,6 +269,8 @@ def _greeting(hello: pb.Hello) -> Greeting:
         agent_version=hello.agent_version,
         agent_pid=hello.agent_pid,
         inventory=inventory_from_proto(hello.inventory),
+        history_id=hello.history_id,
+        revision=hello.desired_revision,
     )
 
 

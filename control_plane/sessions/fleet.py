@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeVarTuple, Unpack
 
 from control_plane.domain.accelerator import NodeUsage
 from control_plane.domain.footprint import Footprints
-from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.domain.ids import NodeId, ReplicaId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState, Severity
 from control_plane.domain.node import HeldRemoval, Liveness
 from control_plane.domain.problem import Problem
+from control_plane.sessions.contacts import Contact, Contacts, SessionFacts
 from control_plane.sessions.footprints import LearntFootprints
+from control_plane.sessions.listeners import Listeners
 from control_plane.use_cases.ports import Clock
-
-Told = TypeVarTuple("Told")
 
 JITTER = 0.1
 UNANSWERED_PERIODS = 2
@@ -47,33 +46,6 @@ class Turn:
     why: str
 
 
-@dataclass(slots=True)
-class _Contact:
-    heard_at: datetime
-    epoch: int
-    online: bool = True
-    connected: bool = True
-    broke_at: datetime | None = None
-    offline_since: datetime | None = None
-    applied_revision: int = 0
-    problems: tuple[Problem, ...] = ()
-    held: tuple[HeldRemoval, ...] = ()
-    usage: NodeUsage | None = None
-
-
-@dataclass(slots=True)
-class _Listeners(Generic[*Told]):
-    calls: list[Callable[[Unpack[Told]], None]] = field(default_factory=list)
-
-    def add(self, listener: Callable[[Unpack[Told]], None]) -> Callable[[], None]:
-        self.calls.append(listener)
-        return lambda: self.calls.remove(listener)
-
-    def tell(self, *what: *Told) -> None:
-        for call in tuple(self.calls):
-            call(*what)
-
-
 class FleetState:
     """The Fleet port, and the failure detector behind it. Only touched on the loop.
 
@@ -84,25 +56,27 @@ class FleetState:
         self._clock = clock
         self._rules = rules
         self._chance = chance
-        self._contacts: dict[NodeId, _Contact] = {}
+        self.contacts = Contacts()
         self._instances: dict[NodeId, dict[RuntimeId, Instance]] = {}
         self._footprints = LearntFootprints()
-        self._of_instances: _Listeners[NodeId, RuntimeId] = _Listeners()
-        self._of_nodes: _Listeners[NodeId] = _Listeners()
+        self._of_instances: Listeners[NodeId, RuntimeId] = Listeners()
+        self._of_nodes: Listeners[NodeId] = Listeners()
         self._turns: list[Turn] = []
         self._amnesty_until = clock.now() + rules.amnesty
         self._swept_at: datetime | None = None
+        self.answers_for_all = True
+        """Whether it is this replica that reports the nodes of a replica that is no more."""
 
     # The Fleet port.
 
     def liveness(self, node: NodeId) -> Liveness:
-        contact = self._contacts.get(node)
+        contact = self.contacts.get(node)
         if contact is None:
             over = self._clock.now() >= self._amnesty_until
             return Liveness(online=False, offline_since=self._amnesty_until if over else None)
         return Liveness(
             contact.online,
-            contact.heard_at,
+            self.contacts.heard_at(contact),
             contact.offline_since,
             contact.applied_revision,
             contact.epoch,
@@ -112,7 +86,7 @@ class FleetState:
         )
 
     def online(self) -> Iterable[NodeId]:
-        return [node for node, contact in self._contacts.items() if contact.online]
+        return [node for node, contact in self.contacts.items() if contact.online]
 
     def instance(self, node: NodeId, runtime: RuntimeId) -> Instance | None:
         reported = self._instances.get(node, {}).get(runtime)
@@ -140,9 +114,10 @@ class FleetState:
             self._of_instances.tell(node, runtime)
 
     def trouble(self, node: NodeId, problems: Sequence[Problem], held: Sequence[HeldRemoval] = ()) -> None:
-        contact = self._contacts.get(node)
+        contact = self.contacts.get(node)
         if contact is not None:
             contact.problems, contact.held = tuple(problems), tuple(held)
+            self.contacts.changed(node)
             self._of_nodes.tell(node)
 
     def on_node(self, listener: Callable[[NodeId], None]) -> Callable[[], None]:
@@ -153,47 +128,92 @@ class FleetState:
 
     # What the sessions tell.
 
-    def connected(self, node: NodeId, epoch: int, applied_revision: int) -> None:
-        before = self._contacts.get(node)
+    def connected(
+        self, node: NodeId, epoch: int, applied_revision: int, *, serial: str = "", process_id: str = ""
+    ) -> None:
+        before = self.contacts.get(node)
         if before is not None and before.epoch > epoch:
             return
-        now = self._clock.now()
-        contact = self._contacts[node] = _Contact(now, epoch, applied_revision=applied_revision)
-        if before is not None:
-            contact.problems, contact.held = before.problems, before.held
+        contact = Contact(self._clock.now(), epoch, serial, process_id, applied_revision=applied_revision)
+        self.contacts.open(node, contact)
         if before is None or not before.online:
             self._turn(node, online=True, why="connected")
 
     def heard(self, node: NodeId, epoch: int, applied_revision: int | None = None) -> None:
-        contact = self._contacts.get(node)
-        if contact is None or contact.epoch != epoch:
+        contact = self.contacts.here(node, epoch)
+        if contact is None:
             return
         contact.heard_at = self._clock.now()
-        if applied_revision is not None:
+        if applied_revision is not None and applied_revision != contact.applied_revision:
             contact.applied_revision = applied_revision
+            self.contacts.changed(node)
         if not contact.online:
             contact.online, contact.offline_since = True, None
             self._turn(node, online=True, why="heard again")
 
     def measured(self, node: NodeId, epoch: int, usage: NodeUsage) -> None:
-        contact = self._contacts.get(node)
-        if contact is not None and contact.epoch == epoch:
+        contact = self.contacts.here(node, epoch)
+        if contact is not None:
             contact.usage = usage
+            self.contacts.changed(node)
 
     def disconnected(self, node: NodeId, epoch: int, *, for_good: bool) -> None:
         """The stream ended. `for_good`: nobody need wait for it to resume."""
-        contact = self._contacts.get(node)
-        if contact is None or contact.epoch != epoch or not contact.connected:
+        contact = self.contacts.here(node, epoch)
+        if contact is None or not contact.connected:
             return
         contact.connected, contact.broke_at = False, self._clock.now()
+        self.contacts.changed(node)
         if for_good:
             self._offline(node, contact, "left")
+
+    # What other replicas tell, and are told.
+
+    def reported(self, node: NodeId) -> Mapping[RuntimeId, Instance]:
+        """As the node said it, online or not."""
+        return self._instances.get(node, {})
+
+    def replica_of(self, node: NodeId) -> ReplicaId | None:
+        """The other replica that has the node's session; None: this one, or none."""
+        contact = self.contacts.get(node)
+        return contact.replica if contact is not None and contact.connected else None
+
+    def serial_of(self, node: NodeId) -> str | None:
+        """Of the certificate that the node's session presented; None without a session."""
+        contact = self.contacts.get(node)
+        return contact.serial if contact is not None and contact.connected else None
+
+    def adopt(self, replica: ReplicaId, facts: SessionFacts) -> bool:
+        """Take what another replica says; False when a newer session is known."""
+        found = self.contacts.adopt(replica, facts, self._clock.now())
+        if found is None:
+            return False
+        before, now = found
+        if (before is not None and before.online) is not now.online:
+            self._tell(facts.node)
+        elif before is not None and (before.problems, before.held) != (now.problems, now.held):
+            self._of_nodes.tell(facts.node)
+        return True
+
+    def adopt_instance(self, replica: ReplicaId, node: NodeId, runtime: RuntimeId, instance: Instance | None) -> None:
+        """Take what another replica heard from a node whose session it has; None: it is gone."""
+        contact = self.contacts.get(node)
+        if contact is None or contact.replica != replica:
+            return
+        if instance is None:
+            self.forget(node, runtime)
+        else:
+            self.record(instance)
+
+    def alive(self, replicas: Iterable[ReplicaId]) -> None:
+        """These other replicas live now; the sessions of any that does not broke with it."""
+        self.contacts.alive(replicas, self._clock.now())
 
     # What the loop asks.
 
     def period(self) -> timedelta:
         """Until a node's next heartbeat: grows with the fleet, and differs a little each time."""
-        by_size = timedelta(seconds=len(self._contacts) / self._rules.agents_per_second)
+        by_size = timedelta(seconds=self.contacts.number_here / self._rules.agents_per_second)
         return max(self._rules.heartbeat, by_size) * (1 + JITTER * (2 * self._chance() - 1))
 
     def sweep(self) -> None:
@@ -202,11 +222,11 @@ class FleetState:
         self._excuse(now)
         if now >= self._amnesty_until:
             silence = self._silence
-            for node, contact in self._contacts.items():
+            for node, contact in self.contacts.items():
                 self._judge(node, contact, now, silence)
 
     def turns(self) -> tuple[Turn, ...]:
-        """Who came or went since the last call."""
+        """Who came or went since the last call, as far as it is for this replica to report."""
         turns, self._turns = tuple(self._turns), []
         return turns
 
@@ -224,30 +244,37 @@ class FleetState:
         if slip >= UNANSWERED_PERIODS * self._rules.heartbeat:
             # Its agents left it meanwhile, and come back in their own time, as after a start.
             self._amnesty_until = max(self._amnesty_until, now + self._rules.amnesty)
-        for contact in self._contacts.values():
-            contact.heard_at = min(contact.heard_at + slip, now)
-            contact.broke_at = contact.broke_at and min(contact.broke_at + slip, now)
+        for contact in self.contacts.values():
+            contact.heard_at = _excused(contact.heard_at, slip, now)
+            contact.broke_at = contact.broke_at and _excused(contact.broke_at, slip, now)
 
-    def _judge(self, node: NodeId, contact: _Contact, now: datetime, silence: timedelta) -> None:
+    def _judge(self, node: NodeId, contact: Contact, now: datetime, silence: timedelta) -> None:
         if not contact.online:
             return
         if contact.broke_at is not None and now - contact.broke_at >= self._rules.resume_within:
             self._offline(node, contact, "its stream broke and did not resume")
-        elif now - contact.heard_at >= silence:
+        elif contact.replica is None and now - contact.heard_at >= silence:
             self._offline(node, contact, "no heartbeat")
 
     @property
     def _silence(self) -> timedelta:
-        by_size = timedelta(seconds=len(self._contacts) / self._rules.agents_per_second)
+        by_size = timedelta(seconds=len(self.contacts) / self._rules.agents_per_second)
         return self._rules.silent_periods * max(self._rules.heartbeat, by_size)
 
-    def _offline(self, node: NodeId, contact: _Contact, why: str) -> None:
+    def _offline(self, node: NodeId, contact: Contact, why: str) -> None:
         if contact.online:
             contact.online, contact.offline_since = False, self._clock.now()
             self._turn(node, online=False, why=why)
 
     def _turn(self, node: NodeId, *, online: bool, why: str) -> None:
-        self._turns.append(Turn(node, self._contacts[node].epoch, online, self._clock.now(), why))
+        contact = self.contacts.get(node)
+        if contact is not None and (contact.replica is None or self.answers_for_all):
+            self._turns.append(Turn(node, contact.epoch, online, self._clock.now(), why))
+        self.contacts.changed(node)
+        self._tell(node)
+
+    def _tell(self, node: NodeId) -> None:
+        """Everyone who asked, of the node and of what runs there."""
         self._of_nodes.tell(node)
         for runtime in tuple(self._instances.get(node, ())):
             self._of_instances.tell(node, runtime)
@@ -258,3 +285,8 @@ class FleetState:
             return instance
         summary = f"Node {instance.node} is offline"
         return replace(instance, state=InstanceState.UNKNOWN, severity=Severity.WARN, summary=summary, ready_time=None)
+
+
+def _excused(at: datetime, slip: timedelta, now: datetime) -> datetime:
+    """What was noted since the clock was set back stands."""
+    return at if slip < timedelta() and at <= now else min(at + slip, now)

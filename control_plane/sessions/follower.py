@@ -35,16 +35,20 @@ class Reader(Protocol):
     def wake(self) -> None:
         """Its desired state may have changed."""
 
-    def recheck(self, row: Node | None) -> None:
-        """The node's own row changed: end the stream when its certificate counts no more."""
-
 
 class Seats(Protocol):
     def reader(self, node: NodeId) -> Reader | None: ...
 
+    def recheck(self, node: NodeId, row: Node | None) -> None:
+        """The node's own row changed: end its stream when that counts no more."""
+
+    def begun_anew(self, history_id: str) -> None:
+        """The store lives in another history now: every stream has to look, and ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class _News:
+    history_id: str
     revision: int
     desired: Sequence[NodeId]
     """Nodes whose desired state changed."""
@@ -61,6 +65,7 @@ class DesiredFollower:
         self._seats = seats
         self._retry = retry
         self._cursor: int | None = None
+        self._history = ""
         self._bell = asyncio.Event()
         self._waiting: dict[Reader, None] = {}
 
@@ -73,7 +78,7 @@ class DesiredFollower:
         self._waiting.pop(reader, None)
 
     async def run(self) -> None:
-        stop = self._store.on_change(lambda _: self._bell.set())
+        stop = self._store.on_change(self._told)
         try:
             while True:
                 await self._bell.wait()
@@ -81,6 +86,11 @@ class DesiredFollower:
                 await self._round()
         finally:
             stop()
+
+    def _told(self, revision: int) -> None:
+        """Events alone leave the revision as it was, and desired state too."""
+        if revision != self._cursor:
+            self._bell.set()
 
     async def _round(self) -> None:
         readers = tuple(islice(self._waiting, READS_AT_ONCE))
@@ -93,7 +103,9 @@ class DesiredFollower:
             await asyncio.sleep(self._retry.total_seconds())
             self._bell.set()
             return
-        self._cursor = news.revision
+        if self._history not in ("", news.history_id):
+            self._seats.begun_anew(news.history_id)
+        self._cursor, self._history = news.revision, news.history_id
         self._deliver(readers, news)
 
     def _deliver(self, readers: Iterable[Reader], news: _News) -> None:
@@ -102,8 +114,7 @@ class DesiredFollower:
             if self._waiting.pop(reader, reader) is None:
                 reader.loaded(page)
         for node, row in news.rows.items():
-            if seated := self._seats.reader(node):
-                seated.recheck(row)
+            self._seats.recheck(node, row)
         for node in news.desired:
             if seated := self._seats.reader(node):
                 seated.wake()
@@ -116,6 +127,7 @@ def _read(tx: Transaction, cursor: int | None, wanted: Sequence[tuple[NodeId, Wa
     moved = cursor is not None and revision > cursor
     changed = tx.changes(cursor) if cursor is not None and moved else ()
     return _News(
+        history,
         revision,
         tx.desired.changed_nodes(cursor) if cursor is not None and moved else (),
         {NodeId(c.name): tx.nodes.get(NodeId(c.name)) for c in changed if c.kind == "nodes"},

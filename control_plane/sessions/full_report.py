@@ -35,8 +35,8 @@ class FullReport:
             self._reason = self._reason or "a report is missing"
 
     def due(self, now: datetime) -> str:
-        """Why to ask now; empty when there is no need, or not yet."""
-        if not self._reason or (self._asked_at is not None and now - self._asked_at < self._interval):
+        """Why to ask now; empty when there is no need, or not yet. A clock that was set back makes it due."""
+        if not self._reason or (self._asked_at is not None and timedelta() <= now - self._asked_at < self._interval):
             return ""
         self._asked_at = now
         return self._reason

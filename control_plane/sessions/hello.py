@@ -22,6 +22,7 @@ class Peer:
     protocol: int = PROTOCOL_MIN
     capabilities: tuple[str, ...] = ()
     """Those that both sides have."""
+    machine_id_hash: str = ""
 
 
 def violation(text: str) -> ProtocolViolation:
@@ -48,6 +49,7 @@ def peer_of(hello: pb.Hello) -> Peer:
         min(hello.desired_revision, MAX_REVISION),
         min(hello.protocol_max, PROTOCOL_MAX),
         tuple(name for name in CAPABILITIES if name in hello.capabilities),
+        hello.machine_id_hash,
     )
 
 

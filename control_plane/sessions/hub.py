@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,32 +11,33 @@ import structlog
 
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.accelerator import NodeUsage
-from control_plane.domain.admission import Presented, quarantined
-from control_plane.domain.errors import Draining, StorageUnavailable
+from control_plane.domain.admission import Presented
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
-from control_plane.domain.node import HeldRemoval, NodeInventory
+from control_plane.domain.node import HeldRemoval, Node, NodeInventory
 from control_plane.sessions.connection import Abort, AgentConnection
-from control_plane.sessions.fleet import FleetState, Turn
+from control_plane.sessions.fleet import FleetState
 from control_plane.sessions.follower import DesiredFollower, Reader
+from control_plane.sessions.invitation import Invitation, Terms
+from control_plane.sessions.leaving import Leaving, draining
 from control_plane.sessions.logs import LogBroker
+from control_plane.sessions.reach import Elsewhere, Reach
 from control_plane.sessions.registry import FlapRules, Registry
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
-from control_plane.sessions.session import ServerSession, Terms
+from control_plane.sessions.session import ServerSession
 from control_plane.sessions.steps import Reject, Trouble
+from control_plane.sessions.suspects import Suspects
+from control_plane.sessions.turn_reports import TurnReports
 from control_plane.use_cases.admit_session import Admission, AdmitSession, Greeting
 from control_plane.use_cases.observe_instances import Observation, ObserveInstances
 from control_plane.use_cases.ports import Clock, Store
 from control_plane.use_cases.quarantine_node import QuarantineNode
-from control_plane.use_cases.report_liveness import LivenessChange, ReportLiveness
+from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
 from control_plane.use_cases.rows import superseded
 from control_plane.use_cases.update_inventory import UpdateInventory
-from wire.refusal import Refusal
 
-DRAIN_FLOOR = timedelta(seconds=5)
-DRAIN_PER_SECOND = 100
 TICKED_AT_ONCE = 100
 """Streams looked at before the loop gets its turn."""
 
@@ -51,14 +52,6 @@ class SessionUseCases:
     report: ReportLiveness
     trouble: ReportTroubles
     inventory: UpdateInventory
-
-
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """What a welcomed node needs to know of this replica."""
-
-    replicas: Callable[[], Sequence[pb.Replica]]
-    parked_connections: int = 2
 
 
 @dataclass(slots=True)
@@ -81,24 +74,23 @@ class Sessions:
         rules: SessionRules,
         flaps: FlapRules,
         tick: timedelta,
-        turned: Callable[[], None],
+        elsewhere: Elsewhere,
     ) -> None:
-        """`turned` is called when nodes came or went."""
-        self.logs = LogBroker(self.say)
         self._clock = clock
         self._fleet = fleet
         self._use_cases = use_cases
         self._invitation = invitation
         self._rules = rules
         self._tick = tick
-        self._turned = turned
         self._registry: Registry[AgentConnection] = Registry(flaps)
+        self._reach = Reach(self._registry, fleet, elsewhere, lambda: invitation.replicas()[0])
+        self.logs = LogBroker(self._reach.ask_log)
         self._follower = DesiredFollower(store, self)
         self._cuts = _Cuts()
-        self._unreported: list[Turn] = []
+        self._report = TurnReports(fleet, use_cases.report)
+        self._suspects = Suspects(use_cases.quarantine, self._registry.cut)
+        self._leaving = Leaving(self._registry)
         self._rejections: dict[NodeId, Rejections] = {}
-        self._draining = False
-        self._left = asyncio.Event()
 
     # For the servicer, the data path and the composition root.
 
@@ -106,8 +98,7 @@ class Sessions:
         self, presented: Presented, requests: AsyncIterator[pb.AgentMessage], abort: Abort
     ) -> AsyncIterator[pb.ControlMessage]:
         """One stream from its Hello to its end. Raises what ended it."""
-        if self._draining:
-            raise _draining()
+        self._leaving.check()
         rejections = self._rejections.setdefault(presented.node, Rejections(presented.node))
         session = ServerSession(rejections, self._rules, self.now(), self._fleet.period)
         connection = AgentConnection(presented, session, self, abort)
@@ -116,67 +107,74 @@ class Sessions:
             yield message
 
     def say(self, node: NodeId, message: pb.ControlMessage) -> bool:
-        """Put a message into the outbox of the node's session; False without one, or without room."""
-        connection = self._registry.at(node)
-        return connection is not None and connection.say(message)
+        """Put a message into the outbox of the node's session, whichever replica has it; False without one, or room."""
+        return self._reach.say(node, message)
 
     def park(self, node: NodeId, idle: int) -> bool:
-        """Ask the node for this many parked and idle connections."""
-        return self.say(node, pb.ControlMessage(park_connections=pb.ParkConnections(idle_connections=idle)))
+        """Ask the node for this many parked and idle connections at this replica."""
+        return self._reach.park(node, idle)
 
     def let_through(self, node: NodeId, removals: Sequence[HeldRemoval]) -> bool:
         """Let the node stop at once what it holds back so; False without a session."""
-        connection = self._registry.at(node)
-        if connection is not None:
-            connection.allow(removals)
-        return connection is not None
+        return self._reach.let_through(node, removals)
 
     def admits(self, node: NodeId, epoch: int, serial: str | None) -> bool:
         """Whether a relay connection belongs to the node's session; no serial on a local socket."""
-        connection = self._registry.at(node)
-        if connection is None or connection.epoch != epoch:
-            return False
-        return serial is None or serial == connection.presented.serial
+        return self._reach.admits(node, epoch, serial)
 
     def superseded(self, node: NodeId, epoch: int) -> bool:
-        """Whether another session speaks for the node now; False when none does."""
-        connection = self._registry.at(node)
-        return connection is not None and connection.epoch != epoch
-
-    def cut(self, node: NodeId, refusal: Refusal) -> None:
-        self._registry.cut(node, refusal)
+        """Whether a newer session speaks for the node now; False when none does."""
+        return self._reach.superseded(node, epoch)
 
     def drain(self) -> timedelta:
         """Tell every node to reconnect, spread over the time returned; new sessions are refused from now on."""
-        self._draining = True
-        within = max(DRAIN_FLOOR, timedelta(seconds=len(self._registry) / DRAIN_PER_SECOND))
-        for connection in self._registry:
-            connection.drain(within)
-        return within
+        return self._leaving.drain()
 
     async def left(self, within: timedelta) -> None:
         """Wait until no session is open, but no longer than this."""
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                while len(self._registry):
-                    self._left.clear()
-                    await self._left.wait()
-        except TimeoutError:
-            return
+        await self._leaving.left(within)
 
     def close(self) -> None:
         """End what is still open, in good time for the nodes to hear why."""
         for connection in self._registry:
-            connection.end(_draining())
+            connection.end(draining())
 
     def __len__(self) -> int:
         return len(self._registry)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            self._cuts.group = group
-            group.create_task(self._follower.run())
-            group.create_task(self._watch())
+        stop = self._fleet.on_node(self._turned)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._cuts.group = group
+                group.create_task(self._follower.run())
+                group.create_task(self._watch())
+        finally:
+            stop()
+
+    # For whoever follows the other replicas.
+
+    def errand(self, content: bytes) -> None:
+        """Do what another replica sent for a node that is connected here."""
+        self._reach.errand(content)
+
+    def overtaken(self, node: NodeId, epoch: int, process_id: str) -> None:
+        """Another replica has a session of this node, of this agent process: an older one here ends."""
+        if self._registry.overtaken(node, epoch, process_id, self.now()):
+            self._suspects.add(node)
+
+    def replicas_changed(self) -> None:
+        """Tell the nodes which replicas there are now."""
+        replicas = self._invitation.replicas()
+        for connection in self._registry:
+            connection.replicas_changed(replicas, self._invitation.parked_connections)
+
+    def step_aside(self) -> None:
+        """Send every node to another replica and let none in until `come_back`."""
+        self._leaving.step_aside()
+
+    def come_back(self) -> None:
+        self._leaving.come_back()
 
     # For the connections (Host) and the follower (Seats).
 
@@ -187,10 +185,18 @@ class Sessions:
         admission = await self._use_cases.admit(connection.presented, greeting)
         connection.adopt(admission.session_epoch)
         if self._registry.seat(connection, self.now()):
-            await self._quarantine(connection.node)
-        self._fleet.connected(connection.node, admission.session_epoch, connection.held_revision)
+            raise await self._suspects.quarantine(connection.node)
+        self._fleet.connected(
+            connection.node,
+            admission.session_epoch,
+            connection.held_revision,
+            serial=connection.presented.serial,
+            process_id=connection.process_id,
+        )
         terms = Terms(admission.history_id, tuple(self._invitation.replicas()), self._invitation.parked_connections)
         _log.info("session_opened", node=connection.node, session_epoch=admission.session_epoch)
+        if greeting.history_id not in ("", admission.history_id):
+            _log.warning("node_of_another_history", node=connection.node, history=greeting.history_id)
         return admission, terms
 
     async def observe(self, connection: AgentConnection, seen: Observation) -> None:
@@ -232,7 +238,7 @@ class Sessions:
         if self._registry.is_seated(connection):
             self.logs.leave(connection.node)
         self._registry.closed(connection)
-        self._left.set()
+        self._leaving.one_left()
         self._follower.drop(connection)
         self._cuts.under_way.discard(connection)
         if connection.epoch:
@@ -242,13 +248,22 @@ class Sessions:
     def reader(self, node: NodeId) -> Reader | None:
         return self._registry.at(node)
 
-    async def _quarantine(self, node: NodeId) -> None:
-        why = "Two agents used one identity in turn."
-        refusal = quarantined(node)
-        _log.error("node_quarantined", node=node, why=why)
-        await self._use_cases.quarantine(node, why)
-        self.cut(node, refusal)
-        raise refusal
+    def recheck(self, node: NodeId, row: Node | None) -> None:
+        if row is not None:
+            self._registry.oust(node, row.session_epoch)
+        connection = self._registry.at(node)
+        if connection is not None:
+            connection.recheck(row)
+
+    def begun_anew(self, history_id: str) -> None:
+        _log.error("history_changed", history=history_id, sessions=len(self))
+        for connection in self._registry:
+            connection.wake()
+
+    def _turned(self, node: NodeId) -> None:
+        """It may have left another replica, to which it was asked to send its logs from."""
+        if not self._fleet.liveness(node).online:
+            self.logs.leave(node)
 
     async def _watch(self) -> None:
         """Everything that is due by time, for all nodes at once."""
@@ -261,31 +276,12 @@ class Sessions:
                     await asyncio.sleep(0)
             self._fleet.sweep()
             await self._report()
+            await self._suspects.settle()
 
     def _cut_off(self, connection: AgentConnection) -> None:
         """The status follows as soon as the peer reads; the handler ends now."""
         if connection in self._cuts.under_way or self._cuts.group is None:
             return
         self._cuts.under_way.add(connection)
-        self._cuts.group.create_task(connection.abort(connection.refusal or _draining()))
+        self._cuts.group.create_task(connection.abort(connection.refusal or draining()))
         connection.cut()
-
-    async def _report(self) -> None:
-        turns = self._fleet.turns()
-        if turns:
-            self._turned()
-        self._unreported += turns
-        if not self._unreported:
-            return
-        changes = [LivenessChange(turn.node, turn.epoch, turn.online, turn.at, turn.why) for turn in self._unreported]
-        try:
-            await self._use_cases.report(changes)
-        except StorageUnavailable as refusal:
-            # The fleet knows; the journal is told as soon as it can be written.
-            _log.warning("liveness_unrecorded", nodes=len(changes), text=refusal.text)
-            return
-        self._unreported = []
-
-
-def _draining() -> Draining:
-    return Draining("This control plane is stopping.", "The node reconnects by itself.")

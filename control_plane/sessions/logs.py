@@ -20,8 +20,8 @@ CHUNKS_AHEAD = 8
 DEFAULT_TAIL = 100
 MAX_TAIL = 10_000
 
-Ask = Callable[[NodeId, session_pb2.ControlMessage], bool]
-"""Puts a message into the outbox of a node's stream; False when it has none or no room."""
+Ask = Callable[[NodeId, session_pb2.LogRequest], bool]
+"""Has a node send a log to this replica; False when it has no stream or no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class LogBroker:
             request = session_pb2.LogRequest(
                 subscription=key, instance=instance_name(node, runtime), tail_lines=tail, follow=follow, whole=whole
             )
-            if not self._ask(node, session_pb2.ControlMessage(log_request=request)):
+            if not self._ask(node, request):
                 raise _offline(node)
             await self._answered(subscription)
             async for chunk in subscription.read():

@@ -6,11 +6,14 @@ from arw.v1 import session_pb2 as pb
 
 MAX_LOG_REQUESTS = 16
 # Answers to heartbeats go before anything bulky.
-_ORDER = ("welcome", "heartbeat_ack", "drain_notice", "report_full_state", "park_connections")
+_ORDER = ("welcome", "heartbeat_ack", "drain_notice", "replicas_changed", "report_full_state")
 
 
 class Outbox:
-    """One slot for each kind of message, latest wins. Batches queue, bounded by what may be unacknowledged."""
+    """One slot for each kind of message, latest wins. Batches queue, bounded by what may be unacknowledged.
+
+    Each replica that wants parked connections has a slot of its own.
+    """
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -18,6 +21,7 @@ class Outbox:
         self._seq = 0
         self._slots: dict[str, pb.ControlMessage] = {}
         # Lists: an empty deque holds 600 bytes, and there are two for each stream.
+        self._parks: list[pb.ControlMessage] = []
         self._batches: list[pb.ControlMessage] = []
         self._log_requests: list[pb.ControlMessage] = []
 
@@ -28,6 +32,8 @@ class Outbox:
         kind = message.WhichOneof("body") or ""
         if kind == "desired_batch":
             self._batches.append(message)
+        elif kind == "park_connections":
+            self._parks = [other for other in self._parks if _where(other) != _where(message)] + [message]
         elif kind != "log_request":
             self._slots[kind] = message
         elif len(self._log_requests) < MAX_LOG_REQUESTS:
@@ -41,6 +47,7 @@ class Outbox:
         if self.finished:
             return
         self.finished = True
+        self._parks.clear()
         self._batches.clear()
         self._log_requests.clear()
         self._slots = {"welcome": last} if last is not None else {}
@@ -57,7 +64,11 @@ class Outbox:
         for kind in _ORDER:
             if kind in self._slots:
                 return self._slots.pop(kind)
-        for queue in (self._batches, self._log_requests):
+        for queue in (self._parks, self._batches, self._log_requests):
             if queue:
                 return queue.pop(0)
         return None
+
+
+def _where(park: pb.ControlMessage) -> str:
+    return park.park_connections.relay_address

@@ -33,6 +33,15 @@ S = TypeVar("S", bound=Stream)
 
 
 @dataclass(frozen=True, slots=True)
+class _Newer:
+    """A session that is open, for all that is known, at another replica."""
+
+    epoch: int = 0
+    ousted: str | None = None
+    """The process whose stream ended here for it, or for one before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlapRules:
     supersedes: int = 3
     """By another process, within the window: then two agents share one identity."""
@@ -40,12 +49,16 @@ class FlapRules:
 
 
 class Registry(Generic[S]):
-    """Open streams, and the one seat that each node has. The newest epoch holds it. Only touched on the loop."""
+    """Open streams, and the one seat that each node has. The newest epoch holds it, here or at another replica.
+
+    Only touched on the loop.
+    """
 
     def __init__(self, rules: FlapRules) -> None:
         self._rules = rules
         self._open: set[S] = set()
         self._seats: dict[NodeId, S] = {}
+        self._newer: dict[NodeId, _Newer] = {}
         self._flaps: dict[NodeId, deque[datetime]] = {}
 
     def opened(self, stream: S) -> None:
@@ -61,14 +74,38 @@ class Registry(Generic[S]):
 
         True when the node's identity flaps between processes. SessionSuperseded when a newer one is seated.
         """
-        before = self._seats.get(stream.node)
-        if before is not None and before.epoch > stream.epoch:
+        before, newer = self._seats.get(stream.node), self._newer.get(stream.node, _Newer())
+        if newer.epoch > stream.epoch or (before is not None and before.epoch > stream.epoch):
             raise superseded(stream.node)
         self._seats[stream.node] = stream
-        if before is None or before is stream:
+        self._newer.pop(stream.node, None)
+        if before is None:
+            # Its row told of this very session before it was seated.
+            ousted = newer.ousted if newer.epoch == stream.epoch else None
+            return self._takes_over(stream.node, ousted, stream.process_id, now)
+        if before is stream:
             return False
         before.end(superseded(stream.node))
-        return before.process_id != stream.process_id and self._flapped(stream.node, now)
+        return self._takes_over(stream.node, before.process_id, stream.process_id, now)
+
+    def oust(self, node: NodeId, epoch: int) -> None:
+        """The node has opened a session of this epoch, anywhere: end the older stream that speaks for it here."""
+        before, newer = self._seats.get(node), self._newer.get(node, _Newer())
+        if epoch <= newer.epoch or (before is not None and epoch <= before.epoch):
+            return
+        self._newer[node] = _Newer(epoch, before.process_id if before is not None else newer.ousted)
+        if before is not None:
+            del self._seats[node]
+            before.end(superseded(node))
+
+    def overtaken(self, node: NodeId, epoch: int, process_id: str, now: datetime) -> bool:
+        """As `oust`, by this process at another replica; True when the node's identity flaps between processes."""
+        self.oust(node, epoch)
+        newer = self._newer.get(node, _Newer())
+        if newer.epoch != epoch:
+            return False
+        self._newer[node] = _Newer(epoch)
+        return self._takes_over(node, newer.ousted, process_id, now)
 
     def at(self, node: NodeId) -> S | None:
         """The stream that speaks for the node."""
@@ -87,6 +124,9 @@ class Registry(Generic[S]):
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def _takes_over(self, node: NodeId, before: str | None, process_id: str, now: datetime) -> bool:
+        return before not in (None, process_id) and self._flapped(node, now)
 
     def _flapped(self, node: NodeId, now: datetime) -> bool:
         flaps = self._flaps.setdefault(node, deque(maxlen=self._rules.supersedes))

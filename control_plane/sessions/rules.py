@@ -7,8 +7,10 @@ from datetime import timedelta
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1")
+CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1", "replicas.many/1")
 DELTA = "desired.delta/1"
+MANY_REPLICAS = "replicas.many/1"
+"""Follows ReplicasChanged, and parks and sends logs where it is told, not only where its stream is."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_REVISION = 2**63 - 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -11,8 +10,10 @@ from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import NodeMismatch, Unavailable
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.node import HeldRemoval
+from control_plane.domain.replica import Place
 from control_plane.messages.instances import instance_from_proto, instance_ids
 from control_plane.messages.nodes import held_to_proto
+from control_plane.messages.places import places_to_proto
 from control_plane.messages.problems import problem_from_proto, refusal_to_proto
 from control_plane.messages.times import duration_to_proto
 from control_plane.messages.usage import node_usage_from_proto
@@ -20,6 +21,7 @@ from control_plane.sessions.desired_feed import DesiredFeed, DesiredPage, Held, 
 from control_plane.sessions.full_report import FullReport
 from control_plane.sessions.hello import UPDATE, Peer, checked_hello, peer_of, violation
 from control_plane.sessions.inventory_reports import InventoryReports
+from control_plane.sessions.invitation import Terms, replicas_changed
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import (
     DELTA,
@@ -52,15 +54,6 @@ _RETRIED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What Welcome says beside the epoch."""
-
-    history_id: str
-    replicas: tuple[pb.Replica, ...]
-    parked_connections: int
-
-
 class Stage(Enum):
     WAITING_FOR_HELLO = auto()
     ADMITTING = auto()
@@ -84,6 +77,7 @@ class ServerSession:
         self._received = 0
         self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
         self._loading = self._changed = False
+        self._history = ""
         self._full = FullReport(rules.full_report_every)
         self._inventories = InventoryReports(rules, opened_at)
         self._rejections = rejections
@@ -96,7 +90,7 @@ class ServerSession:
 
     def admitted(self, epoch: int, terms: Terms, now: datetime) -> list[Step]:
         """The session is open: welcome the node and start reading its desired state."""
-        self.epoch, self.stage = epoch, Stage.OPEN
+        self.epoch, self.stage, self._history = epoch, Stage.OPEN, terms.history_id
         self._full.expected(now)
         self._feed.presume(self._rejections.begin(), now)
         return [Say(pb.ControlMessage(welcome=self._welcome(terms))), *self.changed()]
@@ -144,6 +138,10 @@ class ServerSession:
             return []
         notice = pb.DrainNotice(reconnect_within=duration_to_proto(within))
         return [Say(pb.ControlMessage(drain_notice=notice))]
+
+    def replicas_changed(self, replicas: Sequence[Place], parked_connections: int) -> list[Step]:
+        told = replicas_changed(self.peer, replicas, parked_connections)
+        return [Say(told)] if told is not None and self.stage is Stage.OPEN else []
 
     def refuse(self, refusal: Refusal) -> list[Step]:
         if self.stage is Stage.CLOSED:
@@ -206,11 +204,13 @@ class ServerSession:
             heartbeat_period=duration_to_proto(self._pace()),
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_unacked_batches=self._rules.max_unacked_batches,
-            replicas=terms.replicas,
+            replicas=places_to_proto(terms.replicas, self.peer.machine_id_hash),
             parked_connections=terms.parked_connections,
         )
 
     def _fed(self, page: DesiredPage, now: datetime) -> list[Step]:
+        if page.history_id != self._history:
+            raise Unavailable("The control plane's records start anew.", "The node connects again by itself.")
         self._feed.page(page)
         steps = [*self._settled(), *self._batches(now)]
         again = self._changed or self._feed.wanted().whole
@@ -280,6 +280,8 @@ class ServerSession:
         return [Say(pb.ControlMessage(report_full_state=pb.ReportFullState(reason=reason)))] if reason else []
 
     def _tick_open(self, now: datetime) -> list[Step]:
+        if self._feed.rests(now):
+            return self._ask_full(now)
         if self._feed.overdue(now):
             late = Unavailable("The node left a batch of desired state unacknowledged.", "See the node agent's log.")
             return self.refuse(late)

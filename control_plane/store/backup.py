@@ -8,12 +8,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store import integrity, schema
 from control_plane.store.backup_history import begin_anew
+from control_plane.store.counters import StoredCounters
 from control_plane.store.integrity import Facts
+from control_plane.store.session import Session
 from control_plane.store.sqlite import refusals
+from control_plane.store.statements import Statements
 
 PAGES_AT_ONCE = 2048
 
@@ -67,4 +71,6 @@ def renew(path: Path) -> str:
     engine = sa.create_engine(sa.URL.create("sqlite+pysqlite", database=str(path)), poolclass=sa.NullPool)
     with refusals(), engine.begin() as connection:
         schema.bring_up_to_date(connection)
-        return begin_anew(connection)
+        statements = Statements(sqlite.dialect(paramstyle="named"), sqlite.insert)
+        session = Session(connection.connection.cursor(), statements)
+        return begin_anew(session, StoredCounters(session))

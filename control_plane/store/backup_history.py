@@ -1,34 +1,34 @@
-"""A new history for a database that was put back: what it hands out from now on was never handed out before."""
+"""A new history for a database that lacks what was handed out: nothing of that is ever handed out again."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from uuid import uuid4
 
-import sqlalchemy as sa
-
 from control_plane.store.codec import NODE
-from control_plane.store.tables import change_log, desired, meta, nodes
+from control_plane.store.counters import Counters
+from control_plane.store.session import Session
+from control_plane.use_cases.lost_history import JUMP
 
-JUMP = 1_000_000
-"""More than a database that was lost can have handed out since its backup."""
 
+def begin_anew(session: Session, counters: Counters) -> str:
+    """The new history's id. All numbers that are handed out jump, and nobody goes on from an older revision.
 
-def begin_anew(connection: sa.Connection) -> str:
-    """The new history's id. Revisions, event ids and session epochs jump; nobody goes on from an older revision."""
-    history = uuid4().hex
-    ahead = meta.c.revision + JUMP
-    numbers = {"revision": ahead, "compacted_revision": ahead, "last_event_id": meta.c.last_event_id + JUMP}
-    connection.execute(sa.update(meta).values(history_id=history, **numbers))
-    connection.execute(sa.delete(change_log))
-    connection.execute(sa.delete(desired).where(desired.c.document.is_(None)))
-    connection.execute(sa.update(nodes).values(session_epoch=nodes.c.session_epoch + JUMP))
-    _believe_newer_certificates(connection)
+    The fence of a runtime's hold stays: requests carry it, and nodes that have not agreed yet compare it.
+    """
+    history, statements = uuid4().hex, session.statements
+    counters.jump(JUMP)
+    session.run(statements.begin_history, history_id=history, compacted_revision=counters.position().revision)
+    session.run(statements.jump_terms, by=JUMP)
+    session.run(statements.jump_epochs, by=JUMP)
+    session.run(statements.forget_log)
+    session.run(statements.forget_buried)
+    _believe_newer_certificates(session)
     return history
 
 
-def _believe_newer_certificates(connection: sa.Connection) -> None:
+def _believe_newer_certificates(session: Session) -> None:
     """Every node renews within a day, so the database may have forgotten the certificate that its node now shows."""
-    for name, document in connection.execute(sa.select(nodes.c.id, nodes.c.document)).all():
+    for name, *_, document in session.rows(session.statements.nodes.all):
         node = replace(NODE.decode(document), newer_certificate_believed=True)
-        connection.execute(sa.update(nodes).where(nodes.c.id == name).values(document=NODE.encode(node)))
+        session.run(session.statements.node_document, node=name, document=NODE.encode(node))

@@ -14,11 +14,13 @@ from msgspec import inspect
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode
+from control_plane.domain.instance import InstanceState, Severity
+from control_plane.domain.job import Job, JobKind, JobStage, JobState
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
 from control_plane.domain.operator import Operator
-from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modality, Runtime
+from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modality, PlacementStrategy, Runtime
 
 T = TypeVar("T")
 
@@ -33,8 +35,14 @@ _CAUTIOUS: Mapping[type[Enum], Enum] = {
     DesiredState: DesiredState.STOPPED,
     DeviceHealth: DeviceHealth.UNUSABLE,
     ExecutionMode: ExecutionMode.UNSPECIFIED,
+    InstanceState: InstanceState.UNKNOWN,
+    JobKind: JobKind.HEALTH_PROBE,
+    JobStage: JobStage.FORWARD,
+    JobState: JobState.ABORTED,
     MissingAccelerator: MissingAccelerator.FAIL,
     Modality: Modality.TEXT,
+    PlacementStrategy: PlacementStrategy.SPREAD,
+    Severity: Severity.WARN,
     Standing: Standing.QUARANTINED,
 }
 
@@ -100,4 +108,5 @@ RUNTIME = Codec(Runtime)
 MODEL = Codec(Model)
 JOIN_TOKEN = Codec(JoinToken)
 OPERATOR = Codec(Operator)
+JOB = Codec(Job)
 PLACED = Codec(Placed)

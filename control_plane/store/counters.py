@@ -17,6 +17,9 @@ class Counters(Protocol):
     def position(self) -> Position:
         """The newest of both."""
 
+    def jump(self, by: int) -> None:
+        """Leave out so many of each."""
+
 
 class StoredCounters:
     """In their row, which each number updates."""
@@ -35,6 +38,9 @@ class StoredCounters:
     def position(self) -> Position:
         ((revision, last_event_id),) = self._session.rows(self._session.statements.position)
         return Position(revision, last_event_id)
+
+    def jump(self, by: int) -> None:
+        self._session.run(self._session.statements.jump, by=by)
 
 
 @dataclass(slots=True)
@@ -56,3 +62,6 @@ class HeldCounters:
 
     def position(self) -> Position:
         return self.held
+
+    def jump(self, by: int) -> None:
+        self.held = Position(self.held.revision + by, self.held.last_event_id + by)

@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from control_plane.domain.errors import StorageUnavailable
+from control_plane.store import codec
 from control_plane.store.schema import NEWEST
 from control_plane.store.sqlite import refusals
 
@@ -49,6 +51,12 @@ def facts(connection: sqlite3.Connection) -> Facts:
             f"The file is a database, but none of a control plane: {error}.", "Name another file.", cause=str(error)
         ) from error
     return Facts(schema, history, revision, *counts)
+
+
+def events(connection: sqlite3.Connection) -> tuple[int, datetime | None]:
+    """How many the journal holds, and when the oldest was; StorageUnavailable as `facts`."""
+    ((count, oldest),) = connection.execute("SELECT count(*), min(time) FROM events").fetchall()
+    return count, None if oldest is None else codec.from_micros(oldest)
 
 
 def damages(connection: sqlite3.Connection) -> tuple[str, ...]:

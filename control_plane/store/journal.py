@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from control_plane.domain.event import Event
+from control_plane.domain.event import Event, EventsKept
 from control_plane.store import codec
 from control_plane.store.counters import Counters
-from control_plane.store.retention import EVENTS_KEPT, MAX_EVENTS, PRUNED_AT_ONCE, REQUESTS_KEPT, request_id_reused
+from control_plane.store.retention import PRUNED_AT_ONCE, REQUESTS_KEPT, request_id_reused
 from control_plane.store.session import Session
 from control_plane.use_cases.ports import Clock
 
@@ -22,7 +22,7 @@ class SqlJournal:
         """True once this transaction has appended an event."""
 
     def append(self, event: Event) -> None:
-        self._session.run(
+        self._session.later(
             self._session.statements.append_event,
             id=self._counters.take_event_id(),
             time=codec.to_micros(event.time or self._clock.now()),
@@ -33,11 +33,13 @@ class SqlJournal:
         self.appended = True
 
     def after(self, event_id: int, prefixes: Sequence[str], limit: int) -> Sequence[Event]:
+        self._session.catch_up()
         statement = self._session.statements.events_after(len(prefixes))
         records = self._session.rows(statement, after=event_id, limit=limit, **_bound(prefixes))
         return [_event(*record) for record in records]
 
     def newest(self, prefixes: Sequence[str], limit: int) -> Sequence[Event]:
+        self._session.catch_up()
         statement = self._session.statements.events_newest(len(prefixes))
         records = self._session.rows(statement, limit=limit, **_bound(prefixes))
         return [_event(*record) for record in reversed(records)]
@@ -45,12 +47,15 @@ class SqlJournal:
     def last_id(self) -> int:
         return self._counters.position().last_event_id
 
-    def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime, kept: EventsKept) -> int:
         """Delete the oldest events beyond what is kept, at most PRUNED_AT_ONCE; returns how many."""
+        self._session.catch_up()
         last = self.last_id()
-        since = codec.to_micros(now - EVENTS_KEPT)
-        kept = self._session.one(self._session.statements.oldest_kept_event, time=since)
-        floor = max(last + 1 if kept is None else kept[0], last + 1 - MAX_EVENTS)
+        since = codec.to_micros(now - kept.age)
+        young = self._session.one(self._session.statements.oldest_kept_event, time=since)
+        # Counted: where a history began, ids were left out.
+        beyond = self._session.one(self._session.statements.nth_newest_event, n=kept.rows) if last > kept.rows else None
+        floor = max(last + 1 if young is None else young[0], 0 if beyond is None else beyond[0] + 1)
         return self._session.run(self._session.statements.forget_events, floor=floor, limit=PRUNED_AT_ONCE)
 
 

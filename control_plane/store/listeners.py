@@ -11,7 +11,7 @@ Listener = Callable[[int], None]
 
 
 class Position(NamedTuple):
-    """How far a history has come. Commits come one after another, so neither part ever goes back."""
+    """How far a history has come. Commits come one after another, so neither part goes back unless commits are lost."""
 
     revision: int
     last_event_id: int

@@ -8,15 +8,20 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+from uuid import uuid4
 
-from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.event import EventsKept
+from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import Runtime
 from control_plane.store import codec
+from control_plane.store.board_view import Limits
 from control_plane.store.memory_tables import (
+    MemoryAuthorityRow,
     MemoryDesiredTable,
     MemoryJournal,
     MemoryNodes,
@@ -25,7 +30,19 @@ from control_plane.store.memory_tables import (
     State,
 )
 from control_plane.store.retention import node_not_found
-from control_plane.use_cases.ports import Change, Clock, DesiredTable, Journal, RequestLog, Table, Transaction
+from control_plane.store.sole_board import SOLE_TERM, SoleBoard
+from control_plane.use_cases.lost_history import JUMP
+from control_plane.use_cases.ports import (
+    USUALLY_KEPT,
+    AuthorityRow,
+    Change,
+    Clock,
+    DesiredTable,
+    Journal,
+    RequestLog,
+    Table,
+    Transaction,
+)
 
 T = TypeVar("T")
 
@@ -54,8 +71,11 @@ class MemoryStore:
     async def compact(self, keep_revisions: int) -> int:
         return await self._write(lambda transaction: transaction.compact(keep_revisions))
 
-    async def prune(self, now: datetime) -> int:
-        return await self._write(lambda transaction: transaction.prune(now))
+    async def prune(self, now: datetime, kept: EventsKept = USUALLY_KEPT) -> int:
+        return await self._write(lambda transaction: transaction.prune(now, kept))
+
+    def board(self, _: Limits | None = None) -> SoleBoard:
+        return SoleBoard(self._clock)
 
     async def close(self) -> None:
         self._listeners.clear()
@@ -78,6 +98,8 @@ class MemoryTransaction:
     models: Table[ModelId, Model]
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
+    jobs: Table[JobId, Job]
+    authority: AuthorityRow
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -92,6 +114,8 @@ class MemoryTransaction:
         self.models = MemoryTable(state, "models", codec.MODEL, partial(self.revise, "models"))
         self.join_tokens = MemoryTable(state, "join_tokens", codec.JOIN_TOKEN)
         self.operators = MemoryTable(state, "operators", codec.OPERATOR)
+        self.jobs = MemoryTable(state, "jobs", codec.JOB, partial(self.revise, "jobs"))
+        self.authority = MemoryAuthorityRow(state)
         self.desired = MemoryDesiredTable(state, self._take_revision)
 
     def revise(self, kind: str, name: str) -> int:
@@ -108,6 +132,20 @@ class MemoryTransaction:
 
     def history_id(self) -> str:
         return self._state.history_id
+
+    def begin_history(self) -> str:
+        state = self._state.changing()
+        state.history_id = uuid4().hex
+        state.revision, state.last_event_id = state.revision + JUMP, state.last_event_id + JUMP
+        state.compacted_revision, state.changes = state.revision, ()
+        state.desired = {key: row for key, row in state.desired.items() if row.content is not None}
+        for node in map(codec.NODE.decode, tuple(state.rows.get("nodes", {}).values())):
+            believed = replace(node, newer_certificate_believed=True, session_epoch=node.session_epoch + JUMP)
+            state.rows["nodes"][node.id] = codec.NODE.encode(believed)
+        return state.history_id
+
+    def term(self) -> int:
+        return SOLE_TERM
 
     def changes(self, after: int) -> Sequence[Change]:
         found = [change for change in self._state.changes if change.revision > after]
@@ -136,9 +174,9 @@ class MemoryTransaction:
         state.compacted_revision = floor
         return floor
 
-    def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime, kept: EventsKept) -> int:
         self._requests.prune(now)
-        return self._journal.prune(now)
+        return self._journal.prune(now, kept)
 
     def _take_revision(self) -> int:
         if not self._has_revision:

@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 from uuid import uuid4
 
 from control_plane.domain.desired import DesiredRow, Placed
-from control_plane.domain.event import Event
+from control_plane.domain.event import Event, EventsKept
 from control_plane.domain.ids import NodeId
 from control_plane.domain.node import Node
 from control_plane.store import codec
 from control_plane.store.codec import Codec
-from control_plane.store.retention import EVENTS_KEPT, MAX_EVENTS, REQUESTS_KEPT, request_id_reused
+from control_plane.store.retention import REQUESTS_KEPT, request_id_reused
 from control_plane.store.rows import Identified
-from control_plane.use_cases.ports import Change, Clock
+from control_plane.use_cases.ports import Change, Clock, StoredAuthority
 
 Row = TypeVar("Row", bound=Identified)
 Key_contra = TypeVar("Key_contra", bound=str, contravariant=True)
@@ -38,6 +38,7 @@ class State:
     desired: dict[tuple[NodeId, str], DesiredRow] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """By method and request id."""
+    authority: StoredAuthority | None = None
     is_writable: bool = False
 
     def copy(self) -> State:
@@ -110,6 +111,17 @@ class MemoryNodes(MemoryTable[NodeId, Node]):
         super().put(replace(row, session_epoch=epoch))
 
 
+class MemoryAuthorityRow:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def get(self) -> StoredAuthority | None:
+        return self._state.authority
+
+    def put(self, row: StoredAuthority) -> None:
+        self._state.changing().authority = row
+
+
 class MemoryDesiredTable:
     def __init__(self, state: State, take_revision: Callable[[], int]) -> None:
         self._state = state
@@ -162,10 +174,11 @@ class MemoryJournal:
     def last_id(self) -> int:
         return self._state.last_event_id
 
-    def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime, kept: EventsKept) -> int:
         state = self._state.changing()
-        young = (event.id for event in state.events if event.time is not None and event.time >= now - EVENTS_KEPT)
-        floor = max(next(young, state.last_event_id + 1), state.last_event_id + 1 - MAX_EVENTS)
+        young = (event.id for event in state.events if event.time is not None and event.time >= now - kept.age)
+        beyond = state.events[-kept.rows - 1 :][:1] if len(state.events) > kept.rows else ()
+        floor = max(next(young, state.last_event_id + 1), *(event.id + 1 for event in beyond), 0)
         before = len(state.events)
         state.events = tuple(event for event in state.events if event.id >= floor)
         return before - len(state.events)

@@ -3,87 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Self, TypeVar
 
 import psycopg
 import sqlalchemy as sa
+import structlog
 from psycopg import errors
 from sqlalchemy.dialects import postgresql
 
 from control_plane.domain.errors import StorageUnavailable
-from control_plane.store import schema
-from control_plane.store.backup_history import begin_anew
+from control_plane.store.board_view import Limits
 from control_plane.store.counters import HeldCounters
+from control_plane.store.known_history import MARK, KnownHistory, Mark, Notebook
 from control_plane.store.listeners import Listeners, Position
+from control_plane.store.postgres_board import PostgresBoard
 from control_plane.store.postgres_ear import CHANNEL, Ear
 from control_plane.store.postgres_faults import is_passing, refusal_of, refusals
-from control_plane.store.postgres_link import Link, Outage, Patience, connected
+from control_plane.store.postgres_link import Link, Outage, Patience
+from control_plane.store.postgres_opening import DRIVER, prepared
 from control_plane.store.postgres_watchdog import Watchdog
 from control_plane.store.session import Session
 from control_plane.store.sql_store import SqlStore
 from control_plane.store.statements import Statements
 from control_plane.store.transaction import SqlTransaction
 from control_plane.store.writer import Writer
+from control_plane.use_cases.lost_history import JUMP, begin_anew
 from control_plane.use_cases.ports import Clock, Transaction
 
 T = TypeVar("T")
 
 READERS = 4
-_DRIVER = "postgresql+psycopg://"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The counter's row first: writers of all processes take turns, and each sees everything that was committed before it.
-_TURN = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT revision, last_event_id FROM meta FOR UPDATE"
-# Any number that no other program takes for its own lock.
-_SCHEMA_LOCK = 4_718_290_211
-_MIGRATION_WAITS = "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"
+_TURN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {MARK} FOR UPDATE"
+
+_log = structlog.get_logger()
 
 
 class PostgresStore(SqlStore):
     """Any number of processes may use one database."""
 
-    def __init__(self, dsn: str, clock: Clock, patience: Patience, position: Position, *, sole: bool) -> None:
-        self._statements = Statements(sa.make_url(_DRIVER).get_dialect()(), postgresql.insert)
-        listeners = Listeners(position)
+    def __init__(self, dsn: str, clock: Clock, patience: Patience, mark: Mark, notebook: Notebook) -> None:
+        self._statements = Statements(sa.make_url(DRIVER).get_dialect()(), postgresql.insert)
+        listeners = Listeners(mark.position)
         self._loop = asyncio.get_running_loop()
         self._watchdog = Watchdog(patience.answer)
         outage = Outage()
 
-        def link(name: str, *, sole: bool = False) -> Link:
-            return Link(dsn, name, patience, outage, self._watchdog, sole=sole)
+        def link(name: str) -> Link:
+            return Link(dsn, name, patience, outage, self._watchdog)
 
-        self._writing = _Writing(link("writer", sole=sole), self._statements, clock)
+        self._new_link = link
+        self._boards: list[PostgresBoard] = []
+        noted = notebook.read()
+        self._notebook = notebook
+        self._known = KnownHistory(noted if noted and noted.is_ahead_of(mark) else mark)
+        self._turn: asyncio.Future[None] | None = None
+        self._writing = _Writing(link("writer"), self._statements, clock, self._known)
         super().__init__(Writer(self._writing, listeners), listeners, READERS)
-        self._ear = Ear(dsn, patience, self._watchdog, self._heard)
+        self._ear = Ear(dsn, patience, self._watchdog, self._known, tell=self._heard, tell_board=self._heard_of_board)
         self._free = [_Reading(link("reader"), self._statements, clock) for _ in range(READERS)]
 
     @classmethod
-    async def open(cls, dsn: str, clock: Clock, patience: Patience | None = None, *, sole: bool = False) -> Self:
-        """Migrate and open the database at `dsn`; as its `sole` one while no other does so.
+    async def open(cls, dsn: str, clock: Clock, patience: Patience | None = None, note: Path | None = None) -> Self:
+        """Migrate and open the database at `dsn`. StorageUnavailable when it is away, not ours to write, or newer.
 
-        StorageUnavailable when it is away, not ours to write, from a newer version, or has its sole one.
+        In the file `note` stands how far the process before knew it.
         """
         patience = patience or Patience()
         with refusals():
-            position = await asyncio.to_thread(_prepared, dsn, patience)
-        store = cls(dsn, clock, patience, position, sole=sole)
+            mark = await asyncio.to_thread(prepared, dsn, patience)
+        store = cls(dsn, clock, patience, mark, Notebook(note))
         store._watchdog.start()
         store._writer.start()
         store._ear.start()
-        if sole:
-            await store._claimed()
+        if store._known.mark != mark:
+            await store.write(lambda _: None)
         return store
 
-    async def _claimed(self) -> None:
-        try:
-            await self.write(lambda _: None)
-        except StorageUnavailable:
-            await self.close()
-            raise
+    def board(self, limits: Limits | None = None) -> PostgresBoard:
+        """For one replica. It ends with the store at the latest."""
+        made = PostgresBoard(self._new_link("board"), limits or Limits())
+        self._boards.append(made)
+        return made
 
     def _dispose(self) -> None:
         self._ear.close()
+        self._note(at_once=True)
+        for board in self._boards:
+            board.close()
         for reading in self._free:
             reading.close()
         self._writing.close()
@@ -96,9 +106,27 @@ class PostgresStore(SqlStore):
         finally:
             self._free.append(reading)
 
-    def _heard(self, position: Position, may_have_missed: bool) -> None:
+    def _heard(self, position: Position, may_have_missed: bool, is_doubtful: bool) -> None:
         tell = self._listeners.tell_again if may_have_missed else self._listeners.tell
         self._loop.call_soon_threadsafe(tell, position)
+        self._note()
+        if is_doubtful:
+            self._loop.call_soon_threadsafe(self._take_turn)
+
+    def _note(self, *, at_once: bool = False) -> None:
+        # Only replicas leave something behind, and no process that was refused.
+        if self._boards:
+            self._notebook.write(self._known.mark, at_once=at_once)
+
+    def _take_turn(self) -> None:
+        """Which tells what has become of the history. A turn that fails is taken again when that is heard again."""
+        if self._turn is None or self._turn.done():
+            self._turn = asyncio.ensure_future(self._writer.write(lambda _: None))
+            self._turn.add_done_callback(_noted)
+
+    def _heard_of_board(self, replica: str) -> None:
+        for board in self._boards.copy():
+            self._loop.call_soon_threadsafe(board.heard, replica)
 
 
 class _Reading:
@@ -106,7 +134,7 @@ class _Reading:
 
     def __init__(self, link: Link, statements: Statements, clock: Clock) -> None:
         self._link = link
-        self._transaction = SqlTransaction(Session(link, statements), clock)
+        self._transaction = SqlTransaction(Session(link, statements), clock, is_shared=True)
 
     def run(self, query: Callable[[Transaction], T]) -> T:
         with refusals():
@@ -129,22 +157,42 @@ class _Writing:
 
     error = psycopg.Error
 
-    def __init__(self, link: Link, statements: Statements, clock: Clock) -> None:
+    def __init__(self, link: Link, statements: Statements, clock: Clock, known: KnownHistory) -> None:
         self._link = link
+        self._clock = clock
+        self._known = known
+        self._session = Session(link, statements)
         self._counters = HeldCounters()
-        self._transaction = SqlTransaction(Session(link, statements), clock, self._counters)
+        self._transaction = SqlTransaction(self._session, clock, self._counters, is_shared=True)
         self._stored = self._before = self._counters.held
+        self._mark = 0
+        self._history = known.mark.history_id
         self._has_savepoint = False
 
     def begin(self) -> None:
+        known = self._known.mark
+        found = self._take_turn()
+        if known.is_ahead_of(found):
+            # By this very row's lock only one of all that notice it does this.
+            self._transaction.restart()
+            begin_anew(self._transaction, known.position.revision, self._clock.now())
+            self.commit(self.position())
+            found = self._take_turn()
+        self._known.committed(found)
+
+    def _take_turn(self) -> Mark:
         self._has_savepoint = False
+        self._session.forget()
         try:
             self._link.begin(_TURN)
         except errors.ReadOnlySqlTransaction:
             # The next connection may lead to the server that took over.
             self._link.close()
             raise
-        self._stored = self._counters.held = _position(self._link.fetch_last())
+        found = _mark(self._link.fetch_last())
+        self._history, self._stored = found
+        self._counters.held = self._stored
+        return found
 
     def position(self) -> Position:
         return self._counters.held
@@ -153,7 +201,7 @@ class _Writing:
         # Released only here, in the same round trip; a commit releases the last one.
         self._link.execute("RELEASE change; SAVEPOINT change" if self._has_savepoint else "SAVEPOINT change")
         self._has_savepoint = True
-        self._before = self._counters.held
+        self._before, self._mark = self._counters.held, self._session.mark
         self._transaction.restart()
         return self._transaction
 
@@ -162,6 +210,7 @@ class _Writing:
 
     def undo(self) -> None:
         self._counters.held = self._before
+        self._session.forget(self._mark)
         self._link.execute("ROLLBACK TO change")
 
     def is_lost(self, error: BaseException, /) -> bool:
@@ -169,6 +218,7 @@ class _Writing:
         return not self._link.is_open() or isinstance(refusal_of(error), StorageUnavailable)
 
     def commit(self, news: Position | None, /) -> None:
+        self._session.catch_up()
         words = "COMMIT"
         if news:
             # Inside the transaction: it is delivered if and when the transaction is committed.
@@ -177,6 +227,9 @@ class _Writing:
             revision, last_event_id = self._counters.held
             words = f"UPDATE meta SET revision = {revision}, last_event_id = {last_event_id}; {words}"  # noqa: S608 - two numbers
         self._link.execute(words)
+        self._known.committed(Mark(self._history, self._counters.held))
+        if self._counters.held.revision - self._stored.revision >= JUMP:
+            _log.error("history_begun_anew", lost=self._history, revision=self._counters.held.revision)
 
     def rollback(self) -> None:
         self._link.end("ROLLBACK")
@@ -191,43 +244,14 @@ class _Writing:
         return refusal_of(error) or error
 
 
-def _position(records: Sequence[tuple[int, int]]) -> Position:
+def _mark(records: Sequence[tuple[str, int, int]]) -> Mark:
     for record in records:
-        return Position(*record)
+        return Mark.of(record)
     raise psycopg.OperationalError("the table meta is empty")
 
 
-def renew(dsn: str) -> str:
-    """Give a database that was put back a new history, whose id is returned. StorageUnavailable."""
-    with refusals(), _alone(dsn, Patience()) as connection:
-        return begin_anew(connection)
-
-
-def _prepared(dsn: str, patience: Patience) -> Position:
-    """Bring the schema up to date, one process at a time, and say where its history is."""
-    with _alone(dsn, patience) as connection:
-        return Position(*connection.exec_driver_sql("SELECT revision, last_event_id FROM meta").one())
-
-
-@contextmanager
-def _alone(dsn: str, patience: Patience) -> Iterator[sa.Connection]:
-    """A transaction that no other of these runs beside, on a schema that is up to date."""
-    engine = sa.create_engine(
-        _DRIVER,
-        creator=lambda: connected(dsn, "migration", patience, autocommit=False),
-        poolclass=sa.NullPool,
-    )
-    with engine.begin() as connection:
-        _check(connection)
-        connection.exec_driver_sql(_MIGRATION_WAITS)
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-        schema.bring_up_to_date(connection)
-        yield connection
-
-
-def _check(connection: sa.Connection) -> None:
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-    if encoding != "UTF8":
-        raise StorageUnavailable(
-            f"The database keeps text as {encoding}.", "Create it again WITH ENCODING 'UTF8' TEMPLATE template0."
-        )
+def _noted(turn: asyncio.Future[None]) -> None:
+    try:
+        turn.result()
+    except StorageUnavailable as refusal:
+        _log.warning("history_not_looked_at", text=refusal.text)

@@ -12,6 +12,9 @@ from typing import Any
 import psycopg
 import structlog
 
+from control_plane.store.board_tables import CHANNEL as BOARD_CHANNEL
+from control_plane.store.board_tables import USE
+from control_plane.store.known_history import MARK, KnownHistory, Mark
 from control_plane.store.listeners import Position
 from control_plane.store.postgres_link import Patience, connected
 from control_plane.store.postgres_watchdog import Watchdog
@@ -20,21 +23,34 @@ CHANNEL = "arw"
 POLL = timedelta(seconds=1)
 """Also how long it waits before it connects again."""
 
-_POSITION = b"SELECT revision, last_event_id FROM meta"
 
 _log = structlog.get_logger()
 
 
 class Ear:
-    """A thread with a connection of its own. `tell` gets the position, and whether something may have been missed."""
+    """A thread with a connection of its own.
+
+    `tell` gets the position, whether something may have been missed, and whether the history is another one or has
+    lost something; `tell_board` the replica that has news for the others. Its session also keeps the history as it is:
+    whoever would begin a new one by hand finds its lock.
+    """
 
     def __init__(
-        self, dsn: str, patience: Patience, watchdog: Watchdog, tell: Callable[[Position, bool], None]
+        self,
+        dsn: str,
+        patience: Patience,
+        watchdog: Watchdog,
+        known: KnownHistory,
+        *,
+        tell: Callable[[Position, bool, bool], None],
+        tell_board: Callable[[str], None],
     ) -> None:
         self._dsn = dsn
         self._patience = patience
         self._watchdog = watchdog
+        self._known = known
         self._tell = tell
+        self._tell_board = tell_board
         self._was_notified = False
         self._waker, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="store-ear", daemon=True)
@@ -52,9 +68,9 @@ class Ear:
         while is_open:
             try:
                 with connected(self._dsn, "listener", self._patience) as connection:
-                    connection.add_notify_handler(self._heard)
+                    connection.add_notify_handler(lambda notice: self._heard(notice.channel, notice.payload))
                     with self._watchdog.asking(connection):
-                        connection.execute(f"LISTEN {CHANNEL}".encode())
+                        connection.execute(f"LISTEN {CHANNEL}; LISTEN {BOARD_CHANNEL}; {USE}".encode())
                     has_missed, is_deaf = is_deaf, False
                     is_open = self._listen(connection, may_have_missed=has_missed)
             except psycopg.Error as error:
@@ -68,18 +84,24 @@ class Ear:
         is_open = True
         while is_open:
             self._was_notified = False
+            known = self._known.mark
             with self._watchdog.asking(connection):
-                record = connection.execute(_POSITION).fetchone()
+                record = connection.execute(MARK.encode()).fetchone()
             if record is not None:
-                self._tell(Position(*record), may_have_missed)
+                found = Mark.of(record)
+                self._tell(found.position, may_have_missed, not self._known.seen(known, found))
             may_have_missed = False
             # A notice that came right behind the answer will not make the socket readable again.
-            if not self._was_notified and connection.pgconn.notifies() is None:
+            while notice := connection.pgconn.notifies():
+                self._heard(notice.relname.decode(), notice.extra.decode())
+            if not self._was_notified:
                 is_open = self._rest(connection.fileno())
         return is_open
 
-    def _heard(self, _: psycopg.Notify) -> None:
+    def _heard(self, channel: str, payload: str) -> None:
         self._was_notified = True
+        if channel == BOARD_CHANNEL:
+            self._tell_board(payload)
 
     def _rest(self, *readable: int) -> bool:
         """Until something comes, or it is time to look in any case; False once it shall end."""

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from psycopg import errors
 
 from control_plane.domain.errors import InvalidArgument, StorageUnavailable
-from control_plane.store.postgres_link import TakenError
 from wire.refusal import Refusal
 
 _RESUMES = "Reading goes on meanwhile, and writing resumes by itself."
@@ -50,10 +49,6 @@ _FAULTS: Mapping[str, tuple[str, str]] = {
     "58": (
         "PostgreSQL failed to read or write its files.",
         "Look for disk errors in its log, then repeat the request.",
-    ),
-    TakenError.sqlstate: (
-        "Another control plane writes to this database.",
-        "End it, or give this one a database of its own: several on one database are not supported yet.",
     ),
     "XX": ("The database is damaged.", "Look at PostgreSQL's log, and restore a backup when it says so."),
 }

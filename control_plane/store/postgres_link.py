@@ -16,9 +16,6 @@ from psycopg.conninfo import conninfo_to_dict
 from control_plane.store.postgres_watchdog import Watchdog
 
 MILLISECOND = timedelta(milliseconds=1)
-CLAIM_AGAIN_S = 0.1
-_WRITER_LOCK = 4_718_290_212
-"""Any number that no other program takes for its own lock."""
 _GONE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=5"
 """After so many seconds without a sign of us the server ends the session, and what it held is free."""
 _OPEN = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
@@ -82,21 +79,11 @@ class Outage:
         self._ends = time.monotonic() + self._lasts.total_seconds()
 
 
-class TakenError(psycopg.OperationalError):
-    """Another process is the one that may write."""
-
-    sqlstate = "AR001"
-
-
 class Link:
     """For one thread at a time; the cursor of a session. The driver's errors pass through."""
 
-    def __init__(
-        self, dsn: str, name: str, patience: Patience, outage: Outage, watchdog: Watchdog, *, sole: bool = False
-    ) -> None:
-        """`sole`: no other session of the database that is meant to be the sole one lives beside it."""
+    def __init__(self, dsn: str, name: str, patience: Patience, outage: Outage, watchdog: Watchdog) -> None:
         self._dsn = dsn
-        self._sole = sole
         self._name = name
         self._patience = patience
         self._outage = outage
@@ -112,6 +99,12 @@ class Link:
         cursor = self._live()
         with self._watchdog.asking(cursor.connection):
             return cursor.execute(operation.encode(), parameters)
+
+    def executemany(self, operation: str, parameters: Sequence[Any], /) -> None:
+        """In one round trip for all."""
+        cursor = self._live()
+        with self._watchdog.asking(cursor.connection):
+            cursor.executemany(operation.encode(), parameters)
 
     def fetchall(self) -> Sequence[Any]:
         return self._live().fetchall()
@@ -162,21 +155,6 @@ class Link:
             self._outage.begin(error)
             raise
         self._cursor = self._connection.cursor()
-        if self._sole:
-            self._claim()
-
-    def _claim(self) -> None:
-        """The session keeps it: it ends with the process, however that ends. TakenError."""
-        until = time.monotonic() + self._patience.lock.total_seconds()
-        while not self._is_claimed():
-            if time.monotonic() > until:
-                self.close()
-                raise TakenError("another session holds the writer's lock")
-            time.sleep(CLAIM_AGAIN_S)
-
-    def _is_claimed(self) -> bool:
-        self.execute(f"SELECT pg_try_advisory_lock({_WRITER_LOCK})")
-        return bool(self.fetchall()[0][0])
 
     def _live(self) -> psycopg.Cursor[Any]:
         if self._cursor is None:

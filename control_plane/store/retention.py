@@ -7,8 +7,6 @@ from datetime import timedelta
 from control_plane.domain.errors import NotFound, RequestIdReused
 
 REQUESTS_KEPT = timedelta(hours=1)
-EVENTS_KEPT = timedelta(days=30)
-MAX_EVENTS = 1_000_000
 PRUNED_AT_ONCE = 10_000
 """Events one transaction of `prune` deletes at most, so that no other change waits long behind it."""
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import NodeId
+from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
@@ -17,6 +18,7 @@ from control_plane.store import codec
 from control_plane.store.codec import Codec
 from control_plane.store.session import Record, Session
 from control_plane.store.statements import RowStatements, Statements
+from control_plane.use_cases.ports import StoredAuthority
 
 
 class Identified(Protocol):
@@ -105,6 +107,19 @@ class SqlDesiredTable:
         return [node for (node,) in self._session.rows(self._session.statements.desired_changed, after=revision)]
 
 
+class SqlAuthorityRow:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self) -> StoredAuthority | None:
+        record = self._session.one(self._session.statements.authority)
+        return None if record is None else StoredAuthority(*record)
+
+    def put(self, row: StoredAuthority) -> None:
+        statement = self._session.statements.authority_put
+        self._session.run(statement, id=1, certificate=row.certificate, sealed_key=row.sealed_key)
+
+
 def _desired_row(node: NodeId, name: str, revision: int, generation: int, document: str | None) -> DesiredRow:
     content = None if document is None else codec.PLACED.decode(document)
     return DesiredRow(node, name, revision, generation, content)
@@ -143,4 +158,5 @@ NODES = Kind(codec.NODE, lambda of: of.nodes, lambda node: {"session_epoch": nod
 RUNTIMES: Kind[Runtime] = Kind(codec.RUNTIME, lambda of: of.runtimes, _no_columns, _as_it_is)
 MODELS: Kind[Model] = Kind(codec.MODEL, lambda of: of.models, _no_columns, _as_it_is)
 OPERATORS: Kind[Operator] = Kind(codec.OPERATOR, lambda of: of.operators, _no_columns, _as_it_is)
+JOBS: Kind[Job] = Kind(codec.JOB, lambda of: of.jobs, _no_columns, _as_it_is)
 JOIN_TOKENS = Kind(codec.JOIN_TOKEN, lambda of: of.join_tokens, _token_columns, _restored_token)

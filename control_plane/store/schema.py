@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store.tables import meta, metadata
 
-NEWEST = "0001"
+NEWEST = "0002"
 """Known here so that a database already there need not load Alembic."""
 
 
@@ -50,8 +50,8 @@ def _found(connection: sa.Connection) -> str | None:
     return connection.scalar(sa.select(version).select_from(sa.table("alembic_version")))
 
 
-def migrate(connection: sa.Connection) -> None:
-    """From whatever is there to the newest schema."""
+def migrate(connection: sa.Connection, to: str = "head") -> None:
+    """From whatever is there to the newest schema, or to an older one."""
     # Loading Alembic costs half a second, which only the first start of a newer version pays.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
@@ -60,7 +60,7 @@ def migrate(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _begin_history(connection: sa.Connection) -> None:

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
 
+from control_plane.domain.event import EventsKept
 from control_plane.store.listeners import Listeners
 from control_plane.store.retention import PRUNED_AT_ONCE
 from control_plane.store.writer import Writer
-from control_plane.use_cases.ports import Transaction
+from control_plane.use_cases.ports import USUALLY_KEPT, Transaction
 
 T = TypeVar("T")
 
@@ -37,10 +38,10 @@ class SqlStore(ABC):
     async def compact(self, keep_revisions: int) -> int:
         return await self._writer.write(lambda transaction: transaction.compact(keep_revisions))
 
-    async def prune(self, now: datetime) -> int:
-        total = pruned = await self._writer.write(lambda transaction: transaction.prune(now))
+    async def prune(self, now: datetime, kept: EventsKept = USUALLY_KEPT) -> int:
+        total = pruned = await self._writer.write(lambda transaction: transaction.prune(now, kept))
         while pruned == PRUNED_AT_ONCE:
-            pruned = await self._writer.write(lambda transaction: transaction.prune(now))
+            pruned = await self._writer.write(lambda transaction: transaction.prune(now, kept))
             total += pruned
         return total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Self, TypeVar
@@ -15,9 +15,13 @@ from sqlalchemy.dialects import sqlite
 
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store import schema
+from control_plane.store.board_view import Limits
+from control_plane.store.counters import HeldCounters
 from control_plane.store.listeners import Listeners, Position
 from control_plane.store.session import Session
+from control_plane.store.sole_board import SoleBoard
 from control_plane.store.sql_store import SqlStore
+from control_plane.store.sqlite_place import MOVED, MOVED_FAULT, Place
 from control_plane.store.statements import Statements
 from control_plane.store.transaction import SqlTransaction
 from control_plane.store.writer import Writer
@@ -51,14 +55,8 @@ _FAULTS: Mapping[int, tuple[str, str]] = {
         "The disk that holds the database failed to read or write.",
         "Look for disk errors and quotas in the system's log, then repeat the request.",
     ),
-    sqlite3.SQLITE_CORRUPT: (
-        "The database is damaged.",
-        _RESTORE,
-    ),
-    sqlite3.SQLITE_NOTADB: (
-        "The database file is no SQLite database.",
-        _RESTORE,
-    ),
+    sqlite3.SQLITE_CORRUPT: ("The database is damaged.", _RESTORE),
+    sqlite3.SQLITE_NOTADB: ("The database file is no SQLite database.", _RESTORE),
     sqlite3.SQLITE_BUSY: (
         "Another process holds the database.",
         "End the other process that has the database open, then repeat the request.",
@@ -76,18 +74,21 @@ _FAULTS = {
     **_FAULTS,
     sqlite3.SQLITE_LOCKED: _FAULTS[sqlite3.SQLITE_BUSY],
     sqlite3.SQLITE_PERM: _FAULTS[sqlite3.SQLITE_CANTOPEN],
+    MOVED: MOVED_FAULT,
 }
 
 
 class SqliteStore(SqlStore):
     """One process at a time; who that is, others decide with a lock file."""
 
-    def __init__(self, writing: sa.Engine, reading: sa.Engine, clock: Clock) -> None:
+    def __init__(self, writing: sa.Engine, reading: sa.Engine, clock: Clock, place: Place) -> None:
+        self._place = place
         self._writing_engine = writing
         self._reading = reading
         self._clock = clock
         self._statements = Statements(sqlite.dialect(paramstyle="named"), sqlite.insert)
-        self._writing = _Writing(writing.raw_connection(), self._statements, clock)
+        self._writing = _Writing(writing.raw_connection(), self._statements, clock, place)
+        self._free: list[_Reading] = []
         listeners = Listeners()
         super().__init__(Writer(self._writing, listeners), listeners, READERS)
 
@@ -100,22 +101,55 @@ class SqliteStore(SqlStore):
         with refusals():
             await asyncio.to_thread(_touch, path)
             engines = await asyncio.to_thread(_opened, path, busy_timeout)
-            store = cls(*engines, clock)
+            store = cls(*engines, clock, Place(path))
         store._writer.start()
         return store
 
+    def board(self, _: Limits | None = None) -> SoleBoard:
+        return SoleBoard(self._clock)
+
     def _dispose(self) -> None:
+        for reading in self._free:
+            reading.close()
         # The last connection to close folds the write-ahead log into the file.
         self._reading.dispose()
         self._writing.close()
         self._writing_engine.dispose()
 
     def _read(self, query: Callable[[Transaction], T]) -> T:
-        # Giving the connection back to its pool ends the snapshot.
-        with refusals(), closing(self._reading.raw_connection()) as connection, _no_writes():
-            cursor = connection.cursor()
-            cursor.execute("BEGIN")
-            return query(SqlTransaction(Session(cursor, self._statements), self._clock))
+        with refusals():
+            # As many as there are threads, at the most.
+            reading = self._free.pop() if self._free else self._new_reading()
+            try:
+                return reading.run(query)
+            finally:
+                self._free.append(reading)
+
+    def _new_reading(self) -> _Reading:
+        # It would make an empty file where there is none.
+        self._place.check()
+        return _Reading(self._reading.raw_connection(), self._statements, self._clock)
+
+
+class _Reading:
+    """A reader's connection, for one thread at a time."""
+
+    def __init__(self, connection: sa.PoolProxiedConnection, statements: Statements, clock: Clock) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._transaction = SqlTransaction(Session(self._cursor, statements), clock)
+
+    def run(self, query: Callable[[Transaction], T]) -> T:
+        with _no_writes():
+            self._transaction.restart()
+            self._cursor.execute("BEGIN")
+            try:
+                return query(self._transaction)
+            finally:
+                self._connection.rollback()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class _Writing:
@@ -123,20 +157,31 @@ class _Writing:
 
     error = sqlite3.Error
 
-    def __init__(self, connection: sa.PoolProxiedConnection, statements: Statements, clock: Clock) -> None:
+    def __init__(
+        self, connection: sa.PoolProxiedConnection, statements: Statements, clock: Clock, place: Place
+    ) -> None:
+        self._place = place
         self._connection = connection
         self._cursor = connection.cursor()
-        self._transaction = SqlTransaction(Session(self._cursor, statements), clock)
+        self._session = Session(self._cursor, statements)
+        self._counters = HeldCounters()
+        self._transaction = SqlTransaction(self._session, clock, self._counters)
+        self._stored = self._before = self._counters.held
+        self._mark = 0
 
     def begin(self) -> None:
+        self._session.forget()
+        self._place.check()
         self._cursor.execute("BEGIN IMMEDIATE")
+        (position,) = self._session.rows(self._session.statements.position)
+        self._stored = self._counters.held = Position(*position)
 
     def position(self) -> Position:
-        self._transaction.restart()
-        return self._transaction.position()
+        return self._counters.held
 
     def savepoint(self) -> SqlTransaction:
         self._cursor.execute("SAVEPOINT change")
+        self._before, self._mark = self._counters.held, self._session.mark
         self._transaction.restart()
         return self._transaction
 
@@ -144,6 +189,8 @@ class _Writing:
         self._cursor.execute("RELEASE change")
 
     def undo(self) -> None:
+        self._counters.held = self._before
+        self._session.forget(self._mark)
         self._cursor.execute("ROLLBACK TO change")
         self._cursor.execute("RELEASE change")
 
@@ -152,6 +199,9 @@ class _Writing:
         return not (isinstance(connection, sqlite3.Connection) and connection.in_transaction)
 
     def commit(self, _: Position | None, /) -> None:
+        self._session.catch_up()
+        if self._counters.held != self._stored:
+            self._cursor.execute("UPDATE meta SET revision = ?, last_event_id = ?", self._counters.held)
         self._cursor.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -235,8 +285,11 @@ def _refusal(error: BaseException) -> StorageUnavailable | None:
     if isinstance(error, sa.exc.DBAPIError):
         return _refusal(error.orig) if error.orig is not None else None
     code = getattr(error, "sqlite_errorcode", None)
+    if not isinstance(code, int):
+        return None
     # The low byte is the primary code.
-    return _fault(code & 0xFF, str(error)) if isinstance(code, int) and code & 0xFF in _FAULTS else None
+    known = code if code in _FAULTS else code & 0xFF
+    return _fault(known, str(error)) if known in _FAULTS else None
 
 
 def _fault(code: int, cause: str) -> StorageUnavailable:

@@ -43,8 +43,14 @@ class Statements:
         self.models = self._rows(tables.models)
         self.join_tokens = self._rows(tables.join_tokens)
         self.operators = self._rows(tables.operators)
+        self.jobs = self._rows(tables.jobs)
+        self.authority = self._compile(sa.select(tables.authority.c.certificate, tables.authority.c.sealed_key))
+        self.authority_put = self._upsert(tables.authority)
+        leads = tables.leader.c.role == sa.bindparam("role")
+        self.leader_term = self._compile(sa.select(tables.leader.c.term).where(leads))
         self._compile_meta()
         self._compile_desired()
+        self._compile_history()
         self._compile_events()
         self._compile_requests()
 
@@ -102,6 +108,20 @@ class Statements:
         gone = sa.delete(desired).where(desired.c.document.is_(None), desired.c.revision <= sa.bindparam("floor"))
         self.forget_tombstones = self._compile(gone)
 
+    def _compile_history(self) -> None:
+        """What a new one changes beside the counters."""
+        meta, desired, leader, nodes = tables.meta, tables.desired, tables.leader, tables.nodes
+        by: sa.BindParameter[int] = sa.bindparam("by", type_=sa.BigInteger())
+        ahead = {"revision": meta.c.revision + by, "last_event_id": meta.c.last_event_id + by}
+        self.jump = self._compile(sa.update(meta).values(**ahead))
+        self.begin_history = self._compile(sa.update(meta), [meta.c.history_id, meta.c.compacted_revision])
+        self.jump_terms = self._compile(sa.update(leader).values(term=leader.c.term + by))
+        self.jump_epochs = self._compile(sa.update(nodes).values(session_epoch=nodes.c.session_epoch + by))
+        self.forget_log = self._compile(sa.delete(tables.change_log))
+        self.forget_buried = self._compile(sa.delete(desired).where(desired.c.document.is_(None)))
+        named = nodes.c.id == sa.bindparam("node")
+        self.node_document = self._compile(sa.update(nodes).where(named), [nodes.c.document])
+
     def _compile_events(self) -> None:
         meta, events = tables.meta, tables.events
         step = sa.update(meta).values(last_event_id=meta.c.last_event_id + _ONE)
@@ -109,6 +129,8 @@ class Statements:
         self.append_event = self._compile(sa.insert(events), events.c)
         young = sa.select(events.c.id).where(events.c.time >= sa.bindparam("time")).order_by(events.c.id)
         self.oldest_kept_event = self._compile(young.limit(1))
+        newest = sa.select(events.c.id).order_by(events.c.id.desc())
+        self.nth_newest_event = self._compile(newest.limit(1).offset(sa.bindparam("n", type_=sa.BigInteger())))
         old = sa.select(events.c.id).where(events.c.id < sa.bindparam("floor")).order_by(events.c.id)
         some = old.limit(sa.bindparam("limit")).scalar_subquery()
         self.forget_events = self._compile(sa.delete(events).where(events.c.id.in_(some)))

@@ -105,3 +105,29 @@ request_log = sa.Table(
     sa.Column("time", sa.BigInteger, nullable=False),
     sa.Index("request_log_by_time", "time"),
 )
+
+# Who runs the loops of which there may be only one.
+leader = sa.Table(
+    "leader",
+    metadata,
+    sa.Column("role", _KEY, primary_key=True),
+    # Goes up by one whenever another takes over.
+    sa.Column("term", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+)
+
+authority = sa.Table(
+    "authority",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    # NULL: the key is kept elsewhere.
+    sa.Column("sealed_key", sa.LargeBinary),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)

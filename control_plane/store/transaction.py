@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.event import EventsKept
+from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import Runtime
-from control_plane.store import codec, rows
+from control_plane.store import board_tables, codec, rows
+from control_plane.store.backup_history import begin_anew
+from control_plane.store.board_tables import ROLE
 from control_plane.store.counters import Counters, StoredCounters
 from control_plane.store.journal import SqlJournal, SqlRequestLog
 from control_plane.store.listeners import Position
 from control_plane.store.retention import node_not_found
-from control_plane.store.rows import SqlDesiredTable, SqlTable
+from control_plane.store.rows import SqlAuthorityRow, SqlDesiredTable, SqlTable
 from control_plane.store.session import Session
-from control_plane.use_cases.ports import Change, Clock, DesiredTable, Journal, RequestLog, Table
+from control_plane.store.sole_board import SOLE_TERM
+from control_plane.use_cases.ports import AuthorityRow, Change, Clock, DesiredTable, Journal, RequestLog, Table
 
 
 class SqlTransaction:
@@ -30,13 +35,21 @@ class SqlTransaction:
     models: Table[ModelId, Model]
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
+    jobs: Table[JobId, Job]
+    authority: AuthorityRow
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
 
-    def __init__(self, session: Session, clock: Clock, counters: Counters | None = None) -> None:
-        """`counters` of the caller, who stores them; without any, they are used where they are stored."""
+    def __init__(
+        self, session: Session, clock: Clock, counters: Counters | None = None, *, is_shared: bool = False
+    ) -> None:
+        """`counters` of the caller, who stores them; without any, they are used where they are stored.
+
+        `is_shared`: several processes write to the database.
+        """
         self._session = session
+        self._is_shared = is_shared
         self._counters = counters or StoredCounters(session)
         self._revision: int | None = None
         self._logged: set[tuple[str, str]] = set()
@@ -47,6 +60,8 @@ class SqlTransaction:
         self.models = SqlTable(session, rows.MODELS, partial(self.revise, "models"))
         self.join_tokens = SqlTable(session, rows.JOIN_TOKENS)
         self.operators = SqlTable(session, rows.OPERATORS)
+        self.jobs = SqlTable(session, rows.JOBS, partial(self.revise, "jobs"))
+        self.authority = SqlAuthorityRow(session)
         self.desired = SqlDesiredTable(session, self._take_revision)
 
     def restart(self) -> None:
@@ -64,7 +79,7 @@ class SqlTransaction:
         revision = self._take_revision()
         if (kind, name) not in self._logged:
             self._logged.add((kind, name))
-            self._session.run(self._session.statements.log_change, revision=revision, kind=kind, name=name)
+            self._session.later(self._session.statements.log_change, revision=revision, kind=kind, name=name)
         return revision
 
     def revision(self) -> int:
@@ -79,7 +94,14 @@ class SqlTransaction:
     def history_id(self) -> str:
         return self._meta()[0]
 
+    def term(self) -> int:
+        if not self._is_shared:
+            return SOLE_TERM
+        record = self._session.one(self._session.statements.leader_term, role=ROLE)
+        return int(record[0]) if record else 0
+
     def changes(self, after: int) -> Sequence[Change]:
+        self._session.catch_up()
         return [Change(*record) for record in self._session.rows(self._session.statements.changes, after=after)]
 
     def open_session(self, node: NodeId) -> int:
@@ -94,16 +116,24 @@ class SqlTransaction:
         used = {"use_time": micros, "used_by": node, "used_key_sha256": key_sha256}
         return self._session.run(self._session.statements.redeem, token=token, now=micros, **used) == 1
 
+    def begin_history(self) -> str:
+        self._session.catch_up()
+        if self._is_shared:
+            # It may be as old as the rest; who lives comes onto it anew.
+            board_tables.empty(self._session)
+        return begin_anew(self._session, self._counters)
+
     def compact(self, keep_revisions: int) -> int:
+        self._session.catch_up()
         floor = max(self.compacted_revision(), self.revision() - keep_revisions)
         self._session.run(self._session.statements.forget_changes, floor=floor)
         self._session.run(self._session.statements.forget_tombstones, floor=floor)
         self._session.run(self._session.statements.compact, compacted_revision=floor)
         return floor
 
-    def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime, kept: EventsKept) -> int:
         self._requests.prune(now)
-        return self._journal.prune(now)
+        return self._journal.prune(now, kept)
 
     def _take_revision(self) -> int:
         if self._revision is None:

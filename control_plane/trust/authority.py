@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from control_plane.domain.ids import NodeId, OperatorId
+from control_plane.trust import sealing
 from control_plane.trust.key_file import load_or_make_key
 from control_plane.trust.signing_request import checked_key, checked_request
 from control_plane.use_cases.ports import Clock, IssuedCertificate
 from wire.atomic_file import write_atomically
-from wire.credentials import CONTROL_PLANE_NAME, Identity, Role, pin, serial_hex, spki_sha256
+from wire.credentials import CONTROL_PLANE_NAME, Identity, Role, key_pem, pin, serial_hex, spki_sha256
 
 _DER = serialization.Encoding.DER
 
@@ -65,6 +66,14 @@ class EmbeddedAuthority:
     def pin(self) -> str:
         """Of the CA key, as a join token carries it."""
         return pin(self.certificate)
+
+    def sealed(self, secret: bytes) -> bytes:
+        """Its key, for those who know the secret."""
+        return sealing.sealed(self._key, self.certificate, secret)
+
+    def key_pem(self) -> bytes:
+        """For a backup; in clear."""
+        return key_pem(self._key)
 
     def trust_bundle(self) -> tuple[bytes, ...]:
         return (self.certificate.public_bytes(_DER),)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Self
 
 from cryptography import x509
 
 from wire.atomic_file import write_atomically
 from wire.credentials import serial_hex
+
+MAX_ADDRESSES = 8
+_LISTS = ("grpc_addresses", "http_urls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +28,25 @@ class OperatorContext:
     key_pem: str
     token: str
     state_dir: str
+    grpc_addresses: tuple[str, ...] = ()
+    """Of further replicas, for when this one does not answer."""
+    http_urls: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, path: Path) -> OperatorContext | None:
+    def load(cls, path: Path) -> Self | None:
         """None when there is none, or it cannot be understood."""
         try:
             values = json.loads(path.read_bytes())
-            return cls(**{field.name: str(values[field.name]) for field in fields(cls)})
-        except (OSError, ValueError, KeyError, TypeError):
+            told: dict[str, Any] = {name: tuple(map(str, values.get(name, ()))) for name in _LISTS}
+            told |= {field.name: str(values[field.name]) for field in fields(cls) if field.name not in _LISTS}
+            return cls(**told)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
+
+    def with_addresses(self, grpc_addresses: Iterable[str], http_urls: Iterable[str]) -> Self:
+        """Knowing these further replicas, the first MAX_ADDRESSES of them, in place of those that it knew."""
+        others = _some(address for address in grpc_addresses if address != self.grpc_address)
+        return replace(self, grpc_addresses=others, http_urls=_some(url for url in http_urls if url != self.http_url))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,3 +60,8 @@ class OperatorContext:
             return ""
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         return serial_hex(leaf) if now < leaf.not_valid_after_utc - life / 3 else ""
+
+
+def _some(words: Iterable[str]) -> tuple[str, ...]:
+    """Each once."""
+    return tuple(dict.fromkeys(words))[:MAX_ADDRESSES]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from control_plane.domain.admission import Presented, activated
@@ -8,6 +8,7 @@ from control_plane.domain.node import Liveness, Node, NodeInventory
 from control_plane.domain.node_view import NodeView
 from control_plane.use_cases import announcements
 from control_plane.use_cases.authenticate_node import authenticated
+from control_plane.use_cases.lost_history import Testimony, begin_anew
 from control_plane.use_cases.ports import Clock, Store, Transaction
 from control_plane.use_cases.rows import node_of
 
@@ -22,6 +23,9 @@ class Greeting:
     agent_version: str
     agent_pid: int
     inventory: NodeInventory
+    history_id: str = ""
+    revision: int = 0
+    """Of that history, as the agent has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,14 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class AdmitSession:
-    """Open the node's next session; every earlier one is stale. Refusals as AuthenticateNode."""
+    """Open the node's next session; every earlier one is stale. Refusals as AuthenticateNode.
+
+    A node that knows more than the database makes it begin a new history.
+    """
 
     store: Store
     clock: Clock
+    _testimony: Testimony = field(default_factory=Testimony)
 
     async def __call__(self, presented: Presented, greeting: Greeting) -> Admission:
         return await self.store.write(lambda tx: self._admitted(tx, presented, greeting))
@@ -45,6 +53,9 @@ class AdmitSession:
     def _admitted(self, tx: Transaction, presented: Presented, greeting: Greeting) -> Admission:
         now = self.clock.now()
         before = authenticated(tx, presented, self.clock)
+        if self._testimony.counts(tx, greeting.history_id, greeting.revision):
+            begin_anew(tx, greeting.revision, now, before.id)
+            before = node_of(tx, before.id)
         node = _greeted(activated(before, presented), greeting, now)
         tx.nodes.put(node)
         if not before.session_epoch or _facts(before) != _facts(node):

@@ -12,6 +12,7 @@ from control_plane.domain.event import Event
 from control_plane.domain.execution import ExecutionOffer
 from control_plane.domain.ids import resource_name
 from control_plane.domain.instance import Instance, RestartBudget, Severity
+from control_plane.domain.job import Job
 from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import MatrixEntry
 from control_plane.domain.model import Model
@@ -19,6 +20,12 @@ from control_plane.domain.node import Engine, HeldRemoval, Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.situation import RESUME, MassSilence
+from control_plane.domain.watcher import Watcher
+
+PLACEMENT_CHANGED = "cluster.placement.changed"
+SILENT_TOLD = 100
+"""Silent nodes that one event names."""
 
 
 def of_runtime(kind: str, runtime: str, now: datetime, **payload: Any) -> Event:
@@ -47,7 +54,7 @@ def state_changed(instance: Instance, now: datetime, **more: Any) -> Event:
     )
 
 
-def restore_requested(runtime: Runtime, now: datetime, cause: str) -> Event:
+def restore_requested(runtime: Runtime, now: datetime, cause: str, **more: Any) -> Event:
     order = runtime.restore
     return of_runtime(
         "runtime.restore.requested",
@@ -57,6 +64,7 @@ def restore_requested(runtime: Runtime, now: datetime, cause: str) -> Event:
         reset_budget=order.reset_budget,
         preset=runtime.spec.preset,
         cause=cause,
+        **more,
     )
 
 
@@ -116,6 +124,7 @@ def manifests_reloaded(sources: Sequence[str], told: Reloaded, now: datetime) ->
         "updated": list(told.updated),
         "removed": list(told.removed),
         "unchanged": told.unchanged,
+        "models": list(told.models),
     }
     return Event("runtime.manifests.reloaded", "manifests", payload, time=now)
 
@@ -126,9 +135,27 @@ def manifest_refused(refusal: ManifestInvalid, now: datetime) -> Event:
     return Event("runtime.manifests.refused", "manifests", payload, time=now)
 
 
+def service_health(watcher: Watcher, now: datetime) -> Event:
+    status, problem = watcher.status, watcher.problem
+    payload = {
+        "id": watcher.area.value,
+        "label": watcher.area.label,
+        "status": status.value,
+        "status_label": status.label,
+        **_severity(status.severity),
+        "summary": watcher.summary,
+        "reason": problem.reason if problem else "",
+        "remedy": problem.remedy if problem else "",
+        "paths": list(watcher.paths),
+        "files": watcher.files,
+    }
+    return Event("service.health", f"watchers/{watcher.area.value}", payload, time=now)
+
+
 def placed(runtime: Runtime, now: datetime, before: str) -> Event:
     """`before`: the node it comes from; empty: none."""
-    problem = problem_json(runtime.placement_problem) if runtime.placement_problem else None
+    why = runtime.placement_problem or runtime.stuck
+    problem = problem_json(why) if why else None
     return of_runtime("runtime.placed", runtime.id, now, node=runtime.node or "", previous_node=before, problem=problem)
 
 
@@ -145,6 +172,7 @@ def node_changed(view: NodeView, now: datetime, **more: Any) -> Event:
         **_severity(view.severity(now)),
         "summary": view.summary,
         "schedulable": view.node.schedulable,
+        "drained": view.node.drain is not None,
         "labels": dict(view.node.labels),
         **more,
     }
@@ -166,6 +194,18 @@ def removals_allowed(node: Node, removals: Sequence[HeldRemoval], operator: str,
     return Event("cluster.node.removals.allowed", resource_name("nodes", node.id), payload, time=now)
 
 
+def placement_changed(silence: MassSilence | None, now: datetime) -> Event:
+    payload = {
+        "held": silence is not None,
+        "nodes": list(silence.nodes[:SILENT_TOLD]) if silence else [],
+        "silent": len(silence.nodes) if silence else 0,
+        "of": silence.of if silence else 0,
+        "text": silence.text if silence else "What may leave a silent node is moved again.",
+        "remedy": RESUME if silence else "",
+    }
+    return Event("cluster.placement.changed", "placement", payload, time=now)
+
+
 def node_advertised(node: Node, now: datetime) -> Event:
     found = node.inventory
     payload = {
@@ -181,6 +221,33 @@ def node_advertised(node: Node, now: datetime) -> Event:
         "execution": [_offer(offer) for offer in found.execution],
     }
     return Event("cluster.node.advertise", resource_name("nodes", node.id), payload, time=now)
+
+
+def job_created(job: Job, now: datetime) -> Event:
+    name = resource_name("jobs", job.id)
+    return Event("orchestrator.job.created", name, {**_job(job), "operator": job.operator}, time=now)
+
+
+def job_changed(job: Job, now: datetime) -> Event:
+    """It goes on, or is over."""
+    name, payload = resource_name("jobs", job.id), _job(job)
+    if not job.state.over:
+        return Event("orchestrator.job.progress", name, payload, time=now)
+    payload["problem"] = problem_json(job.problem) if job.problem else None
+    payload["rolled_back"] = job.rolled_back
+    return Event("orchestrator.job.completed", name, payload, time=now)
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.order.kind.value,
+        "runtime": job.order.runtime,
+        "state": job.state.value,
+        "state_label": job.state.label,
+        "progress": job.progress_percent / 100,
+        "summary": job.summary,
+    }
 
 
 def node_health(entry: MatrixEntry, now: datetime) -> Event:

@@ -50,16 +50,25 @@ class CreateModel:
             return model_of(tx, new.id)
         remember(tx, asked)
         existing = tx.models.get(new.id)
-        if existing is None:
-            return _saved(tx, _described(new, self.randomness.uid(), self.clock.now()), self.clock.now(), "created")
-        changed = replace(_described(new, existing.uid, None), create_time=existing.create_time)
-        if changed == existing:
-            return existing
-        if not replace_existing:
+        if existing is not None and not replace_existing and as_registered(new, existing) != existing:
             raise AlreadyExists(
                 f"Model {new.id} is registered with another file.", "Choose another id, or replace it.", model=new.id
             )
-        return _replaced(tx, changed, self.clock.now())
+        return recorded(tx, new, self.randomness.uid(), self.clock.now())
+
+
+def recorded(tx: Transaction, new: NewModel, uid: str, now: datetime) -> Model:
+    """Register it, or in the place of what has its id; the same again changes nothing. `uid`: of one that is new."""
+    existing = tx.models.get(new.id)
+    if existing is None:
+        return _saved(tx, _described(new, uid, now), now, "created")
+    changed = as_registered(new, existing)
+    return existing if changed == existing else _replaced(tx, changed, now)
+
+
+def as_registered(new: NewModel, existing: Model) -> Model:
+    """What would stand in the place of `existing`."""
+    return replace(_described(new, existing.uid, None), create_time=existing.create_time)
 
 
 def _check(new: NewModel) -> None:

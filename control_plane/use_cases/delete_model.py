@@ -11,7 +11,7 @@ from control_plane.use_cases.rows import match_etag, model_of
 
 @dataclass(frozen=True, slots=True)
 class DeleteModel:
-    """Forget a model; its file stays. NotFound, EtagMismatch, InUse while a runtime names it."""
+    """Forget a model; its file stays. NotFound, EtagMismatch, InUse while a runtime names it or a job may put it."""
 
     store: Store
     clock: Clock
@@ -26,5 +26,8 @@ class DeleteModel:
         if users:
             named = ", ".join(users[:5])
             raise InUse(f"Model {model} is used by {named}.", "Delete or change these runtimes first.", model=model)
+        jobs = [job.id for job in tx.jobs.all() if job.needs(model)]
+        if jobs:
+            raise InUse(f"Model {model} is needed by job {jobs[0]}.", "Wait for it, or cancel it.", model=model)
         tx.models.delete(model)
         tx.journal.append(announcements.model_changed(row, self.clock.now(), "deleted"))

@@ -1,25 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
+from control_plane.domain.instance import Instance
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.owner_room import OwnerRooms
 from control_plane.domain.placement import verdicts
+from control_plane.domain.problem import Problem
+from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.ties import waits
 from control_plane.domain.verdict import Verdict
 from control_plane.domain.view import RuntimeView
+from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.ports import Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of
-from control_plane.use_cases.views import node_view, runtime_view
+from control_plane.use_cases.views import NodeViews, runtime_view, strain_of
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     view: RuntimeView
     verdicts: tuple[Verdict, ...]
+    waits: Problem | None = None
+    """Why it is still on a node that is silent."""
+    copies: tuple[Instance, ...] = ()
+    """Its instances on other nodes than its own: of places that it left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,35 @@ class ExplainRuntime:
 
     store: Store
     fleet: Fleet
+    circumstances: Circumstances
 
     async def __call__(self, runtime: RuntimeId) -> Explanation:
         facts = await self.store.read(lambda tx: _facts(tx, runtime))
-        nodes = [node_view(node, self.fleet) for node in facts.nodes]
-        rooms = OwnerRooms(facts.models, lambda node: facts.placed.get(node, ()))
+        rows = {node.id: node for node in facts.nodes}
+        steady = self.circumstances.unsteady_until
+        nodes = NodeViews(rows, self.fleet, lambda node: self._strain(facts, node), steady)
+        rooms = Rooms(facts.models, lambda node: facts.placed.get(node, ()))
         load = {node: len(runtimes) for node, runtimes in facts.placed.items()}
-        judged = verdicts(facts.runtime, facts.models.get(facts.runtime.spec.model), nodes, load, rooms)
-        return Explanation(runtime_view(facts.runtime, self.fleet), tuple(judged))
+        judged = verdicts(facts.runtime, facts.models.get(facts.runtime.spec.model), nodes.values(), load, rooms)
+        view = runtime_view(facts.runtime, self.fleet)
+        return Explanation(view, tuple(judged), self._waits(facts.runtime, nodes), tuple(self._copies(facts)))
+
+    def _waits(self, runtime: Runtime, nodes: NodeViews) -> Problem | None:
+        own = nodes.get(runtime.node) if runtime.node is not None else None
+        if own is None:
+            return None
+        return waits(runtime, own, self.circumstances.situation(view.node for view in nodes.values()))
+
+    def _copies(self, facts: _Facts) -> Iterator[Instance]:
+        row = facts.runtime
+        for node in facts.nodes:
+            left = self.fleet.instance(node.id, row.id) if node.id != row.node else None
+            if left is not None and not left.refused:
+                yield left
+
+    def _strain(self, facts: _Facts, node: NodeId) -> int:
+        here = [facts.runtime] if facts.runtime.node == node else []
+        return strain_of([*here, *facts.placed.get(node, ())], self.fleet)
 
 
 def _facts(tx: Transaction, runtime: RuntimeId) -> _Facts:

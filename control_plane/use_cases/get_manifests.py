@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from control_plane.domain.event import Event, keyed
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.manifest_sources import ManifestSources
 from control_plane.domain.runtime import Runtime
-from control_plane.use_cases.ports import Clock, Store
+from control_plane.use_cases.ports import Clock, Store, Transaction
 
 TOPICS = ("runtime.manifests.",)
 NEWS = 10
@@ -22,8 +23,12 @@ class GetManifests:
     paths: tuple[str, ...]
 
     async def __call__(self) -> ManifestSources:
-        runtimes, news = await self.store.read(lambda tx: (tx.runtimes.all(), tx.journal.newest(TOPICS, NEWS)))
-        return ManifestSources(self.paths, _by_source(runtimes), tuple(news), self.clock.now())
+        runtimes, news = await self.store.read(lambda tx: (tx.runtimes.all(), _news(tx)))
+        return ManifestSources(self.paths, _by_source(runtimes), news, self.clock.now())
+
+
+def _news(tx: Transaction) -> tuple[Event, ...]:
+    return keyed(tx.journal.newest(TOPICS, NEWS), tx.history_id())
 
 
 def _by_source(runtimes: Iterable[Runtime]) -> Mapping[str, tuple[RuntimeId, ...]]:

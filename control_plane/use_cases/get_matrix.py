@@ -13,8 +13,10 @@ from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Clock, Fleet, Traffic
 from control_plane.use_cases.views import node_view, runtime_view
 
-AT_ONCE = 50
-"""Entries made before the loop gets its turn."""
+AT_ONCE = 10
+"""Entries made before the loop gets its turn: half a millisecond, and what waits for the loop needs it many times."""
+GLANCES_AT_ONCE = 200
+"""The same for a look at whether an entry has to be made at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,19 @@ class GetMatrix:
             found.update({made.target: made for node in some if (made := self._entry(node))})
             await asyncio.sleep(0)
         return found
+
+    async def moving(self) -> set[NodeId]:
+        """The nodes whose entries time alone changes: those that are away, and those that answered lately."""
+        present, left = set(self.fleet.online()), iter(tuple(self.mirror.nodes))
+        found: set[NodeId] = set()
+        while some := tuple(islice(left, GLANCES_AT_ONCE)):
+            found.update(node for node in some if node not in present or self._answered(node))
+            await asyncio.sleep(0)
+        return found
+
+    def _answered(self, node: NodeId) -> bool:
+        figures = self.traffic.window(node)
+        return figures is not None and figures.hits > 0
 
     def _entry(self, name: NodeId) -> MatrixEntry | None:
         node = self.mirror.nodes.get(name)

@@ -5,17 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.domain.declaration import Outcome, declared
+from control_plane.domain.house import Assignment
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.manifest_plan import Action, PlannedModel, PlannedRuntime
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import Assignment, place
+from control_plane.domain.placement import place
 from control_plane.domain.runtime import Runtime
+from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.create_model import NewModel
 from control_plane.use_cases.declare_runtimes import check_models, undeclared
 from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, Store, Transaction
-from control_plane.use_cases.views import NodeViews
+from control_plane.use_cases.views import NodeViews, strain_of
 
 _ACTIONS = {
     Outcome.CREATED: Action.CREATE,
@@ -55,6 +57,7 @@ class PlanManifest:
     fleet: Fleet
     clock: Clock
     reader: ManifestReader
+    circumstances: Circumstances
 
     async def __call__(
         self,
@@ -101,8 +104,10 @@ class PlanManifest:
         settled = [after for _, after, outcome in facts.declared if outcome is Outcome.UNCHANGED]
         placed = _by_node([*facts.others, *settled])
         load = {node: len(rows) for node, rows in placed.items()}
-        views = NodeViews(facts.nodes, self.fleet)
-        return place(judged, facts.models, views, load, lambda node: placed.get(node, ()))
+        unsteady = self.circumstances.unsteady_until
+        views = NodeViews(facts.nodes, self.fleet, lambda node: strain_of(placed.get(node, ()), self.fleet), unsteady)
+        situation = self.circumstances.situation(facts.nodes.values())
+        return place(judged, facts.models, views, load, lambda node: placed.get(node, ()), situation=situation)
 
 
 def _by_node(runtimes: Iterable[Runtime]) -> dict[NodeId, list[Runtime]]:

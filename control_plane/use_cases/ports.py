@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from control_plane.domain.desired import DesiredRow, Placed
-from control_plane.domain.event import Event
+from control_plane.domain.event import Event, EventsKept
 from control_plane.domain.footprint import Footprints
-from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
 from control_plane.domain.instance import Instance
+from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.matrix import HttpFigures
@@ -24,6 +25,7 @@ from control_plane.domain.runtime import Runtime
 T = TypeVar("T")
 Row = TypeVar("Row")
 Key_contra = TypeVar("Key_contra", contravariant=True)
+USUALLY_KEPT = EventsKept()
 
 
 class Clock(Protocol):
@@ -94,17 +96,36 @@ class RequestLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: the node, runtime or model of this id was put or deleted at this revision."""
+    """A row of the change log: the node, runtime, model or job of this id was put or deleted at this revision."""
 
     revision: int
     kind: str
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAuthority:
+    """The certificate authority that all control planes on one database have in common."""
+
+    certificate: bytes
+    """DER."""
+    sealed_key: bytes | None = None
+    """None: its key is on the disk of the one that made it, and nowhere else."""
+
+
+class AuthorityRow(Protocol):
+    """At most one."""
+
+    def get(self) -> StoredAuthority | None: ...
+
+    def put(self, row: StoredAuthority) -> None:
+        """Insert or replace."""
+
+
 class Transaction(Protocol):
     """One atomic change. Everything in it becomes durable together, or nothing does.
 
-    What it puts into or deletes from `nodes`, `runtimes` and `models` is in the change log at its revision.
+    What it puts into or deletes from `nodes`, `runtimes`, `models` and `jobs` is in the change log at its revision.
     """
 
     nodes: Table[NodeId, Node]
@@ -112,6 +133,8 @@ class Transaction(Protocol):
     models: Table[ModelId, Model]
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
+    jobs: Table[JobId, Job]
+    authority: AuthorityRow
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -129,6 +152,16 @@ class Transaction(Protocol):
         """History at or before this is gone; an older reader needs a snapshot."""
 
     def history_id(self) -> str: ...
+
+    def begin_history(self) -> str:
+        """Before any change of the transaction: a new history, whose id is returned.
+
+        Everything that was declared stays. Revisions, event ids, session epochs and terms go on a million further, all
+        changes so far count as compacted, and certificates that nodes may have got since are believed once.
+        """
+
+    def term(self) -> int:
+        """The term of whoever leads now; 0: nobody ever led. On a store of one process always the same."""
 
     def changes(self, after: int) -> Sequence[Change]:
         """What was logged at revisions > after, in revision order; complete when after >= compacted_revision."""
@@ -166,8 +199,8 @@ class Upkeep(Protocol):
     async def compact(self, keep_revisions: int) -> int:
         """Forget changes and tombstones older than the newest `keep_revisions`; returns the compacted revision."""
 
-    async def prune(self, now: datetime) -> int:
-        """Forget events beyond 30 days or a million and answers beyond an hour; returns how many events."""
+    async def prune(self, now: datetime, kept: EventsKept = USUALLY_KEPT) -> int:
+        """Forget events beyond what is kept and answers beyond an hour; returns how many events."""
 
 
 class Fleet(Protocol):

@@ -8,16 +8,19 @@ from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId
 from control_plane.domain.matrix import MatrixEntry, MatrixStatus
 from control_plane.use_cases import announcements
-from control_plane.use_cases.get_matrix import AT_ONCE, GetMatrix
+from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.mirror import Changed
 from control_plane.use_cases.ports import Clock, Store, Transaction
+
+AT_ONCE = 20
+"""Events of one write, which the next change of anybody waits for."""
 
 
 class PublishHealth:
     """Append `runtime.health` for each node whose status changed since the last call; returns for how many.
 
-    For one loop. Nodes that changed are looked at in each call, all of them every `sweep_every`: time alone changes a
-    status too. What was published is kept in memory: after a start every node is published once.
+    For one loop. Nodes that changed are looked at in each call, and every `sweep_every` those that time alone changes.
+    What was published is kept in memory: after a start every node is published once.
     """
 
     def __init__(self, get_matrix: GetMatrix, store: Store, clock: Clock, sweep_every: timedelta) -> None:
@@ -26,6 +29,8 @@ class PublishHealth:
         self._clock = clock
         self._sweep_every = sweep_every
         self._swept_at: datetime | None = None
+        self._moving: set[NodeId] = set()
+        """Of the last sweep: what made them move may be over now."""
         self._touched: set[NodeId] = set()
         self._published: dict[NodeId, tuple[MatrixStatus, dict[str, int]]] = {}
         get_matrix.mirror.on_change(self._changed)
@@ -37,15 +42,20 @@ class PublishHealth:
         await mirror.look()
         now = self._clock.now()
         if self._swept_at is None or now - self._swept_at >= self._sweep_every:
-            self._swept_at = now
-            self._touched |= {*mirror.nodes, *self._published}
+            await self._sweep(now)
         left, told = iter(sorted(self._touched)), 0
         while some := tuple(islice(left, AT_ONCE)):
             told += await self._publish(some, now)
         return told
 
+    async def _sweep(self, now: datetime) -> None:
+        if self._swept_at is None:
+            self._touched |= self._get_matrix.mirror.nodes.keys()
+        before, self._moving = self._moving, await self._get_matrix.moving()
+        self._touched |= before | self._moving
+        self._swept_at = now
+
     async def _publish(self, nodes: Sequence[NodeId], now: datetime) -> int:
-        """A few at a time, so that no other change waits long for its turn on the disk."""
         self._touched.difference_update(nodes)
         entries = await self._get_matrix.entries(nodes)
         fresh = [entry for entry in entries.values() if self._published.get(entry.target) != _said(entry)]

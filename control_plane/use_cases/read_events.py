@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from control_plane.domain.event import Event
+from control_plane.domain.event import Event, keyed
 from control_plane.use_cases.paging import size_of
 from control_plane.use_cases.ports import Store, Transaction
 
@@ -17,7 +17,8 @@ class ListEvents:
     async def __call__(self, prefixes: Sequence[str] = (), page_size: int = 0, after_id: int = 0) -> tuple[Event, ...]:
         limit = size_of(page_size)
 
-        def query(tx: Transaction) -> Sequence[Event]:
-            return tx.journal.after(after_id, prefixes, limit) if after_id else tx.journal.newest(prefixes, limit)
+        def query(tx: Transaction) -> tuple[Event, ...]:
+            found = tx.journal.after(after_id, prefixes, limit) if after_id else tx.journal.newest(prefixes, limit)
+            return keyed(found, tx.history_id())
 
-        return tuple(await self.store.read(query))
+        return await self.store.read(query)

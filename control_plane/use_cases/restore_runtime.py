@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from control_plane.domain.errors import RestartBudgetExhausted
+from control_plane.domain import restart_budget
 from control_plane.domain.ids import RuntimeId
-from control_plane.domain.instance import Instance, InstanceState, RestartBudget
+from control_plane.domain.instance import Instance
 from control_plane.domain.runtime import DesiredState, RestoreOrder, Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import announcements
@@ -42,8 +41,8 @@ class RestoreRuntime:
         if repeated(tx, asked) is not None:
             return row
         now = self.clock.now()
-        if seen and not order.reset_budget:
-            _check_budget(seen, now)
+        if not order.reset_budget and (refusal := restart_budget.objection(seen, now)):
+            raise refusal
         row = replace(row, restore=replace(order, serial=row.restore.serial + 1), desired_state=DesiredState.RUNNING)
         saved = save_runtime(tx, row, now)
         tx.journal.append(announcements.restore_requested(saved, now, "operator"))
@@ -51,25 +50,3 @@ class RestoreRuntime:
             tx.journal.append(announcements.restore_completed(seen, now))
         remember(tx, asked)
         return saved
-
-
-def _check_budget(seen: Instance, now: datetime) -> None:
-    budget = seen.restart_budget
-    if seen.state is not InstanceState.ERROR or budget is None or not _exhausted(budget, now):
-        return
-    window = int(budget.window.total_seconds())
-    until = f"{budget.reset_at:%Y-%m-%dT%H:%M:%SZ}" if budget.reset_at else ""
-    raise RestartBudgetExhausted(
-        f"Runtime {seen.runtime} failed and has used {budget.used} of {budget.max_restarts} restarts in {window} s.",
-        "Read its log, then restore it with the budget reset" + (f", or wait until {until}." if until else "."),
-        runtime=seen.runtime,
-        used=str(budget.used),
-        max_restarts=str(budget.max_restarts),
-        reset_at=until,
-    )
-
-
-def _exhausted(budget: RestartBudget, now: datetime) -> bool:
-    """A budget whose oldest restart has left the window since the report has room again."""
-    aged = budget.reset_at is not None and budget.reset_at <= now
-    return budget.used > 0 and budget.remaining == 0 and not aged

@@ -14,14 +14,23 @@ from control_plane.use_cases.rows import match_etag
 
 @dataclass(frozen=True, slots=True)
 class UpdateNode:
-    """Label a node, or say whether it takes new runtimes. NotFound, EtagMismatch, InvalidArgument."""
+    """Label a node, or say whether it takes new runtimes, and more than its memory holds.
+
+    NotFound, EtagMismatch, InvalidArgument.
+    """
 
     store: Store
     fleet: Fleet
     clock: Clock
 
     async def __call__(
-        self, node: NodeId, *, labels: Mapping[str, str] | None = None, schedulable: bool | None = None, etag: str = ""
+        self,
+        node: NodeId,
+        *,
+        labels: Mapping[str, str] | None = None,
+        schedulable: bool | None = None,
+        overcommit: bool | None = None,
+        etag: str = "",
     ) -> NodeView:
         """None leaves a thing as it is."""
         check_labels(labels or {})
@@ -32,6 +41,7 @@ class UpdateNode:
                 row,
                 labels=row.labels if labels is None else dict(labels),
                 schedulable=row.schedulable if schedulable is None else schedulable,
+                overcommit=row.overcommit if overcommit is None else overcommit,
             )
 
         return await change_node(self.store, self.fleet, self.clock, node, change)

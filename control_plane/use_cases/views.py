@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 
 from control_plane.domain.ids import NodeId
+from control_plane.domain.merits import strain
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import Runtime
@@ -19,19 +21,41 @@ def runtime_view(runtime: Runtime, fleet: Fleet) -> RuntimeView:
     return view_of(runtime, reported, online=fleet.liveness(runtime.node).online)
 
 
+def strain_of(runtimes: Iterable[Runtime], fleet: Fleet) -> int:
+    """`runtimes`: all that are placed on one node."""
+    return strain(runtime_view(runtime, fleet) for runtime in runtimes)
+
+
 def node_view(node: Node, fleet: Fleet) -> NodeView:
     return NodeView(node, fleet.liveness(node.id), fleet.footprints())
 
 
 class NodeViews(Mapping[NodeId, NodeView]):
-    """Views of these nodes, each made when it is asked for."""
+    """Views of these nodes as placement sees them now, each made once, when it is first asked for."""
 
-    def __init__(self, nodes: Mapping[NodeId, Node], fleet: Fleet) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[NodeId, Node],
+        fleet: Fleet,
+        strain: Callable[[NodeId], int],
+        unsteady_until: Callable[[NodeId], datetime | None],
+    ) -> None:
         self._nodes = nodes
         self._fleet = fleet
+        self._strain = strain
+        self._unsteady_until = unsteady_until
+        self._made: dict[NodeId, NodeView] = {}
 
     def __getitem__(self, node: NodeId) -> NodeView:
-        return node_view(self._nodes[node], self._fleet)
+        if node not in self._made:
+            self._made[node] = NodeView(
+                self._nodes[node],
+                self._fleet.liveness(node),
+                self._fleet.footprints(),
+                strain=self._strain(node),
+                unsteady_until=self._unsteady_until(node),
+            )
+        return self._made[node]
 
     def __iter__(self) -> Iterator[NodeId]:
         return iter(self._nodes)

@@ -24,12 +24,31 @@ class RuntimeChange:
 
 
 @dataclass(slots=True)
+class _Views:
+    """One view of each runtime for all watchers: a crowd of them costs little more than one."""
+
+    mirror: Mirror
+    fleet: Fleet
+    _known: dict[RuntimeId, RuntimeView] = field(default_factory=dict)
+
+    def of(self, runtime: RuntimeId) -> RuntimeView | None:
+        row = self.mirror.runtimes.get(runtime)
+        if row is None:
+            self._known.pop(runtime, None)
+            return None
+        view = runtime_view(row, self.fleet)
+        if self._known.get(runtime) != view:
+            self._known[runtime] = view
+        return self._known[runtime]
+
+
+@dataclass(slots=True)
 class _Feed:
     """What one watcher has to look at, and what it was sent."""
 
     only: RuntimeId | None
     mirror: Mirror
-    fleet: Fleet
+    views: _Views
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     touched: set[RuntimeId] = field(default_factory=set)
     sent: dict[RuntimeId, RuntimeView] = field(default_factory=dict)
@@ -48,8 +67,7 @@ class _Feed:
     def news(self) -> Iterator[RuntimeChange]:
         touched, self.touched = self.touched, set()
         for name in sorted(touched):
-            row = self.mirror.runtimes.get(name)
-            view = None if row is None else runtime_view(row, self.fleet)
+            view = self.views.of(name)
             if view is None:
                 if self.sent.pop(name, None) is not None:
                     yield RuntimeChange(name, deleted=True)
@@ -74,12 +92,16 @@ class WatchRuntimes:
     store: Store
     mirror: Mirror
     fleet: Fleet
+    _views: _Views = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_views", _Views(self.mirror, self.fleet))
 
     async def __call__(self, runtime: RuntimeId | None = None) -> AsyncIterator[RuntimeChange]:
         await self.mirror.look()
         if runtime is not None and runtime not in self.mirror.runtimes:
             raise no_runtime(runtime)
-        feed = _Feed(runtime, self.mirror, self.fleet)
+        feed = _Feed(runtime, self.mirror, self._views)
         feed.touched.update(self.mirror.runtimes if runtime is None else [runtime])
         stops = (
             self.store.on_change(feed.store_changed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_agent.control_link.messages import LogRequest, Welcome
+from node_agent.control_link.messages import LogRequest, ReplicasChanged, Welcome
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 from node_agent.use_cases.ports import DesiredStore, HeldInstance
@@ -56,8 +56,16 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Regroup:
+    """Replicas of the control plane came or went."""
+
+    told: ReplicasChanged
+
+
+@dataclass(frozen=True, slots=True)
 class Park:
     idle: int
+    relay_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,10 @@ class Leave:
     why: str
     reconnect_after: timedelta | None = None
     """None: the ordinary back-off decides."""
+    stay: bool = False
+    """The next stream may be to the same replica: nothing is wrong with it."""
+    replica_out: bool = False
+    """It is this replica that cannot go on; another one may, without any delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +93,4 @@ class GiveUp:
     problem: Problem
 
 
-Action = Check | Store | Desire | Opened | Settled | Park | ReadLogs | Leave | GiveUp
+Action = Check | Store | Desire | Opened | Settled | Regroup | Park | ReadLogs | Leave | GiveUp

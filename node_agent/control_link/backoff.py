@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 FIRST = timedelta(milliseconds=500)
+ELSEWHERE = timedelta(seconds=1)
+"""The agents of a replica that died come to the others within this."""
 DOUBLINGS = 16
 
 
@@ -24,6 +26,10 @@ class Backoff:
         ceiling = min(self.cap, FIRST * growth)
         self.failures += 1
         return ceiling * self.chance()
+
+    def elsewhere(self) -> timedelta:
+        """Before the first attempt at another replica: U(0, min(cap, 1 s))."""
+        return min(self.cap, ELSEWHERE) * self.chance()
 
     def settled(self) -> None:
         self.failures = 0

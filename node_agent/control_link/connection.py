@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-import grpc
 import structlog
 
 from arw.v1 import agent_service_pb2_grpc
-from node_agent.control_link.actions import Action, Desire, GiveUp, Leave, Opened, Store
+from node_agent.control_link.actions import Action, Desire, Leave, Opened, Store
 from node_agent.control_link.backoff import Backoff
 from node_agent.control_link.desired import DesiredKeeper
-from node_agent.control_link.diagnosis import Diagnosis, diagnose
+from node_agent.control_link.dialling import dialled
 from node_agent.control_link.display import Display
+from node_agent.control_link.endings import Endings, Waits
 from node_agent.control_link.log_push import push_logs
-from node_agent.control_link.messages import Goodbye, GoodbyeKind, LogRequest, Me
+from node_agent.control_link.messages import Goodbye, GoodbyeKind, LogRequest, Me, ReplicasChanged
 from node_agent.control_link.outbox import ObservedOutbox
 from node_agent.control_link.ports import Credentials, Relay
 from node_agent.control_link.removal_guard import RemovalGuard
+from node_agent.control_link.servers import Servers
 from node_agent.control_link.session import AgentSession, SessionTimers
-from node_agent.control_link.stream import Broken, Ending, Stream
+from node_agent.control_link.stream import Ending, Stream
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.inventory import Inventory
 from node_agent.domain.offer import Offer
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.use_cases.ports import DesiredStore, Hardware, Logs, Supervisor
-from wire.channel import secure_channel
-from wire.error_status import refusal_of
-
-_FOR_A_PERSON = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
-_REASONS_FOR_A_PERSON = frozenset({"NODE_QUARANTINED", "NODE_MISMATCH", "PROTOCOL_UNSUPPORTED"})
 
 _log = structlog.get_logger()
 
@@ -91,8 +87,7 @@ class Link:
         accepted_history: Callable[[], str],
     ) -> None:
         self._node = node
-        self._addresses = addresses
-        self._servers = [addresses.grpc]
+        self._servers = Servers(addresses.grpc, chance)
         self._display = display
         self._timers = timers
         self._chance = chance
@@ -107,7 +102,15 @@ class Link:
         self._tasks: asyncio.TaskGroup | None = None
         self._stream: Stream | None = None
         self._offer: Offer | None = None
-        self._next_diagnosis = 0.0
+        self._endings = Endings(
+            node.credentials,
+            display,
+            self._servers,
+            self._held.backoff,
+            enrollment=addresses.enrollment,
+            waits=Waits(timers.refused_retry, timers.diagnose_every),
+            now=clock,
+        )
         self._newer_inventory: Inventory | None = None
         node.supervisor.on_status(self._status_changed)
         node.supervisor.on_gone(self._instance_gone)
@@ -123,8 +126,8 @@ class Link:
             self._tasks = tasks
             tasks.create_task(self._release_reports())
             while True:
-                ending = await self._attempt()
-                await self._pause(await self._after(ending))
+                ending, offer = await self._attempt()
+                await self._pause(await self._endings.after(ending, offer))
 
     def wake(self) -> None:
         """Try at once, and look again at what this node's owner accepted."""
@@ -137,7 +140,7 @@ class Link:
         """Open a new stream soon, with the newest credential."""
         self._poke.set()
         if self._stream:
-            self._stream.perform([Leave("A renewed certificate is taken into use.", timedelta())])
+            self._stream.perform([Leave("A renewed certificate is taken into use.", timedelta(), stay=True)])
 
     async def say_goodbye(self, kind: GoodbyeKind = GoodbyeKind.RESTART) -> None:
         if self._stream and self._stream.session.opened:
@@ -156,40 +159,47 @@ class Link:
             raise RuntimeError("the link does not run")
         return await asyncio.shield(self._tasks.create_task(self._write(session, change)))
 
-    def park(self, idle: int) -> None:
-        self._node.relay.park(idle)
+    def park(self, idle: int, relay_address: str) -> None:
+        self._node.relay.park(idle, relay_address)
+
+    def regroup(self, told: ReplicasChanged) -> None:
+        if self._stream:
+            self._servers.know(told.replicas)
+            self._node.relay.configure(self._stream.session.epoch, told.replicas, told.parked_connections)
 
     def opened(self, action: Opened) -> None:
         welcome = action.welcome
         if self._offer:
             self._node.credentials.accepted(self._offer)
-        self._servers = [replica.grpc_address for replica in welcome.replicas if replica.grpc_address] or self._servers
+        self._servers.know(welcome.replicas)
         self._node.relay.configure(welcome.session_epoch, welcome.replicas, welcome.parked_connections)
         _log.info("session_opened", epoch=welcome.session_epoch, history=welcome.history_id)
 
     def settled(self) -> None:
         self._held.backoff.settled()
+        self._servers.settled()
 
     def progressed(self) -> None:
         if self._stream:
             self._display.follow(self._stream.session)
 
     async def push_logs(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub, request: LogRequest) -> None:
-        await push_logs(stub, self._node.logs, request)
+        if not request.grpc_address or self._offer is None:
+            await push_logs(stub, self._node.logs, request)
+            return
+        async with dialled(request.grpc_address, self._offer) as other:
+            await push_logs(other, self._node.logs, request)
 
-    # One attempt, and what follows it.
+    # One attempt.
 
-    async def _attempt(self) -> Ending:
+    async def _attempt(self) -> tuple[Ending, Offer]:
         self._newer_inventory = None
         inventory = await self._node.inventory.inventory()
         async with self._disk:  # a write of the last stream may still be under way
-            self._offer = self._node.credentials.offer()
-        server = self._servers[int(self._chance() * len(self._servers))]
+            self._offer = offer = self._node.credentials.offer()
+        server = self._servers.next()
         self._display.connecting(server)
-        offer = self._offer
-        credentials = grpc.ssl_channel_credentials(offer.ca_pem, offer.key_pem, offer.certificate_pem)
-        async with secure_channel(server, credentials) as channel:
-            stub: agent_service_pb2_grpc.AgentServiceAsyncStub = agent_service_pb2_grpc.AgentServiceStub(channel)
+        async with dialled(server, offer) as stub:
             held = self._held
             held.outbox.know(self._node.supervisor.statuses())
             session = AgentSession(
@@ -207,7 +217,7 @@ class Link:
             self._tell_newer(session)
             self._stream = Stream(stub, session, self)
             try:
-                return await self._stream.run()
+                return await self._stream.run(), offer
             finally:
                 self._stream = None
 
@@ -224,57 +234,6 @@ class Link:
                 if isinstance(action, Desire):
                     self.desire(action)
         return [action for action in actions if not isinstance(action, Desire)]
-
-    async def _after(self, ending: Ending) -> timedelta:
-        """Show why the stream ended, and say how long to wait."""
-        match ending:
-            case Leave():
-                return self._left(ending)
-            case GiveUp():
-                return self._refused(ending.problem)
-            case Broken():
-                return await self._broken(ending)
-
-    def _left(self, ending: Leave) -> timedelta:
-        _log.info("session_left", why=ending.why)
-        self._display.disconnected(Problem("UNAVAILABLE", ending.why))
-        if ending.reconnect_after is None:
-            return self._held.backoff.delay()
-        return ending.reconnect_after
-
-    def _refused(self, problem: Problem) -> timedelta:
-        if self._offer and self._node.credentials.refused(self._offer):
-            _log.warning("candidate_certificate_refused", reason=problem.reason, text=problem.text)
-            return self._held.backoff.delay()
-        _log.error("refused_by_control_plane", reason=problem.reason, text=problem.text, remedy=problem.remedy)
-        self._display.refused(problem)
-        return self._timers.refused_retry
-
-    async def _broken(self, ending: Broken) -> timedelta:
-        if self._offer and not self._display.welcomed:
-            self._node.credentials.failed(self._offer)
-        if ending.error is None:
-            return self._lost(Problem("UNAVAILABLE", "The control plane closed the stream."))
-        remote = refusal_of(ending.error)
-        problem = Problem(remote.remote_reason, remote.text, remote.remedy, dict(remote.metadata))
-        if remote.code in _FOR_A_PERSON or remote.remote_reason in _REASONS_FOR_A_PERSON:
-            return self._refused(problem)
-        untold = remote.remote_reason == grpc.StatusCode.UNAVAILABLE.name
-        if untold and not self._display.welcomed:
-            verdict = await self._diagnosed(problem)
-            return self._refused(verdict.problem) if verdict.final else self._lost(verdict.problem)
-        return self._lost(problem)
-
-    def _lost(self, problem: Problem) -> timedelta:
-        _log.warning("session_lost", reason=problem.reason, text=problem.text)
-        self._display.disconnected(problem)
-        return self._held.backoff.delay()
-
-    async def _diagnosed(self, problem: Problem) -> Diagnosis:
-        if self._offer is None or self.now() < self._next_diagnosis:
-            return Diagnosis(replace(problem, remedy="This node tries again by itself."), final=False)
-        self._next_diagnosis = self.now() + self._timers.diagnose_every.total_seconds()
-        return await diagnose(self._node.credentials, self._offer, self._addresses.enrollment, problem.text)
 
     async def _pause(self, delay: timedelta) -> None:
         self._poke.clear()

@@ -15,6 +15,12 @@ from node_agent.control_link.convert_facts import (
     status_to_proto,
     usage_to_proto,
 )
+from node_agent.control_link.convert_replicas import (
+    log_request_from_proto,
+    park_from_proto,
+    replicas_changed_from_proto,
+    replicas_from_proto,
+)
 from node_agent.domain.spec import (
     DesiredState,
     EngineSettings,
@@ -74,11 +80,13 @@ def _control_body(message: session_pb2.ControlMessage) -> m.ControlBody:  # noqa
         case "report_full_state":
             return m.ReportFullState(message.report_full_state.reason)
         case "park_connections":
-            return m.ParkConnections(message.park_connections.idle_connections)
+            return park_from_proto(message.park_connections)
         case "log_request":
-            return _log_request_from_proto(message.log_request)
+            return log_request_from_proto(message.log_request)
         case "drain_notice":
             return m.DrainNotice(_duration(message.drain_notice.reconnect_within))
+        case "replicas_changed":
+            return replicas_changed_from_proto(message.replicas_changed)
         case _:
             return m.Unknown()
 
@@ -110,10 +118,7 @@ def welcome_from_proto(welcome: session_pb2.Welcome) -> m.Welcome:
         heartbeat_period=_duration(welcome.heartbeat_period),
         capabilities=tuple(welcome.capabilities),
         protocol=welcome.protocol,
-        replicas=tuple(
-            m.Replica(replica.grpc_address, replica.relay_address, replica.relay_unix_path)
-            for replica in welcome.replicas
-        ),
+        replicas=replicas_from_proto(welcome.replicas),
         parked_connections=welcome.parked_connections,
     )
 
@@ -140,11 +145,6 @@ def _refused_from_proto(refusal: session_pb2.Refusal) -> m.Refused:
 def _heartbeat_ack_from_proto(ack: session_pb2.HeartbeatAck) -> m.HeartbeatAck:
     period = _duration(ack.next_period) if ack.HasField("next_period") else None
     return m.HeartbeatAck(ack.heartbeat_seq, period)
-
-
-def _log_request_from_proto(request: session_pb2.LogRequest) -> m.LogRequest:
-    instance = InstanceName(request.instance)
-    return m.LogRequest(request.subscription, instance, request.tail_lines, request.follow, request.whole)
 
 
 def batch_from_proto(batch: session_pb2.DesiredBatch) -> m.DesiredBatch:

@@ -11,7 +11,7 @@ from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 
 PROTOCOL = 1
-CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1")
+CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1", "replicas.many/1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,16 @@ class Welcome:
     capabilities: tuple[str, ...] = ()
     protocol: int = PROTOCOL
     replicas: tuple[Replica, ...] = ()
+    """The one that welcomes first."""
     parked_connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasChanged:
+    """Stands in place of what Welcome said of them."""
+
+    replicas: tuple[Replica, ...]
+    parked_connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,8 @@ class ReportFullState:
 @dataclass(frozen=True, slots=True)
 class ParkConnections:
     idle: int
+    relay_address: str = ""
+    """Of the replica that wants them; empty: the one that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +174,8 @@ class LogRequest:
     tail_lines: int
     follow: bool
     whole: bool = False
+    grpc_address: str = ""
+    """Of the replica to send it to; empty: the one that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +208,7 @@ ControlBody = (
     | ParkConnections
     | LogRequest
     | DrainNotice
+    | ReplicasChanged
     | Unknown
 )
 

@@ -35,9 +35,11 @@ class Credentials(Protocol):
 class Relay(Protocol):
     """Keeps data-path connections parked at the control plane."""
 
-    def configure(self, epoch: int, replicas: Sequence[Replica], parked: int) -> None: ...
+    def configure(self, epoch: int, replicas: Sequence[Replica], parked: int) -> None:
+        """Park there for this session, which may have begun before."""
 
-    def park(self, idle: int) -> None: ...
+    def park(self, idle: int, relay_address: str = "") -> None:
+        """A replica asks for more; empty: the first one of those configured."""
 
 
 class LinkState(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_agent.control_link.actions import Action, GiveUp, Leave, Opened, Park, ReadLogs, Settled
+from node_agent.control_link.actions import Action, GiveUp, Leave, Opened, Park, ReadLogs, Regroup, Settled
 from node_agent.control_link.desired import DesiredKeeper
 from node_agent.control_link.heartbeat import HeartbeatClock
 from node_agent.control_link.intake import DesiredIntake, Verdicts
@@ -30,6 +30,7 @@ from node_agent.control_link.messages import (
     Me,
     ParkConnections,
     Refused,
+    ReplicasChanged,
     ReportFullState,
     Unknown,
     Welcome,
@@ -40,6 +41,7 @@ from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import InstanceName
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
 
+_REPLICA_OUT = frozenset({"DRAINING", "STORAGE_UNAVAILABLE", "UNAVAILABLE"})
 RUNS = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.DEGRADED, InstanceState.RESTARTING})
 
 
@@ -149,7 +151,7 @@ class AgentSession:
     def history_accepted(self) -> list[Action]:
         if not self._keeper.accepted_history or self._keeper.accepted_history == self._keeper.history_id:
             return []
-        return [Leave("The new history was accepted on this node.", timedelta())]
+        return [Leave("The new history was accepted on this node.", timedelta(), stay=True)]
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due. Call it at `next_event` or earlier."""
@@ -215,7 +217,7 @@ class AgentSession:
         self._report_waits = True
         return [Opened(body), *self._beat(now)]
 
-    def _handle(self, body: ControlBody, now: float) -> list[Action]:  # noqa: PLR0911 - one line a message
+    def _handle(self, body: ControlBody, now: float) -> list[Action]:  # noqa: C901, PLR0911 - one line a message
         match body:
             case DesiredBatch():
                 return self._intake.receive(body, now)
@@ -226,7 +228,9 @@ class AgentSession:
                 self._report_soon(now)
                 return []
             case ParkConnections():
-                return [Park(body.idle)]
+                return [Park(body.idle, body.relay_address)]
+            case ReplicasChanged():
+                return [Regroup(body)]
             case LogRequest():
                 return [ReadLogs(body)]
             case DrainNotice():
@@ -257,7 +261,7 @@ class AgentSession:
         if self._leave_due is not None and now >= self._leave_due:
             return [Leave("The control plane is about to stop.", timedelta())]
         if self._intake.resync_due is not None and now >= self._intake.resync_due:
-            return [Leave("Asking again for what could not be stored.", timedelta())]
+            return [Leave("Asking again for what could not be stored.", timedelta(), stay=True)]
         return []
 
     def _recheck(self, now: float) -> list[Action]:
@@ -282,4 +286,4 @@ class AgentSession:
 def _refused(refused: Refused) -> Action:
     if refused.retry_after is None:
         return GiveUp(refused.problem)
-    return Leave(refused.problem.text, refused.retry_after)
+    return Leave(refused.problem.text, refused.retry_after, replica_out=refused.problem.reason in _REPLICA_OUT)

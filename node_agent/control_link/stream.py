@@ -11,9 +11,21 @@ from typing import Any, Protocol
 import grpc
 
 from arw.v1 import agent_service_pb2, agent_service_pb2_grpc
-from node_agent.control_link.actions import Action, Check, Desire, GiveUp, Leave, Opened, Park, ReadLogs, Settled, Store
+from node_agent.control_link.actions import (
+    Action,
+    Check,
+    Desire,
+    GiveUp,
+    Leave,
+    Opened,
+    Park,
+    ReadLogs,
+    Regroup,
+    Settled,
+    Store,
+)
 from node_agent.control_link.convert import agent_to_proto, control_from_proto
-from node_agent.control_link.messages import Goodbye, LogRequest
+from node_agent.control_link.messages import Goodbye, LogRequest, ReplicasChanged
 from node_agent.control_link.session import AgentSession
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
@@ -44,7 +56,9 @@ class Host(Protocol):
     def store(self, session: AgentSession, change: Store) -> Awaitable[list[Action]]:
         """Runs to its end even when the stream does not."""
 
-    def park(self, idle: int) -> None: ...
+    def park(self, idle: int, relay_address: str) -> None: ...
+
+    def regroup(self, told: ReplicasChanged) -> None: ...
 
     def opened(self, action: Opened) -> None: ...
 
@@ -120,7 +134,9 @@ class Stream:
             case Settled():
                 self._host.settled()
             case Park():
-                self._host.park(action.idle)
+                self._host.park(action.idle, action.relay_address)
+            case Regroup():
+                self._host.regroup(action.told)
             case ReadLogs():
                 self._start_logs(action.request)
             case Leave() | GiveUp():

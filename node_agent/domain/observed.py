@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,6 +48,34 @@ class Observed:
     """What it was told in phase DENIED."""
     launched: bool = False
     """Ever, on this node."""
+    unsure: bool = False
+    """It served under an earlier agent, and has not answered this one yet."""
+    good: InstanceSpec | None = None
+    """What the last launch was made from; None: not known."""
+    successor: str = ""
+    """Launch key of what starts beside it, to take its place; empty: nothing does."""
+    successor_ready: bool = False
+    refused: str = ""
+    """Attempt that did not come up beside what serves, and is not made again; empty: none."""
+
+
+def attempt_key(spec: InstanceSpec) -> str:
+    """A spec as it was declared once: the same settings declared again are another attempt."""
+    return f"{spec.generation} {launch_key(spec)}"
+
+
+def in_force(spec: InstanceSpec, good: InstanceSpec | None, refused: str) -> InstanceSpec:
+    """What is acted on: of settings that did not come up, only what needs no launch."""
+    if good is None or refused != attempt_key(spec):
+        return spec
+    return replace(
+        good,
+        desired_state=spec.desired_state,
+        auto_start=spec.auto_start,
+        restart=spec.restart,
+        holds=spec.holds,
+        restore=spec.restore,
+    )
 
 
 def launch_key(spec: InstanceSpec) -> str:

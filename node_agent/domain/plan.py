@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from node_agent.domain.budget import Budget
 from node_agent.domain.limits import Denial
-from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.observed import Observed, Phase, in_force, launch_key
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.step import (
+    Abandon,
     Acknowledge,
     Adopt,
     Cause,
@@ -24,6 +25,7 @@ from node_agent.domain.step import (
     Start,
     Step,
     Stop,
+    Switch,
 )
 
 TROUBLED = (Phase.EXITED, Phase.WAITING, Phase.FAILED)
@@ -79,7 +81,7 @@ def _steps(spec: InstanceSpec | None, instance: Observed, now: datetime) -> Iter
     elif spec.desired_state is DesiredState.STOPPED:
         yield from [] if instance.phase is Phase.DOWN else [Stop(instance.name)]
     else:
-        yield from _running(spec, instance, now)
+        yield from _running(in_force(spec, instance.good, instance.refused), instance, now)
 
 
 def _restored(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[Step]:
@@ -97,7 +99,7 @@ def _restored(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator
 
 def _restarted(spec: InstanceSpec, instance: Observed, budget: Budget, now: datetime) -> Iterator[Step]:
     if instance.phase is Phase.UP:
-        if spec.restore.restart or instance.launch_key != launch_key(spec):
+        if spec.restore.restart or launch_key(spec) not in (instance.launch_key, instance.successor):
             yield Restart(spec, Cause.RESTORED)
     elif instance.phase not in TROUBLED or not budget.exhausted(spec.restart, now):
         yield Start(spec, Cause.RESTORED)
@@ -106,9 +108,13 @@ def _restarted(spec: InstanceSpec, instance: Observed, budget: Budget, now: date
 def _running(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[Step]:
     changed = instance.launch_key not in ("", launch_key(spec))
     due = instance.retry_at is None or now >= instance.retry_at
+    if instance.successor:
+        yield from _succeeded(spec, instance)
+        return
     match instance.phase:
         case Phase.UP:
-            if changed:
+            # Whether it serves decides how it is replaced.
+            if changed and not instance.unsure:
                 yield Restart(spec, Cause.CHANGED)
         case Phase.DOWN | Phase.DENIED:
             yield Start(spec, Cause.DESIRED)
@@ -122,6 +128,14 @@ def _running(spec: InstanceSpec, instance: Observed, now: datetime) -> Iterator[
             yield _after_exit(spec, instance, now)
         case _:
             return
+
+
+def _succeeded(spec: InstanceSpec, instance: Observed) -> Iterator[Step]:
+    """While something starts beside it, or in its place, should it have ended meanwhile."""
+    if launch_key(spec) != instance.successor:
+        yield Abandon(instance.name)
+    elif instance.successor_ready:
+        yield Switch(instance.name)
 
 
 def _after_exit(spec: InstanceSpec, instance: Observed, now: datetime) -> Step:

@@ -34,7 +34,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Stop what runs, then start."""
+    """Another launch in the place of what runs: beside it where there is room, else after its stop."""
 
     spec: InstanceSpec
     cause: Cause
@@ -42,6 +42,20 @@ class Restart:
     @property
     def name(self) -> InstanceName:
         return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What was launched beside it is ready: requests go there, and the earlier engine ends with what it has in hand."""
+
+    name: InstanceName
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """End what was launched beside it: something else is wanted."""
+
+    name: InstanceName
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +115,18 @@ class Reclaim:
     problem: Problem
 
 
-Step = Adopt | Start | Restart | Stop | Retry | Fail | ResetBudget | Acknowledge | Forget | Deny | Reclaim
+Step = (
+    Adopt
+    | Start
+    | Restart
+    | Switch
+    | Abandon
+    | Stop
+    | Retry
+    | Fail
+    | ResetBudget
+    | Acknowledge
+    | Forget
+    | Deny
+    | Reclaim
+)

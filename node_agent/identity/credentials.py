@@ -11,6 +11,9 @@ from node_agent.domain.offer import Offer
 from node_agent.domain.status import Problem
 from node_agent.identity.files import Certificate, IdentityFiles
 
+CLOCK_BEHIND = "clock_behind"
+"""Says of a problem by how much this machine's clock lies before the certificate."""
+
 _log = structlog.get_logger()
 
 
@@ -64,5 +67,6 @@ def date_problem(certificate: Certificate, now: datetime) -> Problem | None:
             f"This node's certificate counts only from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC; "
             f"this machine's clock says {now:%Y-%m-%d %H:%M:%S} UTC.",
             "Set this machine's clock.",
+            {CLOCK_BEHIND: str(leaf.not_valid_before_utc - now)},
         )
     return None

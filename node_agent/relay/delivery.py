@@ -52,6 +52,10 @@ class Delivery:
         self.last_byte: float | None = None
 
     @property
+    def port(self) -> int:
+        return self._door.port
+
+    @property
     def over(self) -> bool:
         return self._over
 

@@ -24,6 +24,10 @@ class Carried(Protocol):
     """A request that waits for an engine, then has it to itself."""
 
     @property
+    def port(self) -> int:
+        """Of its engine."""
+
+    @property
     def over(self) -> bool: ...
 
     @property
@@ -102,7 +106,7 @@ class Engines:
         self._idle: dict[Key, list[EngineConnection]] = {}
         self._connections: dict[InstanceName, set[EngineConnection]] = {}
         self._requests: dict[InstanceName, set[Carried]] = {}
-        self._last_byte: dict[InstanceName, float] = {}
+        self._last_byte: dict[tuple[InstanceName, int], float] = {}
         """Of requests that ended while others were in hand."""
         self._spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None
 
@@ -114,27 +118,32 @@ class Engines:
         self._requests.setdefault(instance, set()).add(carried)
 
     def end(self, instance: InstanceName, carried: Carried) -> None:
-        here = self._requests.get(instance, set())
+        here, key = self._requests.get(instance, set()), (instance, carried.port)
         here.discard(carried)
         if not here:
             self._requests.pop(instance, None)
-            self._last_byte.pop(instance, None)
+        if not self._in_hand(instance, carried.port):
+            self._last_byte.pop(key, None)
         elif carried.last_byte is not None:
-            self._last_byte[instance] = max(carried.last_byte, self._last_byte.get(instance, 0.0))
+            self._last_byte[key] = max(carried.last_byte, self._last_byte.get(key, 0.0))
 
-    def traffic(self, instance: InstanceName) -> Traffic | None:
-        """None: nothing is asked of its engine."""
-        here = self._requests.get(instance)
+    def traffic(self, instance: InstanceName, port: int = 0) -> Traffic | None:
+        """None: nothing is asked of its engine. `port`: of one engine, while another takes its place; 0: of any."""
+        here = self._in_hand(instance, port)
         if not here:
             return None
+        ended = [at for (name, of), at in self._last_byte.items() if name == instance and port in (0, of)]
         begun = [carried.last_byte for carried in here if carried.last_byte is not None]
         return Traffic(
             requests=len(here),
             since=min(carried.began for carried in here),
-            last_byte=max([*begun, self._last_byte.get(instance, 0.0)]) or None,
+            last_byte=max([*begun, *ended], default=None),
             answering=bool(begun),
             held=any(carried.held for carried in here),
         )
+
+    def _in_hand(self, instance: InstanceName, port: int) -> list[Carried]:
+        return [carried for carried in self._requests.get(instance, ()) if port in (0, carried.port)]
 
     def lend(self, instance: InstanceName, door: EngineDoor, carried: Carried, *, fresh: bool = False) -> None:
         """`fresh`: not one that waited, since the engine may have closed it meanwhile."""
@@ -155,11 +164,14 @@ class Engines:
         else:
             connection.close()
 
-    async def close(self, instance: InstanceName) -> None:
-        """End every request of the instance and return when no connection to its engine is left."""
-        for carried in tuple(self._requests.get(instance, ())):
+    async def close(self, instance: InstanceName, port: int = 0) -> None:
+        """End every request of the instance and return when no connection to its engine is left.
+
+        `port`: of one engine, while another takes its place; 0: of any.
+        """
+        for carried in self._in_hand(instance, port):
             carried.stop()
-        connections = tuple(self._connections.get(instance, ()))
+        connections = [each for each in self._connections.get(instance, ()) if port in (0, each.key[2])]
         for connection in connections:
             connection.abort()
         async with asyncio.timeout(_CLOSE_SECONDS):

@@ -31,6 +31,8 @@ _TICK_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
 _DOUBLINGS = 10
+_TROUBLING = 4
+"""Failures in a row that are worth a warning: for a moment a replica may not have heard of a session at another."""
 _log = structlog.get_logger()
 
 
@@ -199,7 +201,7 @@ class ParkingLot:
         ceiling: float = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << min(self._failures, _DOUBLINGS)))
         self._retry_at = self._loop.time() + ceiling * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
         self._failures += 1
-        if self._failures == 1:
+        if self._failures == _TROUBLING:
             _log.warning("relay_unreachable", address=self._replica.relay_address, why=why)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from node_agent.runtimes.directory import InstanceDirectory, homes
-from node_agent.runtimes.ending import clear, end_shim, exit_note
+from node_agent.runtimes.ending import clear, end_shim, exit_note, stop
 from node_agent.runtimes.launcher import Running, hold_engine
 from node_agent.runtimes.process import Process, boot_id
 from node_agent.runtimes.records import ExitNote, RunRecord
@@ -27,20 +28,44 @@ class Adoption:
 
 
 async def adopt(home: InstanceDirectory, unkillable: Callable[[], None]) -> Adoption:
-    """Look at a directory once. ForeignFileError when it is not ours alone: nothing in it is believed then.
+    """Look at its last launch once. ForeignFileError when it is not ours alone: nothing in it is believed then.
 
     Call back again and again while what an ended engine left survives SIGKILL.
     """
     home.check()
-    run = home.run()
+    berth, incarnation = home.current(), home.state().incarnation
+    run = berth.run()
     if run is not None and run.boot_id != boot_id():
-        return Adoption(note=exit_note(home, run.incarnation), rebooted=True)
-    if run is None or run.incarnation != home.state().incarnation:
-        await clear(home, None, unkillable)
-        sweep(home.cgroup_leaf(home.state().incarnation))
+        return Adoption(note=exit_note(berth, run.incarnation), rebooted=True)
+    if run is None or run.incarnation != incarnation:
+        await clear(berth, None, unkillable)
+        sweep(berth.cgroup_leaf(incarnation))
         return Adoption(never_ran=True)
-    running = _held(home, run)
-    return Adoption(running) if running else await _dead(home, run, unkillable)
+    running = _held(berth, run)
+    return Adoption(running) if running else await _dead(berth, run, unkillable)
+
+
+async def vacate(
+    berth: InstanceDirectory, grace: timedelta, unkillable: Callable[[], None], running: Running | None = None
+) -> int | None:
+    """End what was launched in the berth that is not the last launch's, and forget it. The pid of the engine that ran.
+
+    It was to take the other's place, or had to give way to it: in either case an agent died over it, or gave it up.
+    """
+    if not berth.path.is_dir():
+        return None
+    berth.check()
+    launch, run = berth.launch(), berth.run()
+    if running is None and run is not None and run.boot_id == boot_id():
+        running = _held(berth, run)
+    pid = running.engine.pid if running is not None else None
+    if running is not None:
+        await stop(berth, running, grace, unkillable)
+    elif launch is not None:
+        await clear(berth, None, unkillable)
+        sweep(berth.cgroup_leaf(launch.incarnation))
+    berth.vacate()
+    return pid
 
 
 def _held(home: InstanceDirectory, run: RunRecord) -> Running | None:
@@ -55,7 +80,8 @@ def _held(home: InstanceDirectory, run: RunRecord) -> Running | None:
 
 def held_elsewhere(instances: Path) -> list[int]:
     """Engines that records here name and that live, though not under this directory's locks: it is a copy of theirs."""
-    return [pid for home in homes(instances) if (pid := _held_elsewhere(home))]
+    berths = [berth for home in homes(instances) for berth in home.berths()]
+    return [pid for berth in berths if (pid := _held_elsewhere(berth))]
 
 
 def rename_to(node: str, instances: Path) -> None:

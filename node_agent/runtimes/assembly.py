@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from node_agent.domain.inventory import Accelerator
+from node_agent.domain.inventory import Accelerator, NodeUsage
 from node_agent.domain.limits import Limits
 from node_agent.domain.status import Problem
 from node_agent.domain.timers import Timers
@@ -53,6 +53,8 @@ def supervisor(
     closed: Callable[[], Problem | None] = lambda: None,
     containers: Containers | None = None,
     survivors: Survivors | None = None,
+    usage: Callable[[], NodeUsage | None] = lambda: None,
+    free_memory: Callable[[], int | None] = lambda: None,
 ) -> LocalSupervisor:
     """`state_dir` is the node agent's own: it holds engines.json and instances/."""
     equipment = Equipment(
@@ -70,6 +72,8 @@ def supervisor(
         closed=closed,
         containers=containers or Containers(),
         survivors=survivors or Survivors(timers.unkillable_alarm),
+        usage=usage,
+        free_memory=free_memory,
     )
     return LocalSupervisor(instances_directory(state_dir), equipment)
 

@@ -14,15 +14,21 @@ from typing import TypeVar
 
 import msgspec
 
-from node_agent.domain.spec import InstanceName
+from node_agent.domain.observed import launch_key as key_of
+from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.runtimes.records import ExitNote, KeptSlots, LaunchRecord, RunRecord, StateRecord
 from wire.atomic_file import write_atomically
 
 MAX_RECORD_BYTES = 1 << 20
 OPEN_TO_OTHERS = 0o067
 """All but the search that a group may do on its way to what was lent to it."""
-Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord, KeptSlots)
-NAMES = {LaunchRecord: "launch.json", StateRecord: "state.json", KeptSlots: "slots.json"}
+Record = TypeVar("Record", LaunchRecord, RunRecord, ExitNote, StateRecord, KeptSlots, InstanceSpec)
+NAMES = {
+    LaunchRecord: "launch.json",
+    StateRecord: "state.json",
+    KeptSlots: "slots.json",
+    InstanceSpec: "spec.json",
+}
 """Of what the agent writes."""
 
 
@@ -31,7 +37,11 @@ class ForeignFileError(Exception):
 
 
 class InstanceDirectory:
-    """Reads nothing through links, and nothing that another user could have written."""
+    """Reads nothing through links, and nothing that another user could have written.
+
+    It is the first of two berths: what succeeds a running launch gets the other one, and keeps it. Of both, state.json
+    and the logs lie here.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,6 +68,25 @@ class InstanceDirectory:
         except (OSError, ForeignFileError):
             return False
         return self.state().name.rpartition("/")[2] == self.path.name
+
+    def berth(self, *, beside: bool) -> InstanceDirectory:
+        return SecondBerth(self.path / "beside") if beside else self
+
+    def current(self) -> InstanceDirectory:
+        """Where the last launch lies."""
+        return self.berth(beside=self.state().beside)
+
+    def berths(self) -> Sequence[InstanceDirectory]:
+        return (self, self.berth(beside=True))
+
+    @property
+    def logs(self) -> Path:
+        return self.path
+
+    @property
+    def agent(self) -> Path:
+        """The agent's own state directory."""
+        return self.path.parents[1]
 
     @property
     def scratch(self) -> Path:
@@ -105,13 +134,18 @@ class InstanceDirectory:
     def state(self) -> StateRecord:
         return self._read("state.json", StateRecord) or StateRecord()
 
+    def spec(self, launch_key: str) -> InstanceSpec | None:
+        """What the launch with this key was made from; None: it is not recorded, or is another's."""
+        found = self._read("spec.json", InstanceSpec)
+        return found if found is not None and key_of(found) == launch_key else None
+
     def kept_slots(self) -> KeptSlots | None:
         return self._read("slots.json", KeptSlots)
 
     def forget_slots(self) -> None:
         (self.path / "slots.json").unlink(missing_ok=True)
 
-    def save(self, record: LaunchRecord | StateRecord | KeptSlots) -> None:
+    def save(self, record: LaunchRecord | StateRecord | KeptSlots | InstanceSpec) -> None:
         """Durable when it returns; OSError when the disk is full or read-only."""
         write_atomically(self.path / NAMES[type(record)], msgspec.json.encode(record))
 
@@ -125,7 +159,7 @@ class InstanceDirectory:
         """Let another user, when there is one, reach the key to read it and the scratch directory to write there."""
         if not uid:
             return
-        for folder in (self.path.parents[1], self.path.parent, self.path):
+        for folder in (self.agent, *self._between(), self.path):
             os.chown(folder, -1, groups[0])
             folder.chmod(0o710)
         os.chown(self.key_file, -1, groups[0])
@@ -142,8 +176,16 @@ class InstanceDirectory:
         content = self._bytes(self.key_file)
         return content.decode("ascii", errors="replace").strip() if content else ""
 
+    def _between(self) -> Sequence[Path]:
+        return (self.path.parent,)
+
     def clear_launch(self) -> None:
         for name in ("run.json", "exit.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def vacate(self) -> None:
+        """Forget the launch in this berth. The launch record goes first: without it a late shim starts nothing."""
+        for name in ("launch.json", "spec.json", "run.json", "exit.json", self.key_file.name):
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -166,6 +208,19 @@ class InstanceDirectory:
             seen = os.fstat(handle)
             ours = stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
             return file.read(MAX_RECORD_BYTES) if ours else None
+
+
+class SecondBerth(InstanceDirectory):
+    @property
+    def logs(self) -> Path:
+        return self.path.parent
+
+    @property
+    def agent(self) -> Path:
+        return self.path.parents[2]
+
+    def _between(self) -> Sequence[Path]:
+        return (self.path.parents[1], self.path.parent)
 
 
 def homes(instances: Path) -> list[InstanceDirectory]:

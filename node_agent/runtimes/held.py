@@ -14,8 +14,9 @@ def held_back(status: InstanceStatus) -> InstanceStatus:
 
 def left_alone(status: InstanceStatus, home: InstanceDirectory) -> InstanceStatus:
     """Of an engine that an earlier agent started and whose spec nobody knows: it is looked at, and not touched."""
-    run, launch = home.run(), home.launch()
-    if run is None or home.lock_is_free():
+    berth = home.current()
+    run, launch = berth.run(), berth.launch()
+    if run is None or berth.lock_is_free():
         return replace(status, state=InstanceState.OFFLINE, summary="Ended")
     return replace(
         status,

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from node_agent.domain.errors import SpawnFailed
+from node_agent.domain.spec import InstanceSpec
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
 from node_agent.runtimes.process import Process
 from node_agent.runtimes.records import LaunchRecord, RunRecord
@@ -36,8 +37,13 @@ class Running:
             self.shim.release()
 
 
-async def launch(home: InstanceDirectory, record: LaunchRecord, patience: timedelta) -> Running:
-    """Start the engine of `record`, with a key of its own. SpawnFailed says why there is none."""
+async def launch(
+    home: InstanceDirectory, record: LaunchRecord, patience: timedelta, spec: InstanceSpec | None = None
+) -> Running:
+    """Start the engine of `record`, with a key of its own. SpawnFailed says why there is none.
+
+    `spec`: what it was made from, for an agent that is told something else meanwhile.
+    """
     try:
         home.prepare()
         home.clear_launch()
@@ -46,6 +52,8 @@ async def launch(home: InstanceDirectory, record: LaunchRecord, patience: timede
         if record.container is not None and record.container.uid:
             home.give(record.container.uid, record.container.uid)
         home.save(record)
+        if spec is not None:
+            home.save(spec)
         shim = _spawn_shim(home)
     except (OSError, ForeignFileError) as error:
         raise SpawnFailed(f"The engine could not be started: {error}.", _remedy(error)) from error

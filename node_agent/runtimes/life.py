@@ -12,7 +12,7 @@ from node_agent.domain.device_limits import visible_of
 from node_agent.domain.device_trouble import DeviceUse
 from node_agent.domain.errors import EngineIdentityMismatch
 from node_agent.domain.footprint import FootprintKey, given
-from node_agent.domain.spec import InstanceSpec
+from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
 from node_agent.runtimes import checks, verdict
 from node_agent.runtimes.containers.attendant import Attendance, Unattended, attendant_of
@@ -63,13 +63,17 @@ class Life:
         spec: InstanceSpec,
         reserve: Callable[[], int],
         tell: Callable[[Event], None],
+        *,
+        label: InstanceName,
     ) -> None:
+        """`label`: the instance, or what tells this launch from the one beside it."""
         self._equipment = equipment
         self._timers = equipment.timers
         self._home = home
         self._spec = spec
         self._reserve = reserve
         self._tell = tell
+        self._label = label
         self._launched_here = False
         self._in_use = InUse()
         self._loaded = 0.0
@@ -93,7 +97,7 @@ class Life:
         await make_way(self._home, self._unkillable)
         record = self._preparation.record(made, incarnation)
         self._launched_here = True
-        running = await launch(self._home, record, self._timers.spawn)
+        running = await launch(self._home, record, self._timers.spawn, self._spec)
         return await self.watch(running, record)
 
     async def watch(self, running: Running, record: LaunchRecord) -> End:
@@ -118,12 +122,12 @@ class Life:
         if refusal is not None:
             self._look_at_devices()
             self._tell(GivenUp(refusal))
-            await self._equipment.part(self._spec.name)
+            await self._equipment.part(self._spec.name, record.port)
             note = await stop(self._home, running, self._timers.stop_grace, self._unkillable)
         else:
             evidence = await self._attendant.evidence()
             note = evidence.added_to(await settle(self._home, running, self._unkillable))
-        self._equipment.device_memory.ended(self._spec.name)
+        self._equipment.device_memory.ended(self._label)
         return self._end(record, note, refusal, was_ready=was_ready)
 
     def _unkillable(self) -> None:
@@ -159,7 +163,7 @@ class Life:
             await self._adapter.prove(self._spec, record.port, key, patience)
         except EngineIdentityMismatch as refusal:
             return Problem.of(refusal)
-        lines = tail_lines(self._home.path, READ_BACK_LINES, record.incarnation)
+        lines = tail_lines(self._home.logs, READ_BACK_LINES, record.incarnation)
         self._in_use = await self._adapter.in_use(self._spec, record.port, key, patience, lines)
         self._loaded = self._equipment.now().timestamp()
         filled = await self._fill(record)
@@ -209,7 +213,7 @@ class Life:
             await meter.probed(gauges)
             stall = await progress.look()
             if stall is not None and stall.final:
-                return verdict.stalled(stall, tail_lines(self._home.path, LOG_LINES, record.incarnation))
+                return verdict.stalled(stall, tail_lines(self._home.logs, LOG_LINES, record.incarnation))
             self._tell(Progressed(verdict.slow(stall) if stall is not None else None))
         return None
 
@@ -224,13 +228,13 @@ class Life:
         return await self._adapter.gauges(self._spec, port, self._home.key(), self._timers.probe_timeout)
 
     def _look_at_devices(self) -> None:
-        self._equipment.device_memory.look(self._spec.name, self._processes.owns)
+        self._equipment.device_memory.look(self._label, self._processes.owns)
 
     def _devices_attended(self, record: LaunchRecord) -> AbstractContextManager[None]:
         kind = self._in_use.accelerator
         use = DeviceUse(kind, visible_of(kind, record.env), self._processes.owns)
         return self._equipment.device_troubles.attended(
-            self._spec.name, use, lambda trouble: self._tell(DeviceTold(trouble))
+            self._label, use, lambda trouble: self._tell(DeviceTold(trouble))
         )
 
     def _load_time(self, record: LaunchRecord) -> timedelta | None:
@@ -248,7 +252,7 @@ class Life:
             self._equipment.footprints,
             self._key(record),
             lambda: memory_of(self._processes.measured()),
-            lambda: self._equipment.device_memory.held(self._spec.name),
+            lambda: self._equipment.device_memory.held(self._label),
             lambda footprint: self._tell(Learnt(footprint)),
         )
 
@@ -257,14 +261,14 @@ class Life:
             return await self._adapter.word(self._spec, record.port, self._home.key(), self._timers.probe_timeout)
 
         return ProgressWatch(
-            lambda: self._equipment.traffic(self._spec.name),
+            lambda: self._equipment.traffic(self._spec.name, record.port),
             word,
             lambda: cpu_time(self._processes.all()),
             self._timers,
         )
 
     def _end(self, record: LaunchRecord, note: ExitNote | None, problem: Problem | None, *, was_ready: bool) -> End:
-        lines = tail_lines(self._home.path, LOG_LINES, record.incarnation)
+        lines = tail_lines(self._home.logs, LOG_LINES, record.incarnation)
         if problem is not None:
             return End(problem, note, lines)
         if note is not None and not note.not_started and not note.oom_killed and note.signal not in KILLED:

@@ -39,6 +39,10 @@ class Memory:
     def ready_time(self) -> datetime | None:
         return datetime.fromtimestamp(self.record.ready_time, UTC) if self.record.ready_time else None
 
+    def label(self, *, beside: bool) -> InstanceName:
+        """What tells the launches in the two berths apart."""
+        return InstanceName(f"{self.name}/beside") if beside else self.name
+
     @property
     def settled(self) -> bool:
         return self.record.settled >= self.record.incarnation
@@ -50,21 +54,52 @@ class Memory:
 
     def reserve(self) -> int:
         """The number of the next launch, used up whatever comes of it. StorageUnavailable: then nothing may start."""
-        before, as_yet = self.record, self._as_yet
-        self.record = replace(before, incarnation=before.incarnation + 1, ready_time=None, problem=None)
-        self._as_yet = {}
+        number = self._next
+        self._durably(replace(self.record, incarnation=number, ready_time=None, problem=None), {})
+        return number
+
+    def reserve_beside(self) -> int:
+        """The number of a launch beside the last one. StorageUnavailable: then it may not start."""
+        number = self._next
+        self._durably(replace(self.record, reserved=number), self._as_yet)
+        return number
+
+    def succeeded(self, incarnation: int, launch_key: str, now: datetime) -> None:
+        """The launch in the other berth is the last one from now on. StorageUnavailable: then it is not."""
+        changed = replace(
+            self.record,
+            incarnation=incarnation,
+            beside=not self.record.beside,
+            launch_key=launch_key,
+            ready_time=now.timestamp(),
+            problem=None,
+            refused="",
+            refusal=None,
+        )
+        self._durably(changed, {})
+
+    @property
+    def _next(self) -> int:
+        return max(self.record.incarnation, self.record.reserved) + 1
+
+    def _durably(self, record: StateRecord, as_yet: dict[str, object]) -> None:
+        before = self.record, self._as_yet
+        self.record, self._as_yet = record, as_yet
         try:
             self._write()
         except (OSError, ForeignFileError) as error:
-            self.record, self._as_yet = before, as_yet
+            self.record, self._as_yet = before
             raise StorageUnavailable(
                 f"The agent cannot write to {self.home.path}: {error}.",
                 "Free some disk space, or make the directory writable by the user that runs the agent.",
             ) from error
-        return self.record.incarnation
 
     def attempted(self, launch_key: str) -> None:
         self._attempt("launch_key", launch_key)
+
+    def refuses(self, attempt: str, problem: Problem | None) -> None:
+        """Not to be tried again; an empty one takes that back."""
+        self._keep(refused=attempt, refusal=problem)
 
     def tells_to_end(self) -> None:
         self._keep(told_to_end=self.record.incarnation)

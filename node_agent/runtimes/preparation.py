@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ class Preparation:
             env=command.env,
             cwd=command.directory or str(self._home.scratch),
             cgroup=self._home.cgroup_leaf(incarnation),
-            log=log_name(incarnation),
+            log=os.path.relpath(self._home.logs / log_name(incarnation), self._home.path),
             log_bytes=self._equipment.log_bytes,
             log_pieces=self._equipment.log_pieces,
             port=made.at.port,

@@ -164,3 +164,11 @@ class StateRecord:
     """Of the last incarnation; None while it was never ready."""
     problem: Problem | None = None
     """Why it failed for good."""
+    beside: bool = False
+    """The last incarnation lies in the second berth."""
+    reserved: int = 0
+    """The highest incarnation given to what was launched beside another."""
+    refused: str = ""
+    """Attempt that did not come up beside what serves; empty: none."""
+    refusal: Problem | None = None
+    """Why."""

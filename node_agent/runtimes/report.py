@@ -11,6 +11,7 @@ from node_agent.domain.device_trouble import Trouble
 from node_agent.domain.footprint import Footprint, is_news
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import ExitRecord, Health, InstanceState, InstanceStatus, Problem, ProcessIdentity
+from node_agent.runtimes.events import Launched, Ready
 from node_agent.runtimes.kinds.adapter import Gauges, InUse
 from node_agent.runtimes.launcher import Running
 from node_agent.runtimes.records import LaunchRecord
@@ -18,6 +19,7 @@ from node_agent.runtimes.slots import Filled
 from node_agent.runtimes.survivors import unkillable
 
 FALLBACK = "Degraded - CPU fallback"
+REFUSED = "Serves with its earlier settings"
 NOT_SAID = Filled()
 
 
@@ -34,6 +36,9 @@ class Report:
         self._slow: Problem | None = None
         self._trouble: Trouble | None = None
         self._notes: tuple[str, ...] = ()
+        self._aside: tuple[str, ...] = ()
+        """Of what starts or did not come up beside it, or why it had to be stopped first."""
+        self._refusal: Problem | None = None
 
     def _set(self, **changes: object) -> None:
         status = replace(self.status, **changes)  # type: ignore[arg-type]
@@ -42,11 +47,12 @@ class Report:
             self.unsure = self.unsure and status.state in (InstanceState.PENDING, InstanceState.STARTING)
             self._listener(status)
 
-    def want(self, spec: InstanceSpec | None, budget: Budget, now: datetime) -> None:
+    def want(self, spec: InstanceSpec | None, budget: Budget, now: datetime, generation: int) -> None:
+        """`generation`: what is acted on; an earlier one than the spec's while its settings are not in force."""
         self._spec = spec
         if spec is None:
             return
-        changes: dict[str, object] = {"observed_generation": spec.generation}
+        changes: dict[str, object] = {"observed_generation": generation}
         view = budget.view(spec.restart, now)
         if self.status.budget is None or replace(self.status.budget, reset_in=view.reset_in) != view:
             changes["budget"] = view
@@ -61,29 +67,32 @@ class Report:
             self._set(state=state, summary="Checking engine and model", problem=None, health=None)
 
     def launched(self, running: Running, record: LaunchRecord) -> None:
+        self._set(**self._launched(running, record))
+
+    def _launched(self, running: Running, record: LaunchRecord) -> dict[str, object]:
         run = running.record
         shim_pid = run.shim_pid if running.shim is not None else 0
         self._fallback = _missing(record.missing_accelerator, record.missing_because)
         self._slow, self._trouble, self._notes = None, None, ()
-        self._set(
-            state=InstanceState.STARTING,
-            summary="Loading the model",
-            alarm=False,
-            detail=(),
-            incarnation=record.incarnation,
-            process=ProcessIdentity(run.boot_id, run.engine_pid, run.engine_start_ticks, shim_pid),
-            problem=None,
-            health=None,
-            ready_time=None,
-            accelerator="",
-            accelerator_label="",
-            engine=record.engine,
-            execution_mode=record.mode,
-            execution_reason=record.mode_reason,
-            footprint=None,
-            prompt_cache_warm=None,
-            sandbox=run.sandbox,
-        )
+        return {
+            "state": InstanceState.STARTING,
+            "summary": "Loading the model",
+            "alarm": False,
+            "detail": (),
+            "incarnation": record.incarnation,
+            "process": ProcessIdentity(run.boot_id, run.engine_pid, run.engine_start_ticks, shim_pid),
+            "problem": None,
+            "health": None,
+            "ready_time": None,
+            "accelerator": "",
+            "accelerator_label": "",
+            "engine": record.engine,
+            "execution_mode": record.mode,
+            "execution_reason": record.mode_reason,
+            "footprint": None,
+            "prompt_cache_warm": None,
+            "sandbox": run.sandbox,
+        }
 
     def warming_up(self, text: str) -> None:
         self._set(summary=text)
@@ -92,6 +101,31 @@ class Report:
         self._set(prompt_cache_warm=True)
 
     def ready(self, in_use: InUse, since: datetime | None, prompt_cache: Filled = NOT_SAID) -> None:
+        self._set(**self._ready(in_use, since, prompt_cache))
+
+    def succeeded(self, launched: Launched, ready: Ready, since: datetime | None, generation: int) -> None:
+        """At one stroke: it never stopped serving."""
+        self._aside, self._refusal = (), None
+        changes = self._launched(launched.running, launched.record)
+        changes |= self._ready(ready.in_use, since, ready.prompt_cache)
+        self._set(**changes, observed_generation=generation)
+
+    def aside(self, text: str) -> None:
+        """Something beside the engine that serves, or about it, for people."""
+        self._aside = (text,) if text else ()
+        self._tell_again()
+
+    def refused(self, problem: Problem | None) -> None:
+        """Settings that did not come up beside it; None: nothing is held against them."""
+        if problem != self._refusal:
+            self._refusal = problem
+            self._tell_again()
+
+    def _tell_again(self) -> None:
+        if self.status.state.serves and not self._misses:
+            self._set(**self._serving())
+
+    def _ready(self, in_use: InUse, since: datetime | None, prompt_cache: Filled) -> dict[str, object]:
         """What the engine really uses counts: a GPU that was asked for and is not used is a degradation."""
         wanted = self._spec.accelerator if self._spec is not None else ""
         if self._fallback is None and wanted.startswith("gpu") and in_use.accelerator == "cpu":
@@ -99,14 +133,14 @@ class Report:
         if not wanted and in_use.accelerator != "cpu":
             self._fallback = None
         self._notes = (*_detail(in_use), *prompt_cache.notes)
-        self._set(
-            ready_time=since,
-            prompt_cache_warm=prompt_cache.warm,
-            health=Health(slots=in_use.slots),
-            accelerator=in_use.accelerator,
-            accelerator_label=FALLBACK if self._fallback else in_use.accelerator_label,
+        return {
+            "ready_time": since,
+            "prompt_cache_warm": prompt_cache.warm,
+            "health": Health(slots=in_use.slots),
+            "accelerator": in_use.accelerator,
+            "accelerator_label": FALLBACK if self._fallback else in_use.accelerator_label,
             **self._serving(),
-        )
+        }
 
     def learnt(self, footprint: Footprint) -> None:
         if self.status.footprint is None or is_news(self.status.footprint, footprint):
@@ -122,8 +156,7 @@ class Report:
     def device_told(self, trouble: Trouble | None) -> None:
         """Of those that it runs on; None: well again."""
         self._trouble = trouble
-        if self.status.state.serves and not self._misses:
-            self._set(**self._serving())
+        self._tell_again()
 
     def _serving(self) -> dict[str, object]:
         if self._slow is not None:
@@ -132,7 +165,10 @@ class Report:
             return self._degraded(self._trouble.label, self._trouble.problem)
         if self._fallback is not None:
             return self._degraded(FALLBACK, self._fallback)
-        return {"state": InstanceState.READY, "summary": "Ready", "detail": self._notes, "problem": None}
+        if self._refusal is not None:
+            return self._degraded(REFUSED, self._refusal)
+        detail = (*self._notes, *self._aside)
+        return {"state": InstanceState.READY, "summary": "Ready", "detail": detail, "problem": None}
 
     def _degraded(self, summary: str, problem: Problem) -> dict[str, object]:
         """What is not said by the summary is the first of the details."""
@@ -140,7 +176,7 @@ class Report:
         return {
             "state": InstanceState.DEGRADED,
             "summary": summary,
-            "detail": (*why, *self._notes),
+            "detail": (*why, *self._notes, *self._aside),
             "problem": problem,
         }
 

@@ -5,7 +5,7 @@ record of how the engine ended. Standard library only, nothing secret in its arg
 """
 
 # pathlib and typing would cost every engine a megabyte of memory each.
-# ruff: noqa: PTH100, PTH104, PTH106, PTH108, PTH119, PTH120, PTH123, PTH202, PTH208
+# ruff: noqa: PTH100, PTH104, PTH106, PTH108, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def rotate_log(launch: Launch) -> None:
     log = launch.log
     if os.path.getsize(log) < launch.log_bytes:
         return
-    with open(log, "rb") as source, open(f".{os.path.basename(log)}", "wb") as copy:
+    with open(log, "rb") as source, open(os.path.join(os.path.dirname(log), f".{os.path.basename(log)}"), "wb") as copy:
         while chunk := source.read(1 << 16):
             copy.write(chunk)
         os.truncate(log, 0)
@@ -293,19 +293,25 @@ def rotate_log(launch: Launch) -> None:
 
 
 def next_piece(launch: Launch) -> int:
-    pieces = [piece for incarnation, piece, _ in logs() if incarnation == launch.incarnation and piece < sys.maxsize]
+    pieces = [
+        piece for incarnation, piece, _ in logs(launch) if incarnation == launch.incarnation and piece < sys.maxsize
+    ]
     return max(pieces, default=0) + 1
 
 
 def prune_logs(launch: Launch) -> None:
-    for _, _, name in logs()[: -launch.log_pieces]:
-        os.unlink(name)
+    for _, _, name in logs(launch)[: -launch.log_pieces]:
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            continue  # the shim of a launch beside this one was faster
 
 
-def logs() -> list[tuple[int, int, str]]:
-    """(incarnation, piece, name), oldest first; the piece still written to comes last."""
-    matches = [match for name in os.listdir(".") if (match := LOG_NAME.fullmatch(name))]
-    return sorted((int(match[1]), int(match[2] or sys.maxsize), match[0]) for match in matches)
+def logs(launch: Launch) -> list[tuple[int, int, str]]:
+    """(incarnation, piece, path), oldest first; the piece still written to comes last."""
+    folder = os.path.dirname(launch.log)
+    matches = [match for name in os.listdir(folder or ".") if (match := LOG_NAME.fullmatch(name))]
+    return sorted((int(match[1]), int(match[2] or sys.maxsize), os.path.join(folder, match[0])) for match in matches)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import InstanceName
-from node_agent.runtimes.adoption import adopt
+from node_agent.runtimes.adoption import adopt, vacate
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory, homes
 from node_agent.runtimes.ending import stop
 
@@ -30,10 +30,11 @@ async def _stop_one(home: InstanceDirectory, grace: timedelta) -> Stopped | None
     try:
         found = await adopt(home, lambda: None)
         state = home.state()
+        beside = await vacate(home.berth(beside=not state.beside), grace, lambda: None)
         if found.running is None:
-            return None
+            return Stopped(InstanceName(state.name), beside) if beside else None
         pid = found.running.engine.pid
-        await stop(home, found.running, grace, lambda: None)
+        await stop(home.current(), found.running, grace, lambda: None)
         home.save(replace(state, settled=state.incarnation))
     except (OSError, ForeignFileError) as error:
         raise StorageUnavailable(f"{home.path} cannot be used: {error}.", "Look at its owner and mode.") from error

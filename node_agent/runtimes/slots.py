@@ -188,7 +188,7 @@ def cache_folder(home: InstanceDirectory, spec: InstanceSpec, adapter: Adapter, 
     if Feature.SLOT_SAVE not in adapter.traits.features or not limits.prompt_cache_bytes or spec.settings.embeddings:
         return None
     user, _ = user_of(limits.sandbox)
-    folder = CacheFolder.of(home.scratch, home.path.parents[1], spec.settings.prompt_cache or "")
+    folder = CacheFolder.of(home.scratch, home.agent, spec.settings.prompt_cache or "")
     try:
         home.prepare()
         folder.prepare(user.uid if user else 0, user.groups if user else ())

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from node_agent.domain.observed import Observed, Phase
+from node_agent.domain.observed import Observed, Phase, attempt_key, in_force, launch_key
 from node_agent.domain.restart import backoff
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
@@ -35,6 +35,7 @@ from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.probe import HOST
 from node_agent.runtimes.records import ExitNote, LaunchRecord
 from node_agent.runtimes.report import Report
+from node_agent.runtimes.succession import Successor
 from node_agent.use_cases.ports import EngineDoor
 
 log = structlog.get_logger()
@@ -52,6 +53,10 @@ class Standing:
         self.phase = Phase.FOUND if home.path.exists() else Phase.DOWN
         self.busy = False
         """An order is being carried out."""
+        self.good: InstanceSpec | None = None
+        """What the last launch was made from; None: not known."""
+        self.successor: Successor | None = None
+        """What starts beside it."""
         self._name = name
         self._home = home
         self._equipment = equipment
@@ -67,9 +72,30 @@ class Standing:
         key, serial = record.launch_key, record.restore_serial
         denied = self._denied if phase is Phase.DENIED else None
         launched = record.incarnation > 0
+        heir = self.successor
         return Observed(
-            self._name, phase, key, serial, self.memory.budget, self._retry_at, self._hopeless, denied, launched
+            self._name,
+            phase,
+            key,
+            serial,
+            self.memory.budget,
+            self._retry_at,
+            self._hopeless,
+            denied,
+            launched,
+            unsure=self.report.unsure,
+            good=self.good,
+            successor=heir.key if heir is not None else "",
+            successor_ready=heir is not None and heir.ready is not None,
+            refused=record.refused,
         )
+
+    def recall(self) -> None:
+        """What the directory remembers. An agent before this one may have been told something else since the launch."""
+        self.memory.recall()
+        key = self.memory.record.launch_key
+        wanted = self.spec is not None and launch_key(self.spec) == key
+        self.good = self.spec if wanted else self.berth.spec(key)
 
     @property
     def looked_at(self) -> bool:
@@ -77,8 +103,23 @@ class Standing:
 
     def want(self, spec: InstanceSpec | None) -> None:
         """What the next steps stem from. Holds count from here on."""
-        self.spec = spec
-        self.report.want(spec, self.memory.budget, self._equipment.now())
+        record = self.memory.record
+        refused = spec is not None and self.good is not None and record.refused == attempt_key(spec)
+        self.spec = in_force(spec, self.good, record.refused) if spec is not None else None
+        self.report.want(self.spec, self.memory.budget, self._equipment.now(), self._generation(refused=refused))
+        self.report.refused(record.refusal if refused else None)
+
+    def _generation(self, *, refused: bool) -> int:
+        """Of what is acted on: changed settings are not yet, while the engine of earlier ones serves."""
+        told = self.report.status
+        if self.spec is None or not self.looked_at:
+            return told.observed_generation
+        if self.good is None:
+            return self.spec.generation
+        serves = told.state.serves or self.successor is not None
+        if refused or (serves and self.memory.record.launch_key != launch_key(self.spec)):
+            return max(told.observed_generation, self.good.generation)
+        return self.spec.generation
 
     def status(self) -> InstanceStatus:
         """With the budget as of now: it comes back by itself."""
@@ -149,7 +190,48 @@ class Standing:
         """None: it does not speak what the gateway speaks."""
         if self.spec is None or not checks.speaks_openai(self.spec, self._equipment):
             return None
-        return EngineDoor(HOST, record.port, self._home.key(), frozenset())
+        return EngineDoor(HOST, record.port, self.berth.key(), frozenset())
+
+    @property
+    def berth(self) -> InstanceDirectory:
+        """Of the last launch."""
+        return self._home.berth(beside=self.memory.record.beside)
+
+    @property
+    def other_berth(self) -> InstanceDirectory:
+        return self._home.berth(beside=not self.memory.record.beside)
+
+    @property
+    def label(self) -> InstanceName:
+        """Of the last launch, where two are told apart."""
+        return self.memory.label(beside=self.memory.record.beside)
+
+    @property
+    def other_label(self) -> InstanceName:
+        return self.memory.label(beside=not self.memory.record.beside)
+
+    def succeeded(self, heir: Successor, launched: Launched, ready: Ready) -> None:
+        """It has the other's place: durably, then for whoever asks. StorageUnavailable: it has not."""
+        self.memory.succeeded(launched.record.incarnation, heir.key, self._equipment.now())
+        self.successor, self.good = None, heir.spec
+        self.phase, self._retry_at, self._hopeless = Phase.UP, None, False
+        self._door = self._door_of(launched.record)
+        generation = self.spec.generation if self.spec is not None else heir.spec.generation
+        self.report.succeeded(launched, ready, self.memory.ready_time, generation)
+
+    def refuse(self, spec: InstanceSpec, problem: Problem) -> None:
+        """Its launch beside what serves came to nothing. It is not made again before somebody asks for it."""
+        text = f"The settings of generation {spec.generation} did not come up: {problem.text}"
+        again = f"They are tried again when the manifest changes, or after `arwctl runtime restore {spec.runtime_id}`."
+        remedy = f"{problem.remedy} {again}".strip()
+        told = replace(
+            problem, text=text, remedy=remedy, metadata={**problem.metadata, "generation": str(spec.generation)}
+        )
+        self.successor = None
+        self.memory.refuses(attempt_key(spec), told)
+        self.report.aside("")
+        self.report.refused(told)
+        log.warning("successor_refused", instance=self._name, reason=problem.reason, text=problem.text)
 
     def hear_of_external(self, event: Attached | Apart | Probed) -> None:
         match event:
@@ -177,7 +259,7 @@ class Standing:
         self.report.denied(problem)
 
     def unkillable(self) -> None:
-        self._equipment.device_memory.survives(self._name)
+        self._equipment.device_memory.survives(self.label)
         self.report.unkillable(alarm=self._equipment.survivors.seen(self._name))
 
     def ended(self, end: End) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,6 @@ from node_agent.domain.errors import EngineNotFound, EngineNotTrusted
 from node_agent.domain.limits import Denial, forbids
 from node_agent.domain.observed import Observed, Phase
 from node_agent.domain.plan import plan
-from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.domain.step import Adopt, Step
@@ -27,7 +26,7 @@ from node_agent.runtimes.owner import Owner
 from node_agent.runtimes.reclaim import Notices, noticed
 from node_agent.runtimes.report import Report
 from node_agent.runtimes.standing import Standing
-from node_agent.use_cases.ports import EngineDoor
+from node_agent.use_cases.ports import Carrier, EngineDoor, StopHook
 from wire.refusal import Refusal
 
 log = structlog.get_logger()
@@ -121,9 +120,13 @@ class LocalSupervisor:
         for name in (desired.keys() | self._left_behind()) - self._owners.keys():
             home = InstanceDirectory.of(self._instances, name)
             standing = Standing(name, home, self._equipment, Report(name, self._tell))
-            owner = Owner(name, home, self._equipment, self._changed.set, standing)
+            owner = Owner(name, home, self._equipment, self._changed.set, standing, wanted=self._wanted)
             self._owners[name] = owner
             group.create_task(owner.run())
+
+    def _wanted(self) -> Sequence[InstanceSpec]:
+        """Whatever is to run here."""
+        return [spec for spec in (self._desired or {}).values() if spec.desired_state is DesiredState.RUNNING]
 
     def _left_behind(self) -> set[InstanceName]:
         """Names in directories that have no owner yet; those that have are not read again."""
@@ -176,7 +179,11 @@ class LocalSupervisor:
 
     def left_running(self) -> Collection[InstanceName]:
         unseen = {name for name, owner in self._owners.items() if not owner.standing.looked_at} | self._left_behind()
-        return {name for name in unseen if not InstanceDirectory.of(self._instances, name).lock_is_free()}
+        return {name for name in unseen if self._runs(InstanceDirectory.of(self._instances, name))}
+
+    @staticmethod
+    def _runs(home: InstanceDirectory) -> bool:
+        return not all(berth.lock_is_free() for berth in home.berths())
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         """An order to stop is always taken: what its start would need may be long gone."""
@@ -204,10 +211,10 @@ class LocalSupervisor:
     def on_gone(self, listener: Callable[[InstanceName], None]) -> None:
         self._on_gone.append(listener)
 
-    def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
+    def before_stop(self, hook: StopHook) -> None:
         self._equipment.before_stop.append(hook)
 
-    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+    def ask_for_traffic(self, carrier: Carrier) -> None:
         self._equipment.carriers.append(carrier)
 
 

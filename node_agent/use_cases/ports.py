@@ -96,6 +96,12 @@ class Logs(Protocol):
         """All that is kept of every launch, oldest first. Chunks of at most 64 KiB."""
 
 
+StopHook = Callable[[InstanceName, int], Awaitable[None]]
+"""Given an instance and the port of one of its engines, for while it has two; 0: of all."""
+Carrier = Callable[[InstanceName, int], Traffic | None]
+"""Asked like a StopHook. None: nothing is in hand there."""
+
+
 class Supervisor(Doors, Protocol):
     """Makes desired state so, and says what is."""
 
@@ -129,10 +135,10 @@ class Supervisor(Doors, Protocol):
     def on_gone(self, listener: Callable[[InstanceName], None]) -> None:
         """Called on the loop after an instance was stopped and its directory removed."""
 
-    def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
+    def before_stop(self, hook: StopHook) -> None:
         """Awaited before an engine is signalled: the relay closes its upstream connections there."""
 
-    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+    def ask_for_traffic(self, carrier: Carrier) -> None:
         """Who brings requests to engines; one that takes them and gives nothing back is started again."""
 
 

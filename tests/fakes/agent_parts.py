@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from node_agent.control_link.messages import Replica
 from node_agent.control_link.ports import LinkState, LinkStatus
 from node_agent.domain.inventory import Inventory, NodeUsage
-from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
-from node_agent.use_cases.ports import EngineDoor, LogChunk
+from node_agent.use_cases.ports import Carrier, EngineDoor, LogChunk, StopHook
 from tests.fakes.agent_bench import INVENTORY
 
 
@@ -54,10 +53,10 @@ class QuietSupervisor:
     def on_gone(self, listener: Callable[[InstanceName], None]) -> None:
         self.gone_listeners.append(listener)
 
-    def before_stop(self, hook: Callable[[InstanceName], Awaitable[None]]) -> None:
+    def before_stop(self, hook: StopHook) -> None:
         """Nothing is ever stopped."""
 
-    def ask_for_traffic(self, carrier: Callable[[InstanceName], Traffic | None]) -> None:
+    def ask_for_traffic(self, carrier: Carrier) -> None:
         """Nothing is ever asked."""
 
     def door(self, instance: InstanceName) -> EngineDoor | None:
@@ -107,13 +106,13 @@ class EndlessLog:
 @dataclass(slots=True)
 class NotedRelay:
     configured: list[tuple[int, Sequence[Replica], int]] = field(default_factory=list)
-    parked: list[int] = field(default_factory=list)
+    parked: list[tuple[int, str]] = field(default_factory=list)
 
     def configure(self, epoch: int, replicas: Sequence[Replica], parked: int) -> None:
         self.configured.append((epoch, replicas, parked))
 
-    def park(self, idle: int) -> None:
-        self.parked.append(idle)
+    def park(self, idle: int, relay_address: str = "") -> None:
+        self.parked.append((idle, relay_address))
 
 
 @dataclass(slots=True)

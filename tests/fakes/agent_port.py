@@ -53,6 +53,8 @@ class Script:
     enroll: Callable[[enrollment_service_pb2.EnrollRequest], enrollment_service_pb2.EnrollResponse] | None = None
     certificate_life: timedelta = timedelta(hours=24)
     refused_serials: set[int] = field(default_factory=set)
+    replicas: list[str] = field(default_factory=list)
+    """grpc addresses, for Welcome."""
 
 
 class AgentPort(agent_service_pb2_grpc.AgentServiceServicer, enrollment_service_pb2_grpc.EnrollmentServiceServicer):
@@ -178,6 +180,7 @@ class AgentPort(agent_service_pb2_grpc.AgentServiceServicer, enrollment_service_
             history_id="history-1",
             protocol=1,
             heartbeat_period=seconds(PERIOD.total_seconds()),
+            replicas=[pb.Replica(grpc_address=address) for address in self.script.replicas],
         )
         return [pb.ControlMessage(welcome=welcome)]
 

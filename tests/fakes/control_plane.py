@@ -17,6 +17,7 @@ from control_plane.domain.node import Engine, Liveness, Node, NodeInventory, Sta
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import DesiredState, Runtime, RuntimeSpec
 from control_plane.store.memory import MemoryStore
+from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Store, Transaction
 from tests.fakes.authority import CountingRandomness, FakeAuthority
@@ -89,8 +90,10 @@ class World:
     store: Store = field(init=False)
     mirror: Mirror = field(init=False)
     authority: FakeAuthority = field(init=False)
+    circumstances: Circumstances = field(init=False)
 
     def __post_init__(self) -> None:
+        self.circumstances = Circumstances(self.fleet, self.clock)
         self.store = MemoryStore(self.clock)
         self.mirror = Mirror(self.store)
         self.authority = FakeAuthority(self.clock)

@@ -20,6 +20,7 @@ from arw_client import ArwError, Context, Prompt, connect
 from arwctl import tiny_model
 from arwctl.local.leftovers import left
 from arwctl.local.process import Child, running, spawn
+from node_agent.runtimes.directory import InstanceDirectory
 from tests.fakes import fake_runtime, owner_file
 from tests.fakes.world import World, gone, kill_hard
 
@@ -129,9 +130,12 @@ class Drilled(World):
         return {name: engine for name, engine in self._recorded() if not gone(engine.pid)}
 
     def _recorded(self) -> Iterator[tuple[str, Engine]]:
-        for file in self.agent_state.glob("instances/*/run.json"):
+        for home in map(InstanceDirectory, self.agent_state.glob("instances/*")):
+            file = home.current().path / "run.json"
+            if not file.exists():
+                continue
             record = json.loads(file.read_text())
-            yield file.parent.name, Engine(record["engine_pid"], record["shim_pid"], record["incarnation"])
+            yield home.path.name, Engine(record["engine_pid"], record["shim_pid"], record["incarnation"])
 
     def kill_all_but_engines(self) -> None:
         for pid in (self.agent_pid, self.control_plane_pid):

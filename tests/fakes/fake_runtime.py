@@ -1,9 +1,11 @@
 """A llama-server that misbehaves on request. What to do lies in the JSON file named by --behaviour.
 
     {"ready_after": 0.2, "never_ready": false, "exit_after": null, "exit_code": 0, "say": [], "ignore_sigterm": false,
-     "hang_after": null, "escape": false, "alias": null, "mute": false, "words": 0, "slots": null, "devices": []}
+     "hang_after": null, "escape": false, "alias": null, "mute": false, "words": 0, "pause": 0, "slots": null,
+     "devices": []}
 
-A mute one takes requests, sends as many words as it is told to and then nothing more; "slots" is "still" or "moving".
+It answers with so many words, and ends after a pause in seconds. A mute one takes requests, sends as many words as it
+is told to and then nothing more; "slots" is "still" or "moving".
 
 It lists its devices, such as "CUDA0", says that the model lies on the one it is given, and ends when that is none.
 
@@ -119,6 +121,7 @@ def handler_for(engine: Engine) -> type[BaseHTTPRequestHandler]:
                 engine.keep_silent()
             self.end_headers()
             self.wfile.write(b"4\r\nword\r\n" * engine.behaviour.get("words", 0))
+            time.sleep(engine.behaviour.get("pause", 0))
             engine.keep_silent()
             self.wfile.write(b"0\r\n\r\n")
 

@@ -45,6 +45,8 @@ TIMERS = replace(
     good_run=timedelta(seconds=0.1),
 )
 LOOK_S = 0.02
+PLENTY = 1 << 40
+"""So that engines are replaced without a gap."""
 
 
 class ForkedAgents:
@@ -110,6 +112,7 @@ async def serve(folder: Path) -> None:
         assembly.adapters(),
         limits=lambda: limits,
         footprints=SqliteFootprints(database),
+        free_memory=lambda: PLENTY,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.run())

@@ -22,7 +22,7 @@ from tests.fakes.bystanders import Bystanders
 from tests.fakes.drilled import Behaviours
 from tests.fakes.forked_agents import ForkedAgents
 from tests.fakes.instance_specs import model_at, spec
-from tests.fakes.storm_watch import NAMES, OK, STEADY, Watch, asked, leaves, ours
+from tests.fakes.storm_watch import NAMES, OK, STEADY, Watch, asked, berth, leaves, ours
 
 OTHERS = NAMES[1:]
 """Something happens to these."""
@@ -177,7 +177,11 @@ class KillStorm:
         return asked(self.home(name)) == OK
 
     def record(self, name: str) -> dict[str, Any]:
-        return self._read(name, "run.json")
+        try:
+            found: dict[str, Any] = json.loads((berth(self.home(name)) / "run.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return found
 
     def home(self, name: str) -> Path:
         return self.folder / "state" / "instances" / name

@@ -96,8 +96,11 @@ class LocalNode:
         hands_off: Callable[[], bool] = lambda: False,
         closed: Callable[[], Problem | None] = lambda: None,
         survivors: Survivors | None = None,
+        free_memory: int | None = None,
     ) -> AsyncIterator[LocalSupervisor]:
         """The supervisor for as long as the block lasts; its end leaves engines running, like the agent's.
+
+        With `free_memory`, as far as it goes, an engine is replaced without a gap.
 
         Within `limits`, engines get `self.sandbox`.
         """
@@ -118,6 +121,7 @@ class LocalNode:
             hands_off=hands_off,
             closed=closed,
             survivors=survivors,
+            free_memory=lambda: free_memory,
         )
         supervisor.on_status(self.history.append)
         supervisor.desire(specs)

@@ -35,6 +35,13 @@ COMMON = {
     "auto_start": st.booleans(),
     "tags": st.dictionaries(WORD, TEXT, max_size=3),
     "node_selector": st.dictionaries(st.sampled_from(["site", "rack"]), st.sampled_from(["a", "b-1"]), max_size=2),
+    "placement": st.fixed_dictionaries(
+        {},
+        optional={
+            "strategy": st.sampled_from(["spread", "binpack"]),
+            "on_disconnect": st.sampled_from(["keep", "move_after:90s", "move_after:2h"]),
+        },
+    ),
     "restart": st.fixed_dictionaries(
         {}, optional={"max_restarts": st.integers(0, 9), "window_seconds": st.integers(1, 999)}
     ),

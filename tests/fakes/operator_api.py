@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from arw.v1 import (
     event_pb2,
+    job_pb2,
+    job_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     node_pb2,
@@ -28,6 +30,7 @@ from arw.v1 import (
     state_service_pb2,
     state_service_pb2_grpc,
 )
+from tests.fakes.operator_jobs import Jobs
 from wire.credentials import CONTROL_PLANE_NAME, key_pem, new_key
 from wire.error_status import ErrorInterceptor
 from wire.refusal import Refusal
@@ -100,9 +103,12 @@ class OperatorApi:
         self.events: list[event_pb2.Event] = []
         self.supervisor = state_service_pb2.GetSupervisorResponse()
         self.matrix = state_service_pb2.GetRuntimeMatrixResponse()
+        self.grid = state_service_pb2.GetRuntimeGridResponse()
+        self.watchers = state_service_pb2.GetWatchersResponse()
         self.explanation = runtime_service_pb2.ExplainRuntimeResponse()
         self.plan = runtime_service_pb2.PlanManifestResponse()
         self.exported = b"version = 1\n"
+        self.jobs: list[job_pb2.Job] = []
         self.log: list[bytes] = []
         self.outcome = runtime_service_pb2.APPLY_OUTCOME_CREATED
         self.apply_refusal: Refusal | None = None
@@ -148,6 +154,18 @@ class Nodes(node_service_pb2_grpc.NodeServiceServicer):
 
     async def RevokeNode(self, request: Any, context: Any) -> Any:  # noqa: N802
         await too_old(context)
+
+    async def DrainNode(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return node_service_pb2.DrainNodeResponse(node=self._api.nodes[0])
+
+    async def ResumeNode(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return node_service_pb2.ResumeNodeResponse(node=self._api.nodes[0])
+
+    async def ResumePlacement(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return node_service_pb2.ResumePlacementResponse(nodes=self._api.nodes)
 
     async def AllowRemovals(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._api.note(request, context)
@@ -248,6 +266,17 @@ class State(state_service_pb2_grpc.StateServiceServicer):
         await self._api.note(request, context)
         return self._api.matrix
 
+    async def GetRuntimeGrid(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return self._api.grid
+
+    async def ListReplicas(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await too_old(context)
+
+    async def GetWatchers(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return self._api.watchers
+
     async def GetSupervisor(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._api.note(request, context)
         return self._api.supervisor
@@ -269,6 +298,7 @@ async def serving(api: OperatorApi, trust: Pki) -> AsyncIterator[str]:
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(Nodes(api), server)
     runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(Runtimes(api), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(api), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(Jobs(api.note, api.jobs), server)
     state_service_pb2_grpc.add_StateServiceServicer_to_server(State(api), server)
     credentials = grpc.ssl_server_credentials(
         [(trust.server_key, trust.server)], root_certificates=trust.ca, require_client_auth=True

@@ -30,6 +30,8 @@ _LOG_IN_ENGLISH = {"LC_ALL": "C.UTF-8"}
 @dataclass(slots=True)
 class PostgresServer:
     folder: Path
+    durable: bool = False
+    """What is committed survives the death of the machine too, which no test can tell."""
     _programs: Path = field(init=False)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -51,8 +53,8 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        # Only the death of the machine itself could tell that nothing is synced.
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "fsync": "off"}
+        fsync = "on" if self.durable else "off"
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "fsync": fsync}
         words = [f"-c{name}={value}" for name, value in settings.items()]
         with self.log.open("ab") as log:
             command = [str(self._programs / "postgres"), "-D", str(self.folder / "data"), *words]
@@ -65,6 +67,19 @@ class PostgresServer:
             self._process.send_signal(number)
             self._process.wait(60)
             self._process = None
+
+    def put_aside(self) -> None:
+        """Keep the data as they are now, for `put_back`. It serves on."""
+        self.stop()
+        subprocess.run(["/usr/bin/env", "cp", "-a", self.folder / "data", self.folder / "aside"], check=True)
+        self.start()
+
+    def put_back(self) -> None:
+        """Serve from what was put aside: what was committed since then is lost."""
+        self.stop()
+        shutil.rmtree(self.folder / "data")
+        (self.folder / "aside").rename(self.folder / "data")
+        self.start()
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -118,10 +133,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     # Not the tests' own folder: a socket's path is limited to 108 bytes.
     with tempfile.TemporaryDirectory(prefix="arw-pg-", dir="/tmp") as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), durable)
         server.create()
         server.start()
         try:

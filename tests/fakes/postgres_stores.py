@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,8 +22,8 @@ from tests.fakes.store_rows import StandingClock
 
 
 @asynccontextmanager
-async def opened(url: str, patience: Patience | None = None) -> AsyncIterator[PostgresStore]:
-    made = await PostgresStore.open(url, StandingClock(), patience)
+async def opened(url: str, patience: Patience | None = None, note: Path | None = None) -> AsyncIterator[PostgresStore]:
+    made = await PostgresStore.open(url, StandingClock(), patience, note)
     try:
         yield made
     finally:

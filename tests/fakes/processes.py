@@ -46,9 +46,10 @@ class ControlPlaneProcess:
     env: dict[str, str] = field(default_factory=environment)
     process: subprocess.Popen[bytes] | None = None
 
-    def initialise(self) -> None:
+    def initialise(self, *more: str) -> None:
         ports = ["--grpc-port", "0", "--enrollment-port", "0", "--relay-port", "0", "--http-port", "0"]
-        self._command("init", *ports).check_returncode()
+        said = self._command("init", *ports, *more)
+        assert said.returncode == 0, said.stderr
 
     def start(self) -> None:
         with (self.state / "control-plane.log").open("ab") as log:

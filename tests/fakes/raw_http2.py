@@ -51,11 +51,13 @@ class RawConnection:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def open(cls, port: int, tls: ssl.SSLContext | None = None, source: str = "127.0.0.1") -> RawConnection:
-        """`source`: the address that the server sees."""
-        name = "localhost" if tls else None
+    async def open(
+        cls, port: int, tls: ssl.SSLContext | None = None, source: str = "127.0.0.1", name: str = "localhost"
+    ) -> RawConnection:
+        """`source`: the address that the server sees; `name`: what its certificate has to carry."""
+        asked = name if tls else None
         return cls(
-            *await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name, local_addr=(source, 0))
+            *await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=asked, local_addr=(source, 0))
         )
 
     @classmethod

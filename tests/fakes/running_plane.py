@@ -26,7 +26,9 @@ from control_plane.app import ControlPlane
 from control_plane.ground import Ground, ground
 from control_plane.initialise import initialise
 from control_plane.process.clock import SystemClock
-from control_plane.settings import Paths, Settings, Timers
+from control_plane.settings import Paths, Settings
+from control_plane.timers import Timers
+from control_plane.use_cases.ports import Clock
 from tests.fakes.scripted_agent import PATIENCE, Credentials, ScriptedAgent, credentials_of, enrol
 from wire.channel import secure_channel
 
@@ -119,14 +121,18 @@ class RunningPlane:
 
 
 @asynccontextmanager
-async def running_plane(state: Path, **timers: Any) -> AsyncIterator[RunningPlane]:
+async def running_plane(
+    state: Path, *, database: str = "", secret: Path | None = None, clock: Clock | None = None, **timers: Any
+) -> AsyncIterator[RunningPlane]:
+    """`database`: an address of PostgreSQL, which several may share with one `secret`."""
     paths = Paths(state)
     paths.make()
-    settings = Settings(grpc_port=0, enrollment_port=0, relay_port=0, http_port=0)
+    kept: dict[str, Any] = {"database": database, "authority_secret_file": str(secret or "")}
+    settings = Settings(grpc_port=0, enrollment_port=0, relay_port=0, http_port=0, **kept)
     profile = replace(Timers.second_long(), **timers)
     await initialise(settings, profile, paths, SystemClock(), state / "context.json")
     context = json.loads((state / "context.json").read_bytes())
-    async with ground(settings, profile, paths, SystemClock()) as on:
+    async with ground(settings, profile, paths, clock or SystemClock()) as on:
         plane = ControlPlane(on)
         started: asyncio.Future[Mapping[str, int]] = asyncio.get_running_loop().create_future()
 

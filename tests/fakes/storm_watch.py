@@ -17,6 +17,8 @@ from tests.fakes.drilled import Behaviours
 STEADY = "steady"
 NAMES = (STEADY, "crasher", "stopper", "restored", "changed", "comer", "forker")
 OK = 200
+MOST = dict.fromkeys(NAMES, 1) | {"changed": 2}
+"""Engines at once: other settings start beside the earlier ones."""
 
 
 class Watch:
@@ -51,7 +53,7 @@ class Watch:
 
     def _look_for_doubles(self) -> None:
         while not self._over.wait(0.03):
-            self.doubles += [f"{name}: {pids}" for name, pids in self.engines().items() if len(pids) > 1]
+            self.doubles += [f"{name}: {pids}" for name, pids in self.engines().items() if len(pids) > MOST[name]]
 
     def _ask(self) -> None:
         while not self._over.wait(0.01):
@@ -61,8 +63,9 @@ class Watch:
 def asked(home: Path) -> int:
     """Status of a chat, 0 when nothing came of it."""
     try:
-        port = json.loads((home / "launch.json").read_bytes())["port"]
-        key = (home / "api.key").read_text().strip()
+        at = berth(home)
+        port = json.loads((at / "launch.json").read_bytes())["port"]
+        key = (at / "api.key").read_text().strip()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {key}"})
         status = connection.getresponse().status
@@ -70,6 +73,12 @@ def asked(home: Path) -> int:
     except (OSError, http.client.HTTPException):
         return 0
     return status
+
+
+def berth(home: Path) -> Path:
+    """Where the last launch of an instance lies."""
+    state = json.loads((home / "state.json").read_bytes())
+    return home / "beside" if state.get("beside") else home
 
 
 def arguments(pid: int) -> Collection[str]:
@@ -89,5 +98,5 @@ def ours(folder: Path) -> dict[int, str]:
 
 def leaves(home: Path) -> list[str]:
     """Control groups of any launch of an instance."""
-    pattern = InstanceDirectory(home).cgroup_leaf(0).removesuffix("0") + "*"
-    return [str(folder) for folder in CGROUPS.rglob(pattern)]
+    patterns = [at.cgroup_leaf(0).removesuffix("0") + "*" for at in InstanceDirectory(home).berths()]
+    return [str(folder) for pattern in patterns for folder in CGROUPS.rglob(pattern)]

@@ -9,10 +9,11 @@ from datetime import timedelta
 
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.ids import NodeId
+from control_plane.sessions.invitation import Terms
 from control_plane.sessions.outbox import Outbox
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
-from control_plane.sessions.session import ServerSession, Terms, refusal_message
+from control_plane.sessions.session import ServerSession, refusal_message
 from control_plane.sessions.steps import (
     Admit,
     Advertise,

@@ -10,10 +10,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 Address = tuple[str, int]
+"""Where to listen."""
+Target = Address | Path
+"""Where to dial; a path: a Unix socket."""
 CHUNK = 16 * 1024
 NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -70,7 +74,7 @@ class UnrulyProxy:
     gave up meanwhile. An end that closes or resets is not heard of through a silent way either.
     """
 
-    def __init__(self, routes: Sequence[tuple[Address, Address]]) -> None:
+    def __init__(self, routes: Sequence[tuple[Address, Target]]) -> None:
         """Pairs of (where to listen, where to dial)."""
         self._routes = routes
         self._loop = asyncio.new_event_loop()
@@ -181,7 +185,7 @@ class UnrulyProxy:
             link.end(way)
             link.mute.add(way)
 
-    def _carrying(self, target: Address) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    def _carrying(self, target: Target) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -196,10 +200,10 @@ class UnrulyProxy:
 
         return carry
 
-    async def _carry(self, dialler: asyncio.StreamReader, back: asyncio.StreamWriter, target: Address) -> None:
+    async def _carry(self, dialler: asyncio.StreamReader, back: asyncio.StreamWriter, target: Target) -> None:
         await self._roads[Way.UP].open.wait()
         try:
-            server, on = await asyncio.open_connection(*target)
+            server, on = await _dialled(target)
         except OSError:
             return
         link = _Link(back, on)
@@ -255,6 +259,12 @@ class UnrulyProxy:
         self._stop_listening()
         link.reset()
         return True
+
+
+async def _dialled(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(target, Path):
+        return await asyncio.open_unix_connection(target)
+    return await asyncio.open_connection(*target)
 
 
 def _mend(road: _Road) -> None:

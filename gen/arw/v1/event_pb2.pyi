@@ -29,11 +29,14 @@ class Event(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     kind: _builtins.str
     """dot.case topic, for example "runtime.state.changed"."""
     subject: _builtins.str
     """The resource it speaks of, for example "runtimes/tiny-chat"."""
+    dedup_key: _builtins.str
+    """The same for each delivery of this event, and for no other event of any control plane."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -46,10 +49,11 @@ class Event(_message.Message):
         kind: _builtins.str = ...,
         subject: _builtins.str = ...,
         payload: _struct_pb2.Struct | None = ...,
+        dedup_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "payload", b"payload", "subject", b"subject", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dedup_key", b"dedup_key", "id", b"id", "kind", b"kind", "payload", b"payload", "subject", b"subject", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

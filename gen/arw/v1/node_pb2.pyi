@@ -320,6 +320,10 @@ class Node(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     HELD_REMOVALS_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    REMAINDERS_FIELD_NUMBER: _builtins.int
+    OVERCOMMIT_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}"."""
     uid: _builtins.str
@@ -340,6 +344,10 @@ class Node(_message.Message):
     """Revision of desired state that the node has stored."""
     machine_id_hash: _builtins.str
     """SHA-256 of the machine id, for the approver to compare."""
+    overcommit: _builtins.bool
+    """What runs there may need more memory than it has, together."""
+    given_up: _builtins.bool
+    """An operator counts it as lost until it is heard again."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -361,6 +369,14 @@ class Node(_message.Message):
     @_builtins.property
     def held_removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRemoval]:
         """Removals that the node holds back, as it said last."""
+
+    @_builtins.property
+    def drain(self) -> Global___Drain:
+        """Absent: it is not drained."""
+
+    @_builtins.property
+    def remainders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remainder]:
+        """What has not left a node that is drained. Not filled in lists."""
 
     def __init__(
         self,
@@ -388,14 +404,84 @@ class Node(_message.Message):
         usage: _accelerator_pb2.NodeUsage | None = ...,
         problems: _abc.Iterable[_problem_pb2.Problem] | None = ...,
         held_removals: _abc.Iterable[Global___HeldRemoval] | None = ...,
+        drain: Global___Drain | None = ...,
+        remainders: _abc.Iterable[Global___Remainder] | None = ...,
+        overcommit: _builtins.bool = ...,
+        given_up: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "inventory", b"inventory", "last_contact_time", b"last_contact_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "drain", b"drain", "inventory", b"inventory", "last_contact_time", b"last_contact_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_pid", b"agent_pid", "agent_version", b"agent_version", "applied_revision", b"applied_revision", "certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "etag", b"etag", "held_removals", b"held_removals", "inventory", b"inventory", "labels", b"labels", "last_contact_time", b"last_contact_time", "machine_id_hash", b"machine_id_hash", "name", b"name", "problems", b"problems", "schedulable", b"schedulable", "session_epoch", b"session_epoch", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "uid", b"uid", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_pid", b"agent_pid", "agent_version", b"agent_version", "applied_revision", b"applied_revision", "certificate_expire_time", b"certificate_expire_time", "create_time", b"create_time", "drain", b"drain", "etag", b"etag", "given_up", b"given_up", "held_removals", b"held_removals", "inventory", b"inventory", "labels", b"labels", "last_contact_time", b"last_contact_time", "machine_id_hash", b"machine_id_hash", "name", b"name", "overcommit", b"overcommit", "problems", b"problems", "remainders", b"remainders", "schedulable", b"schedulable", "session_epoch", b"session_epoch", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "uid", b"uid", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class Drain(_message.Message):
+    """An operator wants the node empty: each runtime is moved as soon as it fits elsewhere, and nothing new comes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """What fits nowhere else is stopped then; absent: it stays until it fits."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class Remainder(_message.Message):
+    """What has not left a node that is drained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_LABEL_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    runtime: _builtins.str
+    """"runtimes/{runtime}"."""
+    placed: _builtins.bool
+    """It has its place here; false: only its instance here has not ended."""
+    state: _instance_pb2.InstanceState.ValueType
+    state_label: _builtins.str
+    @_builtins.property
+    def problem(self) -> _problem_pb2.Problem:
+        """Why it stays."""
+
+    def __init__(
+        self,
+        *,
+        runtime: _builtins.str = ...,
+        placed: _builtins.bool = ...,
+        state: _instance_pb2.InstanceState.ValueType = ...,
+        state_label: _builtins.str = ...,
+        problem: _problem_pb2.Problem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["placed", b"placed", "problem", b"problem", "runtime", b"runtime", "state", b"state", "state_label", b"state_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remainder: _TypeAlias = Remainder  # noqa: Y015
 
 @_typing.final
 class HeldRemoval(_message.Message):

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rw/v1/node_service.proto\x12\x06\x61rw.v1\x1a\x11\x61rw/v1/node.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"-\n\x0fGetNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"I\n\x11ListNodesResponse\x12\x1b\n\x05nodes\x18\x01 \x03(\x0b\x32\x0c.arw.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x11UpdateNodeRequest\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"0\n\x12UpdateNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"\"\n\x12\x41pproveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"1\n\x13\x41pproveNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"!\n\x11RevokeNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x12RevokeNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"_\n\x14\x41llowRemovalsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x08removals\x18\x02 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Y\n\x15\x41llowRemovalsResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\x12$\n\x07\x61llowed\x18\x02 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\"\xeb\x01\n\x16\x43reateJoinTokenRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.arw.v1.CreateJoinTokenRequest.LabelsEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11requires_approval\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"q\n\x17\x43reateJoinTokenResponse\x12%\n\njoin_token\x18\x01 \x01(\x0b\x32\x11.arw.v1.JoinToken\x12\x13\n\x0bsecret_text\x18\x02 \x01(\t\x12\x1a\n\x12\x65nrollment_address\x18\x03 \x01(\t\">\n\x15ListJoinTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x16ListJoinTokensResponse\x12&\n\x0bjoin_tokens\x18\x01 \x03(\x0b\x32\x11.arw.v1.JoinToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x44\x65leteJoinTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x19\n\x17\x44\x65leteJoinTokenResponse2\xa4\x05\n\x0bNodeService\x12:\n\x07GetNode\x12\x16.arw.v1.GetNodeRequest\x1a\x17.arw.v1.GetNodeResponse\x12@\n\tListNodes\x12\x18.arw.v1.ListNodesRequest\x1a\x19.arw.v1.ListNodesResponse\x12\x43\n\nUpdateNode\x12\x19.arw.v1.UpdateNodeRequest\x1a\x1a.arw.v1.UpdateNodeResponse\x12\x46\n\x0b\x41pproveNode\x12\x1a.arw.v1.ApproveNodeRequest\x1a\x1b.arw.v1.ApproveNodeResponse\x12\x43\n\nRevokeNode\x12\x19.arw.v1.RevokeNodeRequest\x1a\x1a.arw.v1.RevokeNodeResponse\x12L\n\rAllowRemovals\x12\x1c.arw.v1.AllowRemovalsRequest\x1a\x1d.arw.v1.AllowRemovalsResponse\x12R\n\x0f\x43reateJoinToken\x12\x1e.arw.v1.CreateJoinTokenRequest\x1a\x1f.arw.v1.CreateJoinTokenResponse\x12O\n\x0eListJoinTokens\x12\x1d.arw.v1.ListJoinTokensRequest\x1a\x1e.arw.v1.ListJoinTokensResponse\x12R\n\x0f\x44\x65leteJoinToken\x12\x1e.arw.v1.DeleteJoinTokenRequest\x1a\x1f.arw.v1.DeleteJoinTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rw/v1/node_service.proto\x12\x06\x61rw.v1\x1a\x11\x61rw/v1/node.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"-\n\x0fGetNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"I\n\x11ListNodesResponse\x12\x1b\n\x05nodes\x18\x01 \x03(\x0b\x32\x0c.arw.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x11UpdateNodeRequest\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"0\n\x12UpdateNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"m\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"/\n\x11\x44rainNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"C\n\x11ResumeNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"0\n\x12ResumeNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"\x18\n\x16ResumePlacementRequest\"6\n\x17ResumePlacementResponse\x12\x1b\n\x05nodes\x18\x01 \x03(\x0b\x32\x0c.arw.v1.Node\"\"\n\x12\x41pproveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"1\n\x13\x41pproveNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"!\n\x11RevokeNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x12RevokeNodeResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\"_\n\x14\x41llowRemovalsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x08removals\x18\x02 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Y\n\x15\x41llowRemovalsResponse\x12\x1a\n\x04node\x18\x01 \x01(\x0b\x32\x0c.arw.v1.Node\x12$\n\x07\x61llowed\x18\x02 \x03(\x0b\x32\x13.arw.v1.HeldRemoval\"\xeb\x01\n\x16\x43reateJoinTokenRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.arw.v1.CreateJoinTokenRequest.LabelsEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11requires_approval\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"q\n\x17\x43reateJoinTokenResponse\x12%\n\njoin_token\x18\x01 \x01(\x0b\x32\x11.arw.v1.JoinToken\x12\x13\n\x0bsecret_text\x18\x02 \x01(\t\x12\x1a\n\x12\x65nrollment_address\x18\x03 \x01(\t\">\n\x15ListJoinTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x16ListJoinTokensResponse\x12&\n\x0bjoin_tokens\x18\x01 \x03(\x0b\x32\x11.arw.v1.JoinToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x44\x65leteJoinTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x19\n\x17\x44\x65leteJoinTokenResponse2\xff\x06\n\x0bNodeService\x12:\n\x07GetNode\x12\x16.arw.v1.GetNodeRequest\x1a\x17.arw.v1.GetNodeResponse\x12@\n\tListNodes\x12\x18.arw.v1.ListNodesRequest\x1a\x19.arw.v1.ListNodesResponse\x12\x43\n\nUpdateNode\x12\x19.arw.v1.UpdateNodeRequest\x1a\x1a.arw.v1.UpdateNodeResponse\x12@\n\tDrainNode\x12\x18.arw.v1.DrainNodeRequest\x1a\x19.arw.v1.DrainNodeResponse\x12\x43\n\nResumeNode\x12\x19.arw.v1.ResumeNodeRequest\x1a\x1a.arw.v1.ResumeNodeResponse\x12R\n\x0fResumePlacement\x12\x1e.arw.v1.ResumePlacementRequest\x1a\x1f.arw.v1.ResumePlacementResponse\x12\x46\n\x0b\x41pproveNode\x12\x1a.arw.v1.ApproveNodeRequest\x1a\x1b.arw.v1.ApproveNodeResponse\x12\x43\n\nRevokeNode\x12\x19.arw.v1.RevokeNodeRequest\x1a\x1a.arw.v1.RevokeNodeResponse\x12L\n\rAllowRemovals\x12\x1c.arw.v1.AllowRemovalsRequest\x1a\x1d.arw.v1.AllowRemovalsResponse\x12R\n\x0f\x43reateJoinToken\x12\x1e.arw.v1.CreateJoinTokenRequest\x1a\x1f.arw.v1.CreateJoinTokenResponse\x12O\n\x0eListJoinTokens\x12\x1d.arw.v1.ListJoinTokensRequest\x1a\x1e.arw.v1.ListJoinTokensResponse\x12R\n\x0f\x44\x65leteJoinToken\x12\x1e.arw.v1.DeleteJoinTokenRequest\x1a\x1f.arw.v1.DeleteJoinTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,32 +48,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATENODEREQUEST']._serialized_end=431
   _globals['_UPDATENODERESPONSE']._serialized_start=433
   _globals['_UPDATENODERESPONSE']._serialized_end=481
-  _globals['_APPROVENODEREQUEST']._serialized_start=483
-  _globals['_APPROVENODEREQUEST']._serialized_end=517
-  _globals['_APPROVENODERESPONSE']._serialized_start=519
-  _globals['_APPROVENODERESPONSE']._serialized_end=568
-  _globals['_REVOKENODEREQUEST']._serialized_start=570
-  _globals['_REVOKENODEREQUEST']._serialized_end=603
-  _globals['_REVOKENODERESPONSE']._serialized_start=605
-  _globals['_REVOKENODERESPONSE']._serialized_end=653
-  _globals['_ALLOWREMOVALSREQUEST']._serialized_start=655
-  _globals['_ALLOWREMOVALSREQUEST']._serialized_end=750
-  _globals['_ALLOWREMOVALSRESPONSE']._serialized_start=752
-  _globals['_ALLOWREMOVALSRESPONSE']._serialized_end=841
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=844
-  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1079
-  _globals['_CREATEJOINTOKENREQUEST_LABELSENTRY']._serialized_start=1034
-  _globals['_CREATEJOINTOKENREQUEST_LABELSENTRY']._serialized_end=1079
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1081
-  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1194
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_start=1196
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=1258
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=1260
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=1349
-  _globals['_DELETEJOINTOKENREQUEST']._serialized_start=1351
-  _globals['_DELETEJOINTOKENREQUEST']._serialized_end=1389
-  _globals['_DELETEJOINTOKENRESPONSE']._serialized_start=1391
-  _globals['_DELETEJOINTOKENRESPONSE']._serialized_end=1416
-  _globals['_NODESERVICE']._serialized_start=1419
-  _globals['_NODESERVICE']._serialized_end=2095
+  _globals['_DRAINNODEREQUEST']._serialized_start=483
+  _globals['_DRAINNODEREQUEST']._serialized_end=592
+  _globals['_DRAINNODERESPONSE']._serialized_start=594
+  _globals['_DRAINNODERESPONSE']._serialized_end=641
+  _globals['_RESUMENODEREQUEST']._serialized_start=643
+  _globals['_RESUMENODEREQUEST']._serialized_end=710
+  _globals['_RESUMENODERESPONSE']._serialized_start=712
+  _globals['_RESUMENODERESPONSE']._serialized_end=760
+  _globals['_RESUMEPLACEMENTREQUEST']._serialized_start=762
+  _globals['_RESUMEPLACEMENTREQUEST']._serialized_end=786
+  _globals['_RESUMEPLACEMENTRESPONSE']._serialized_start=788
+  _globals['_RESUMEPLACEMENTRESPONSE']._serialized_end=842
+  _globals['_APPROVENODEREQUEST']._serialized_start=844
+  _globals['_APPROVENODEREQUEST']._serialized_end=878
+  _globals['_APPROVENODERESPONSE']._serialized_start=880
+  _globals['_APPROVENODERESPONSE']._serialized_end=929
+  _globals['_REVOKENODEREQUEST']._serialized_start=931
+  _globals['_REVOKENODEREQUEST']._serialized_end=964
+  _globals['_REVOKENODERESPONSE']._serialized_start=966
+  _globals['_REVOKENODERESPONSE']._serialized_end=1014
+  _globals['_ALLOWREMOVALSREQUEST']._serialized_start=1016
+  _globals['_ALLOWREMOVALSREQUEST']._serialized_end=1111
+  _globals['_ALLOWREMOVALSRESPONSE']._serialized_start=1113
+  _globals['_ALLOWREMOVALSRESPONSE']._serialized_end=1202
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_start=1205
+  _globals['_CREATEJOINTOKENREQUEST']._serialized_end=1440
+  _globals['_CREATEJOINTOKENREQUEST_LABELSENTRY']._serialized_start=1395
+  _globals['_CREATEJOINTOKENREQUEST_LABELSENTRY']._serialized_end=1440
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_start=1442
+  _globals['_CREATEJOINTOKENRESPONSE']._serialized_end=1555
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_start=1557
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=1619
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=1621
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=1710
+  _globals['_DELETEJOINTOKENREQUEST']._serialized_start=1712
+  _globals['_DELETEJOINTOKENREQUEST']._serialized_end=1750
+  _globals['_DELETEJOINTOKENRESPONSE']._serialized_start=1752
+  _globals['_DELETEJOINTOKENRESPONSE']._serialized_end=1777
+  _globals['_NODESERVICE']._serialized_start=1780
+  _globals['_NODESERVICE']._serialized_end=2675
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,21 @@ class NodeServiceStub:
                 request_serializer=arw_dot_v1_dot_node__service__pb2.UpdateNodeRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_node__service__pb2.UpdateNodeResponse.FromString,
                 _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/arw.v1.NodeService/DrainNode',
+                request_serializer=arw_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_node__service__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.ResumeNode = channel.unary_unary(
+                '/arw.v1.NodeService/ResumeNode',
+                request_serializer=arw_dot_v1_dot_node__service__pb2.ResumeNodeRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_node__service__pb2.ResumeNodeResponse.FromString,
+                _registered_method=True)
+        self.ResumePlacement = channel.unary_unary(
+                '/arw.v1.NodeService/ResumePlacement',
+                request_serializer=arw_dot_v1_dot_node__service__pb2.ResumePlacementRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_node__service__pb2.ResumePlacementResponse.FromString,
+                _registered_method=True)
         self.ApproveNode = channel.unary_unary(
                 '/arw.v1.NodeService/ApproveNode',
                 request_serializer=arw_dot_v1_dot_node__service__pb2.ApproveNodeRequest.SerializeToString,
@@ -99,7 +114,28 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNode(self, request, context):
-        """Only labels and schedulable can change.
+        """Only labels, schedulable and overcommit can change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Moves what runs there elsewhere, and keeps the node empty until it is resumed. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeNode(self, request, context):
+        """Ends a drain: the node may take runtimes again, unless it is cordoned besides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumePlacement(self, request, context):
+        """Gives up the nodes that fell silent so many at once that nothing is moved away from silent nodes. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +198,21 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.UpdateNode,
                     request_deserializer=arw_dot_v1_dot_node__service__pb2.UpdateNodeRequest.FromString,
                     response_serializer=arw_dot_v1_dot_node__service__pb2.UpdateNodeResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=arw_dot_v1_dot_node__service__pb2.DrainNodeRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_node__service__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'ResumeNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeNode,
+                    request_deserializer=arw_dot_v1_dot_node__service__pb2.ResumeNodeRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_node__service__pb2.ResumeNodeResponse.SerializeToString,
+            ),
+            'ResumePlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumePlacement,
+                    request_deserializer=arw_dot_v1_dot_node__service__pb2.ResumePlacementRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_node__service__pb2.ResumePlacementResponse.SerializeToString,
             ),
             'ApproveNode': grpc.unary_unary_rpc_method_handler(
                     servicer.ApproveNode,
@@ -276,6 +327,87 @@ class NodeService:
             '/arw.v1.NodeService/UpdateNode',
             arw_dot_v1_dot_node__service__pb2.UpdateNodeRequest.SerializeToString,
             arw_dot_v1_dot_node__service__pb2.UpdateNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.NodeService/DrainNode',
+            arw_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+            arw_dot_v1_dot_node__service__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.NodeService/ResumeNode',
+            arw_dot_v1_dot_node__service__pb2.ResumeNodeRequest.SerializeToString,
+            arw_dot_v1_dot_node__service__pb2.ResumeNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumePlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.NodeService/ResumePlacement',
+            arw_dot_v1_dot_node__service__pb2.ResumePlacementRequest.SerializeToString,
+            arw_dot_v1_dot_node__service__pb2.ResumePlacementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,7 +36,13 @@ class NodeServiceStub:
     GetNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]
     UpdateNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.UpdateNodeRequest, _node_service_pb2.UpdateNodeResponse]
-    """Only labels and schedulable can change."""
+    """Only labels, schedulable and overcommit can change."""
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_service_pb2.DrainNodeResponse]
+    """Moves what runs there elsewhere, and keeps the node empty until it is resumed. Idempotent."""
+    ResumeNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ResumeNodeRequest, _node_service_pb2.ResumeNodeResponse]
+    """Ends a drain: the node may take runtimes again, unless it is cordoned besides."""
+    ResumePlacement: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ResumePlacementRequest, _node_service_pb2.ResumePlacementResponse]
+    """Gives up the nodes that fell silent so many at once that nothing is moved away from silent nodes. Idempotent."""
     ApproveNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ApproveNodeRequest, _node_service_pb2.ApproveNodeResponse]
     """Lets a node that waits for approval, or is quarantined, in."""
     RevokeNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RevokeNodeRequest, _node_service_pb2.RevokeNodeResponse]
@@ -57,7 +63,13 @@ class NodeServiceAsyncStub(NodeServiceStub):
     GetNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     UpdateNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.UpdateNodeRequest, _node_service_pb2.UpdateNodeResponse]  # type: ignore[assignment]
-    """Only labels and schedulable can change."""
+    """Only labels, schedulable and overcommit can change."""
+    DrainNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_service_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """Moves what runs there elsewhere, and keeps the node empty until it is resumed. Idempotent."""
+    ResumeNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ResumeNodeRequest, _node_service_pb2.ResumeNodeResponse]  # type: ignore[assignment]
+    """Ends a drain: the node may take runtimes again, unless it is cordoned besides."""
+    ResumePlacement: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ResumePlacementRequest, _node_service_pb2.ResumePlacementResponse]  # type: ignore[assignment]
+    """Gives up the nodes that fell silent so many at once that nothing is moved away from silent nodes. Idempotent."""
     ApproveNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ApproveNodeRequest, _node_service_pb2.ApproveNodeResponse]  # type: ignore[assignment]
     """Lets a node that waits for approval, or is quarantined, in."""
     RevokeNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RevokeNodeRequest, _node_service_pb2.RevokeNodeResponse]  # type: ignore[assignment]
@@ -93,7 +105,31 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_service_pb2.UpdateNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.UpdateNodeResponse, _abc.Awaitable[_node_service_pb2.UpdateNodeResponse]]:
-        """Only labels and schedulable can change."""
+        """Only labels, schedulable and overcommit can change."""
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _node_service_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.DrainNodeResponse, _abc.Awaitable[_node_service_pb2.DrainNodeResponse]]:
+        """Moves what runs there elsewhere, and keeps the node empty until it is resumed. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ResumeNode(
+        self,
+        request: _node_service_pb2.ResumeNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ResumeNodeResponse, _abc.Awaitable[_node_service_pb2.ResumeNodeResponse]]:
+        """Ends a drain: the node may take runtimes again, unless it is cordoned besides."""
+
+    @_abc_1.abstractmethod
+    def ResumePlacement(
+        self,
+        request: _node_service_pb2.ResumePlacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ResumePlacementResponse, _abc.Awaitable[_node_service_pb2.ResumePlacementResponse]]:
+        """Gives up the nodes that fell silent so many at once that nothing is moved away from silent nodes. Idempotent."""
 
     @_abc_1.abstractmethod
     def ApproveNode(

@@ -306,12 +306,16 @@ class HttpRollup(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     MEAN_FIRST_BYTE_MS_FIELD_NUMBER: _builtins.int
     ERROR_RATE_FIELD_NUMBER: _builtins.int
+    ENGINE_ERRORS_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     errors: _builtins.int
+    """Of the node: no whole answer of an engine came through."""
     mean_first_byte_ms: _builtins.float
     """Mean time to the first byte of the answer; absent without a request in the window."""
     error_rate: _builtins.float
     """errors / hits; absent without a request in the window."""
+    engine_errors: _builtins.int
+    """Answered by engines themselves, whole."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration: ...
     def __init__(
@@ -322,10 +326,11 @@ class HttpRollup(_message.Message):
         errors: _builtins.int = ...,
         mean_first_byte_ms: _builtins.float | None = ...,
         error_rate: _builtins.float | None = ...,
+        engine_errors: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_error_rate", b"_error_rate", "_mean_first_byte_ms", b"_mean_first_byte_ms", "error_rate", b"error_rate", "mean_first_byte_ms", b"mean_first_byte_ms", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_rate", b"_error_rate", "_mean_first_byte_ms", b"_mean_first_byte_ms", "error_rate", b"error_rate", "errors", b"errors", "hits", b"hits", "mean_first_byte_ms", b"mean_first_byte_ms", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_rate", b"_error_rate", "_mean_first_byte_ms", b"_mean_first_byte_ms", "engine_errors", b"engine_errors", "error_rate", b"error_rate", "errors", b"errors", "hits", b"hits", "mean_first_byte_ms", b"mean_first_byte_ms", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error_rate: _TypeAlias = _typing.Literal["error_rate"]  # noqa: Y015
     _WhichOneofArgType__error_rate: _TypeAlias = _typing.Literal["_error_rate", b"_error_rate"]  # noqa: Y015
@@ -337,6 +342,243 @@ class HttpRollup(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_first_byte_ms) -> _WhichOneofReturnType__mean_first_byte_ms | None: ...
 
 Global___HttpRollup: _TypeAlias = HttpRollup  # noqa: Y015
+
+@_typing.final
+class RuntimeGrid(_message.Message):
+    """Models x hardware x sandboxes: how every combination that is in use does. A runtime without a place is in none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ByAcceleratorEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___RuntimeGridFigures: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___RuntimeGridFigures | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    BY_ACCELERATOR_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ttl_seconds: _builtins.int
+    """How long this snapshot counts as fresh."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuntimeGridCell]:
+        """In the order of model, node, accelerator, sandbox."""
+
+    @_builtins.property
+    def by_accelerator(self) -> _containers.MessageMap[_builtins.str, Global___RuntimeGridFigures]:
+        """By label, such as "GPU (CUDA)"."""
+
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """What the figures of requests and tokens are of; never since start."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___RuntimeGridCell] | None = ...,
+        by_accelerator: _abc.Mapping[_builtins.str, Global___RuntimeGridFigures] | None = ...,
+        ttl_seconds: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_accelerator", b"by_accelerator", "cells", b"cells", "ttl_seconds", b"ttl_seconds", "update_time", b"update_time", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuntimeGrid: _TypeAlias = RuntimeGrid  # noqa: Y015
+
+@_typing.final
+class RuntimeGridCell(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class StatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    ACCELERATOR_FIELD_NUMBER: _builtins.int
+    ACCELERATOR_LABEL_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    SANDBOX_LABEL_FIELD_NUMBER: _builtins.int
+    SANDBOX_LAYERS_FIELD_NUMBER: _builtins.int
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    HEALTH_GRADE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    SEVERITY_LABEL_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ARIA_HINT_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Id of the model; empty: these runtimes have no model file here."""
+    node: _builtins.str
+    """The node id."""
+    accelerator: _builtins.str
+    """What the engines really use, else what was asked for; such as "gpu_cuda", empty while neither is known."""
+    accelerator_label: _builtins.str
+    sandbox: _builtins.str
+    """"container", "native", "none" (native, and no layer is in force), "attached" or "unknown" (never started, or its agent does not
+    say).
+    """
+    sandbox_label: _builtins.str
+    health_grade: _builtins.str
+    """Of the worst of its runtimes: "A" best to "F" worst."""
+    severity: _builtins.str
+    severity_label: _builtins.str
+    label: _builtins.str
+    """For example "Ready - GPU (CUDA)"."""
+    aria_hint: _builtins.str
+    """The same and the load, as one sentence for a screen reader."""
+    @_builtins.property
+    def sandbox_layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that are in force for all of its runtimes."""
+
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runtime ids."""
+
+    @_builtins.property
+    def states(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Instance states, each with how many."""
+
+    @_builtins.property
+    def figures(self) -> Global___RuntimeGridFigures: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        node: _builtins.str = ...,
+        accelerator: _builtins.str = ...,
+        accelerator_label: _builtins.str = ...,
+        sandbox: _builtins.str = ...,
+        sandbox_label: _builtins.str = ...,
+        sandbox_layers: _abc.Iterable[_builtins.str] | None = ...,
+        runtimes: _abc.Iterable[_builtins.str] | None = ...,
+        states: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        health_grade: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        severity_label: _builtins.str = ...,
+        label: _builtins.str = ...,
+        aria_hint: _builtins.str = ...,
+        figures: Global___RuntimeGridFigures | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "aria_hint", b"aria_hint", "figures", b"figures", "health_grade", b"health_grade", "label", b"label", "model", b"model", "node", b"node", "runtimes", b"runtimes", "sandbox", b"sandbox", "sandbox_label", b"sandbox_label", "sandbox_layers", b"sandbox_layers", "severity", b"severity", "severity_label", b"severity_label", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuntimeGridCell: _TypeAlias = RuntimeGridCell  # noqa: Y015
+
+@_typing.final
+class RuntimeGridFigures(_message.Message):
+    """What some runtimes give together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    INFLIGHT_REQUESTS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    ENGINE_ERRORS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    SERVED_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    GENERATED_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    runtimes: _builtins.int
+    inflight_requests: _builtins.int
+    """Requests in hand and requests they can serve at once; absent where no engine says."""
+    slots: _builtins.int
+    hits: _builtins.int
+    """Within the window."""
+    errors: _builtins.int
+    engine_errors: _builtins.int
+    prompt_tokens: _builtins.int
+    completion_tokens: _builtins.int
+    served_tokens_per_second: _builtins.float
+    """completion_tokens over the window."""
+    generated_tokens_per_second: _builtins.float
+    """What one request gets while it has an engine to itself, as it was learnt: the mean of the runtimes of which it is
+    known; absent until one is.
+    """
+    prompt_tokens_per_second: _builtins.float
+    def __init__(
+        self,
+        *,
+        runtimes: _builtins.int = ...,
+        inflight_requests: _builtins.int | None = ...,
+        slots: _builtins.int | None = ...,
+        hits: _builtins.int = ...,
+        errors: _builtins.int = ...,
+        engine_errors: _builtins.int = ...,
+        prompt_tokens: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+        served_tokens_per_second: _builtins.float = ...,
+        generated_tokens_per_second: _builtins.float | None = ...,
+        prompt_tokens_per_second: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_generated_tokens_per_second", b"_generated_tokens_per_second", "_inflight_requests", b"_inflight_requests", "_prompt_tokens_per_second", b"_prompt_tokens_per_second", "_slots", b"_slots", "generated_tokens_per_second", b"generated_tokens_per_second", "inflight_requests", b"inflight_requests", "prompt_tokens_per_second", b"prompt_tokens_per_second", "slots", b"slots"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generated_tokens_per_second", b"_generated_tokens_per_second", "_inflight_requests", b"_inflight_requests", "_prompt_tokens_per_second", b"_prompt_tokens_per_second", "_slots", b"_slots", "completion_tokens", b"completion_tokens", "engine_errors", b"engine_errors", "errors", b"errors", "generated_tokens_per_second", b"generated_tokens_per_second", "hits", b"hits", "inflight_requests", b"inflight_requests", "prompt_tokens", b"prompt_tokens", "prompt_tokens_per_second", b"prompt_tokens_per_second", "runtimes", b"runtimes", "served_tokens_per_second", b"served_tokens_per_second", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__generated_tokens_per_second: _TypeAlias = _typing.Literal["generated_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__generated_tokens_per_second: _TypeAlias = _typing.Literal["_generated_tokens_per_second", b"_generated_tokens_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__inflight_requests: _TypeAlias = _typing.Literal["inflight_requests"]  # noqa: Y015
+    _WhichOneofArgType__inflight_requests: _TypeAlias = _typing.Literal["_inflight_requests", b"_inflight_requests"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_tokens_per_second: _TypeAlias = _typing.Literal["prompt_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__prompt_tokens_per_second: _TypeAlias = _typing.Literal["_prompt_tokens_per_second", b"_prompt_tokens_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__slots: _TypeAlias = _typing.Literal["slots"]  # noqa: Y015
+    _WhichOneofArgType__slots: _TypeAlias = _typing.Literal["_slots", b"_slots"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generated_tokens_per_second) -> _WhichOneofReturnType__generated_tokens_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inflight_requests) -> _WhichOneofReturnType__inflight_requests | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_tokens_per_second) -> _WhichOneofReturnType__prompt_tokens_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slots) -> _WhichOneofReturnType__slots | None: ...
+
+Global___RuntimeGridFigures: _TypeAlias = RuntimeGridFigures  # noqa: Y015
 
 @_typing.final
 class SupervisorSnapshot(_message.Message):
@@ -485,6 +727,7 @@ class RuntimeStatus(_message.Message):
     ACCELERATOR_LABEL_FIELD_NUMBER: _builtins.int
     EXECUTION_MODE_FIELD_NUMBER: _builtins.int
     EXECUTION_REASON_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_WARM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: _builtins.str
     state_label: _builtins.str
@@ -506,6 +749,8 @@ class RuntimeStatus(_message.Message):
     execution_mode: _builtins.str
     """"native" or "container"; empty until it was started once."""
     execution_reason: _builtins.str
+    prompt_cache_warm: _builtins.bool
+    """Whether its prompt cache holds anything; absent where the engine has none, or does not say."""
     @_builtins.property
     def detail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -536,12 +781,15 @@ class RuntimeStatus(_message.Message):
         accelerator_label: _builtins.str = ...,
         execution_mode: _builtins.str = ...,
         execution_reason: _builtins.str = ...,
+        prompt_cache_warm: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "prompt_cache_warm", b"prompt_cache_warm", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "engine_pid", b"engine_pid", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "health_grade", b"health_grade", "id", b"id", "incarnation", b"incarnation", "last_error", b"last_error", "model", b"model", "node", b"node", "restart_budget", b"restart_budget", "severity", b"severity", "severity_label", b"severity_label", "shim_pid", b"shim_pid", "state", b"state", "state_label", b"state_label", "summary", b"summary", "update_time", b"update_time", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "engine_pid", b"engine_pid", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "health_grade", b"health_grade", "id", b"id", "incarnation", b"incarnation", "last_error", b"last_error", "model", b"model", "node", b"node", "prompt_cache_warm", b"prompt_cache_warm", "restart_budget", b"restart_budget", "severity", b"severity", "severity_label", b"severity_label", "shim_pid", b"shim_pid", "state", b"state", "state_label", b"state_label", "summary", b"summary", "update_time", b"update_time", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__prompt_cache_warm: _TypeAlias = _typing.Literal["prompt_cache_warm"]  # noqa: Y015
+    _WhichOneofArgType__prompt_cache_warm: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_cache_warm) -> _WhichOneofReturnType__prompt_cache_warm | None: ...
 
 Global___RuntimeStatus: _TypeAlias = RuntimeStatus  # noqa: Y015
 

@@ -65,6 +65,27 @@ MISSING_ACCELERATOR_DEGRADE: MissingAccelerator.ValueType  # 1
 MISSING_ACCELERATOR_FAIL: MissingAccelerator.ValueType  # 2
 Global___MissingAccelerator: _TypeAlias = MissingAccelerator  # noqa: Y015
 
+class _PlacementStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlacementStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlacementStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLACEMENT_STRATEGY_UNSPECIFIED: _PlacementStrategy.ValueType  # 0
+    PLACEMENT_STRATEGY_SPREAD: _PlacementStrategy.ValueType  # 1
+    """On the node with the fewest runtimes."""
+    PLACEMENT_STRATEGY_BINPACK: _PlacementStrategy.ValueType  # 2
+    """On the node with the most of them that still has room."""
+
+class PlacementStrategy(_PlacementStrategy, metaclass=_PlacementStrategyEnumTypeWrapper): ...
+
+PLACEMENT_STRATEGY_UNSPECIFIED: PlacementStrategy.ValueType  # 0
+PLACEMENT_STRATEGY_SPREAD: PlacementStrategy.ValueType  # 1
+"""On the node with the fewest runtimes."""
+PLACEMENT_STRATEGY_BINPACK: PlacementStrategy.ValueType  # 2
+"""On the node with the most of them that still has room."""
+Global___PlacementStrategy: _TypeAlias = PlacementStrategy  # noqa: Y015
+
 class _DesiredState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -334,6 +355,31 @@ class ExternalSettings(_message.Message):
 Global___ExternalSettings: _TypeAlias = ExternalSettings  # noqa: Y015
 
 @_typing.final
+class PlacementSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    MOVE_AFTER_FIELD_NUMBER: _builtins.int
+    strategy: Global___PlacementStrategy.ValueType
+    @_builtins.property
+    def move_after(self) -> _duration_pb2.Duration:
+        """How long its node may be silent before it is moved to another one; absent: it is never moved for that."""
+
+    def __init__(
+        self,
+        *,
+        strategy: Global___PlacementStrategy.ValueType = ...,
+        move_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["move_after", b"move_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_after", b"move_after", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementSettings: _TypeAlias = PlacementSettings  # noqa: Y015
+
+@_typing.final
 class RuntimeSpec(_message.Message):
     """What an operator declares. Written by a manifest, never by a node."""
 
@@ -395,6 +441,7 @@ class RuntimeSpec(_message.Message):
     PROCESS_FIELD_NUMBER: _builtins.int
     EXTERNAL_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """"llama.cpp"."""
     display_name: _builtins.str
@@ -431,6 +478,8 @@ class RuntimeSpec(_message.Message):
 
     @_builtins.property
     def execution(self) -> _execution_pb2.ExecutionSettings: ...
+    @_builtins.property
+    def placement(self) -> Global___PlacementSettings: ...
     def __init__(
         self,
         *,
@@ -450,10 +499,11 @@ class RuntimeSpec(_message.Message):
         process: Global___ProcessSettings | None = ...,
         external: Global___ExternalSettings | None = ...,
         execution: _execution_pb2.ExecutionSettings | None = ...,
+        placement: Global___PlacementSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "placement", b"placement", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "placement", b"placement", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -477,6 +527,7 @@ class Runtime(_message.Message):
     PLACEMENT_PROBLEM_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    STUCK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"; "/" in a display id is written "__"."""
     id: _builtins.str
@@ -506,6 +557,10 @@ class Runtime(_message.Message):
     def instance(self) -> _instance_pb2.Instance:
         """Where it is placed and what it does there; absent while it has no place."""
 
+    @_builtins.property
+    def stuck(self) -> _problem_pb2.Problem:
+        """Why it is still on a node that it is to leave."""
+
     def __init__(
         self,
         *,
@@ -523,10 +578,11 @@ class Runtime(_message.Message):
         placement_problem: _problem_pb2.Problem | None = ...,
         instance: _instance_pb2.Instance | None = ...,
         source: _builtins.str = ...,
+        stuck: _problem_pb2.Problem | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "instance", b"instance", "placement_problem", b"placement_problem", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "instance", b"instance", "placement_problem", b"placement_problem", "spec", b"spec", "stuck", b"stuck", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "revision", b"revision", "source", b"source", "spec", b"spec", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "revision", b"revision", "source", b"source", "spec", b"spec", "stuck", b"stuck", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,78 +22,79 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from arw.v1 import instance_pb2 as arw_dot_v1_dot_instance__pb2
 from arw.v1 import model_pb2 as arw_dot_v1_dot_model__pb2
 from arw.v1 import problem_pb2 as arw_dot_v1_dot_problem__pb2
 from arw.v1 import runtime_pb2 as arw_dot_v1_dot_runtime__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61rw/v1/runtime_service.proto\x12\x06\x61rw.v1\x1a\x12\x61rw/v1/model.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\"\x99\x01\n\x14\x41pplyManifestRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05prune\x18\x06 \x01(\x08\"Y\n\x0e\x41ppliedRuntime\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.arw.v1.ApplyOutcome\"S\n\x15\x41pplyManifestResponse\x12(\n\x08runtimes\x18\x01 \x03(\x0b\x32\x16.arw.v1.AppliedRuntime\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\x8c\x01\n\x13PlanManifestRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\r\n\x05prune\x18\x04 \x01(\x08\x12\x1d\n\x06models\x18\x05 \x03(\x0b\x32\r.arw.v1.Model\"@\n\x0b\x46ieldChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\told_value\x18\x02 \x01(\t\x12\x11\n\tnew_value\x18\x03 \x01(\t\"\xbe\x02\n\x0ePlannedRuntime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12%\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x15.arw.v1.PlannedAction\x12$\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x13.arw.v1.FieldChange\x12\x32\n\x14\x64\x65sired_state_before\x18\x05 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12+\n\rdesired_state\x18\x06 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x13\n\x0bnode_before\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12*\n\x11placement_problem\x18\t \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x15\n\rsource_before\x18\n \x01(\t\"O\n\x0cPlannedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12%\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x15.arw.v1.PlannedAction\"x\n\x14PlanManifestResponse\x12(\n\x08runtimes\x18\x01 \x03(\x0b\x32\x16.arw.v1.PlannedRuntime\x12$\n\x06models\x18\x02 \x03(\x0b\x32\x14.arw.v1.PlannedModel\x12\x10\n\x08revision\x18\x03 \x01(\x04\"N\n\x15\x45xportManifestRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\")\n\x16\x45xportManifestResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"!\n\x11GetRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\"<\n\x13ListRuntimesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x14ListRuntimesResponse\x12!\n\x08runtimes\x18\x01 \x03(\x0b\x32\x0f.arw.v1.Runtime\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchRuntimesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x15WatchRuntimesResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x12\x0e\n\x06synced\x18\x03 \x01(\x08\"`\n\x15RestoreRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x16RestoreRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\":\n\x16ShutdownRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\";\n\x17ShutdownRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\"F\n\x14\x44\x65leteRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x17\n\x15\x44\x65leteRuntimeResponse\"%\n\x15\x45xplainRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x16\x45xplainRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12*\n\x08verdicts\x18\x02 \x03(\x0b\x32\x18.arw.v1.PlacementVerdict\"y\n\x10PlacementVerdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x02 \x01(\x08\x12!\n\x08problems\x18\x03 \x03(\x0b\x32\x0f.arw.v1.Problem\x12\r\n\x05score\x18\x04 \x01(\x05\x12\x15\n\rscore_reasons\x18\x05 \x03(\t\"T\n\x11StreamLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\r\n\x05whole\x18\x04 \x01(\x08\"N\n\x12StreamLogsResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x03 \x01(\x04*e\n\x0eManifestFormat\x12\x1f\n\x1bMANIFEST_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14MANIFEST_FORMAT_TOML\x10\x01\x12\x18\n\x14MANIFEST_FORMAT_JSON\x10\x02*\x9b\x01\n\x0c\x41pplyOutcome\x12\x1d\n\x19\x41PPLY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41PPLY_OUTCOME_CREATED\x10\x01\x12\x19\n\x15\x41PPLY_OUTCOME_UPDATED\x10\x02\x12\x1b\n\x17\x41PPLY_OUTCOME_UNCHANGED\x10\x03\x12\x19\n\x15\x41PPLY_OUTCOME_REMOVED\x10\x04*\x9c\x01\n\rPlannedAction\x12\x1e\n\x1aPLANNED_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16PLANNED_ACTION_NOTHING\x10\x01\x12\x19\n\x15PLANNED_ACTION_CREATE\x10\x02\x12\x19\n\x15PLANNED_ACTION_CHANGE\x10\x03\x12\x19\n\x15PLANNED_ACTION_REMOVE\x10\x04\x32\xe5\x06\n\x0eRuntimeService\x12L\n\rApplyManifest\x12\x1c.arw.v1.ApplyManifestRequest\x1a\x1d.arw.v1.ApplyManifestResponse\x12I\n\x0cPlanManifest\x12\x1b.arw.v1.PlanManifestRequest\x1a\x1c.arw.v1.PlanManifestResponse\x12O\n\x0e\x45xportManifest\x12\x1d.arw.v1.ExportManifestRequest\x1a\x1e.arw.v1.ExportManifestResponse\x12\x43\n\nGetRuntime\x12\x19.arw.v1.GetRuntimeRequest\x1a\x1a.arw.v1.GetRuntimeResponse\x12I\n\x0cListRuntimes\x12\x1b.arw.v1.ListRuntimesRequest\x1a\x1c.arw.v1.ListRuntimesResponse\x12N\n\rWatchRuntimes\x12\x1c.arw.v1.WatchRuntimesRequest\x1a\x1d.arw.v1.WatchRuntimesResponse0\x01\x12O\n\x0eRestoreRuntime\x12\x1d.arw.v1.RestoreRuntimeRequest\x1a\x1e.arw.v1.RestoreRuntimeResponse\x12R\n\x0fShutdownRuntime\x12\x1e.arw.v1.ShutdownRuntimeRequest\x1a\x1f.arw.v1.ShutdownRuntimeResponse\x12L\n\rDeleteRuntime\x12\x1c.arw.v1.DeleteRuntimeRequest\x1a\x1d.arw.v1.DeleteRuntimeResponse\x12O\n\x0e\x45xplainRuntime\x12\x1d.arw.v1.ExplainRuntimeRequest\x1a\x1e.arw.v1.ExplainRuntimeResponse\x12\x45\n\nStreamLogs\x12\x19.arw.v1.StreamLogsRequest\x1a\x1a.arw.v1.StreamLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61rw/v1/runtime_service.proto\x12\x06\x61rw.v1\x1a\x15\x61rw/v1/instance.proto\x1a\x12\x61rw/v1/model.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\"\x99\x01\n\x14\x41pplyManifestRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05prune\x18\x06 \x01(\x08\"Y\n\x0e\x41ppliedRuntime\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.arw.v1.ApplyOutcome\"S\n\x15\x41pplyManifestResponse\x12(\n\x08runtimes\x18\x01 \x03(\x0b\x32\x16.arw.v1.AppliedRuntime\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\x8c\x01\n\x13PlanManifestRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\r\n\x05prune\x18\x04 \x01(\x08\x12\x1d\n\x06models\x18\x05 \x03(\x0b\x32\r.arw.v1.Model\"@\n\x0b\x46ieldChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\told_value\x18\x02 \x01(\t\x12\x11\n\tnew_value\x18\x03 \x01(\t\"\xbe\x02\n\x0ePlannedRuntime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12%\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x15.arw.v1.PlannedAction\x12$\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x13.arw.v1.FieldChange\x12\x32\n\x14\x64\x65sired_state_before\x18\x05 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12+\n\rdesired_state\x18\x06 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x13\n\x0bnode_before\x18\x07 \x01(\t\x12\x0c\n\x04node\x18\x08 \x01(\t\x12*\n\x11placement_problem\x18\t \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x15\n\rsource_before\x18\n \x01(\t\"O\n\x0cPlannedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12%\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x15.arw.v1.PlannedAction\"x\n\x14PlanManifestResponse\x12(\n\x08runtimes\x18\x01 \x03(\x0b\x32\x16.arw.v1.PlannedRuntime\x12$\n\x06models\x18\x02 \x03(\x0b\x32\x14.arw.v1.PlannedModel\x12\x10\n\x08revision\x18\x03 \x01(\x04\"N\n\x15\x45xportManifestRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.arw.v1.ManifestFormat\")\n\x16\x45xportManifestResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"!\n\x11GetRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x12GetRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\"<\n\x13ListRuntimesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x14ListRuntimesResponse\x12!\n\x08runtimes\x18\x01 \x03(\x0b\x32\x0f.arw.v1.Runtime\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14WatchRuntimesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x15WatchRuntimesResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x12\x0e\n\x06synced\x18\x03 \x01(\x08\"`\n\x15RestoreRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\":\n\x16RestoreRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\":\n\x16ShutdownRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\";\n\x17ShutdownRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\"F\n\x14\x44\x65leteRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x17\n\x15\x44\x65leteRuntimeResponse\"%\n\x15\x45xplainRuntimeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa8\x01\n\x16\x45xplainRuntimeResponse\x12 \n\x07runtime\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Runtime\x12*\n\x08verdicts\x18\x02 \x03(\x0b\x32\x18.arw.v1.PlacementVerdict\x12\x1e\n\x05waits\x18\x03 \x01(\x0b\x32\x0f.arw.v1.Problem\x12 \n\x06\x63opies\x18\x04 \x03(\x0b\x32\x10.arw.v1.Instance\"y\n\x10PlacementVerdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x02 \x01(\x08\x12!\n\x08problems\x18\x03 \x03(\x0b\x32\x0f.arw.v1.Problem\x12\r\n\x05score\x18\x04 \x01(\x05\x12\x15\n\rscore_reasons\x18\x05 \x03(\t\"T\n\x11StreamLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\r\n\x05whole\x18\x04 \x01(\x08\"N\n\x12StreamLogsResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x03 \x01(\x04*e\n\x0eManifestFormat\x12\x1f\n\x1bMANIFEST_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14MANIFEST_FORMAT_TOML\x10\x01\x12\x18\n\x14MANIFEST_FORMAT_JSON\x10\x02*\x9b\x01\n\x0c\x41pplyOutcome\x12\x1d\n\x19\x41PPLY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41PPLY_OUTCOME_CREATED\x10\x01\x12\x19\n\x15\x41PPLY_OUTCOME_UPDATED\x10\x02\x12\x1b\n\x17\x41PPLY_OUTCOME_UNCHANGED\x10\x03\x12\x19\n\x15\x41PPLY_OUTCOME_REMOVED\x10\x04*\x9c\x01\n\rPlannedAction\x12\x1e\n\x1aPLANNED_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16PLANNED_ACTION_NOTHING\x10\x01\x12\x19\n\x15PLANNED_ACTION_CREATE\x10\x02\x12\x19\n\x15PLANNED_ACTION_CHANGE\x10\x03\x12\x19\n\x15PLANNED_ACTION_REMOVE\x10\x04\x32\xe5\x06\n\x0eRuntimeService\x12L\n\rApplyManifest\x12\x1c.arw.v1.ApplyManifestRequest\x1a\x1d.arw.v1.ApplyManifestResponse\x12I\n\x0cPlanManifest\x12\x1b.arw.v1.PlanManifestRequest\x1a\x1c.arw.v1.PlanManifestResponse\x12O\n\x0e\x45xportManifest\x12\x1d.arw.v1.ExportManifestRequest\x1a\x1e.arw.v1.ExportManifestResponse\x12\x43\n\nGetRuntime\x12\x19.arw.v1.GetRuntimeRequest\x1a\x1a.arw.v1.GetRuntimeResponse\x12I\n\x0cListRuntimes\x12\x1b.arw.v1.ListRuntimesRequest\x1a\x1c.arw.v1.ListRuntimesResponse\x12N\n\rWatchRuntimes\x12\x1c.arw.v1.WatchRuntimesRequest\x1a\x1d.arw.v1.WatchRuntimesResponse0\x01\x12O\n\x0eRestoreRuntime\x12\x1d.arw.v1.RestoreRuntimeRequest\x1a\x1e.arw.v1.RestoreRuntimeResponse\x12R\n\x0fShutdownRuntime\x12\x1e.arw.v1.ShutdownRuntimeRequest\x1a\x1f.arw.v1.ShutdownRuntimeResponse\x12L\n\rDeleteRuntime\x12\x1c.arw.v1.DeleteRuntimeRequest\x1a\x1d.arw.v1.DeleteRuntimeResponse\x12O\n\x0e\x45xplainRuntime\x12\x1d.arw.v1.ExplainRuntimeRequest\x1a\x1e.arw.v1.ExplainRuntimeResponse\x12\x45\n\nStreamLogs\x12\x19.arw.v1.StreamLogsRequest\x1a\x1a.arw.v1.StreamLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.runtime_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MANIFESTFORMAT']._serialized_start=2467
-  _globals['_MANIFESTFORMAT']._serialized_end=2568
-  _globals['_APPLYOUTCOME']._serialized_start=2571
-  _globals['_APPLYOUTCOME']._serialized_end=2726
-  _globals['_PLANNEDACTION']._serialized_start=2729
-  _globals['_PLANNEDACTION']._serialized_end=2885
-  _globals['_APPLYMANIFESTREQUEST']._serialized_start=105
-  _globals['_APPLYMANIFESTREQUEST']._serialized_end=258
-  _globals['_APPLIEDRUNTIME']._serialized_start=260
-  _globals['_APPLIEDRUNTIME']._serialized_end=349
-  _globals['_APPLYMANIFESTRESPONSE']._serialized_start=351
-  _globals['_APPLYMANIFESTRESPONSE']._serialized_end=434
-  _globals['_PLANMANIFESTREQUEST']._serialized_start=437
-  _globals['_PLANMANIFESTREQUEST']._serialized_end=577
-  _globals['_FIELDCHANGE']._serialized_start=579
-  _globals['_FIELDCHANGE']._serialized_end=643
-  _globals['_PLANNEDRUNTIME']._serialized_start=646
-  _globals['_PLANNEDRUNTIME']._serialized_end=964
-  _globals['_PLANNEDMODEL']._serialized_start=966
-  _globals['_PLANNEDMODEL']._serialized_end=1045
-  _globals['_PLANMANIFESTRESPONSE']._serialized_start=1047
-  _globals['_PLANMANIFESTRESPONSE']._serialized_end=1167
-  _globals['_EXPORTMANIFESTREQUEST']._serialized_start=1169
-  _globals['_EXPORTMANIFESTREQUEST']._serialized_end=1247
-  _globals['_EXPORTMANIFESTRESPONSE']._serialized_start=1249
-  _globals['_EXPORTMANIFESTRESPONSE']._serialized_end=1290
-  _globals['_GETRUNTIMEREQUEST']._serialized_start=1292
-  _globals['_GETRUNTIMEREQUEST']._serialized_end=1325
-  _globals['_GETRUNTIMERESPONSE']._serialized_start=1327
-  _globals['_GETRUNTIMERESPONSE']._serialized_end=1381
-  _globals['_LISTRUNTIMESREQUEST']._serialized_start=1383
-  _globals['_LISTRUNTIMESREQUEST']._serialized_end=1443
-  _globals['_LISTRUNTIMESRESPONSE']._serialized_start=1445
-  _globals['_LISTRUNTIMESRESPONSE']._serialized_end=1527
-  _globals['_WATCHRUNTIMESREQUEST']._serialized_start=1529
-  _globals['_WATCHRUNTIMESREQUEST']._serialized_end=1565
-  _globals['_WATCHRUNTIMESRESPONSE']._serialized_start=1567
-  _globals['_WATCHRUNTIMESRESPONSE']._serialized_end=1657
-  _globals['_RESTORERUNTIMEREQUEST']._serialized_start=1659
-  _globals['_RESTORERUNTIMEREQUEST']._serialized_end=1755
-  _globals['_RESTORERUNTIMERESPONSE']._serialized_start=1757
-  _globals['_RESTORERUNTIMERESPONSE']._serialized_end=1815
-  _globals['_SHUTDOWNRUNTIMEREQUEST']._serialized_start=1817
-  _globals['_SHUTDOWNRUNTIMEREQUEST']._serialized_end=1875
-  _globals['_SHUTDOWNRUNTIMERESPONSE']._serialized_start=1877
-  _globals['_SHUTDOWNRUNTIMERESPONSE']._serialized_end=1936
-  _globals['_DELETERUNTIMEREQUEST']._serialized_start=1938
-  _globals['_DELETERUNTIMEREQUEST']._serialized_end=2008
-  _globals['_DELETERUNTIMERESPONSE']._serialized_start=2010
-  _globals['_DELETERUNTIMERESPONSE']._serialized_end=2033
-  _globals['_EXPLAINRUNTIMEREQUEST']._serialized_start=2035
-  _globals['_EXPLAINRUNTIMEREQUEST']._serialized_end=2072
-  _globals['_EXPLAINRUNTIMERESPONSE']._serialized_start=2074
-  _globals['_EXPLAINRUNTIMERESPONSE']._serialized_end=2176
-  _globals['_PLACEMENTVERDICT']._serialized_start=2178
-  _globals['_PLACEMENTVERDICT']._serialized_end=2299
-  _globals['_STREAMLOGSREQUEST']._serialized_start=2301
-  _globals['_STREAMLOGSREQUEST']._serialized_end=2385
-  _globals['_STREAMLOGSRESPONSE']._serialized_start=2387
-  _globals['_STREAMLOGSRESPONSE']._serialized_end=2465
-  _globals['_RUNTIMESERVICE']._serialized_start=2888
-  _globals['_RUNTIMESERVICE']._serialized_end=3757
+  _globals['_MANIFESTFORMAT']._serialized_start=2557
+  _globals['_MANIFESTFORMAT']._serialized_end=2658
+  _globals['_APPLYOUTCOME']._serialized_start=2661
+  _globals['_APPLYOUTCOME']._serialized_end=2816
+  _globals['_PLANNEDACTION']._serialized_start=2819
+  _globals['_PLANNEDACTION']._serialized_end=2975
+  _globals['_APPLYMANIFESTREQUEST']._serialized_start=128
+  _globals['_APPLYMANIFESTREQUEST']._serialized_end=281
+  _globals['_APPLIEDRUNTIME']._serialized_start=283
+  _globals['_APPLIEDRUNTIME']._serialized_end=372
+  _globals['_APPLYMANIFESTRESPONSE']._serialized_start=374
+  _globals['_APPLYMANIFESTRESPONSE']._serialized_end=457
+  _globals['_PLANMANIFESTREQUEST']._serialized_start=460
+  _globals['_PLANMANIFESTREQUEST']._serialized_end=600
+  _globals['_FIELDCHANGE']._serialized_start=602
+  _globals['_FIELDCHANGE']._serialized_end=666
+  _globals['_PLANNEDRUNTIME']._serialized_start=669
+  _globals['_PLANNEDRUNTIME']._serialized_end=987
+  _globals['_PLANNEDMODEL']._serialized_start=989
+  _globals['_PLANNEDMODEL']._serialized_end=1068
+  _globals['_PLANMANIFESTRESPONSE']._serialized_start=1070
+  _globals['_PLANMANIFESTRESPONSE']._serialized_end=1190
+  _globals['_EXPORTMANIFESTREQUEST']._serialized_start=1192
+  _globals['_EXPORTMANIFESTREQUEST']._serialized_end=1270
+  _globals['_EXPORTMANIFESTRESPONSE']._serialized_start=1272
+  _globals['_EXPORTMANIFESTRESPONSE']._serialized_end=1313
+  _globals['_GETRUNTIMEREQUEST']._serialized_start=1315
+  _globals['_GETRUNTIMEREQUEST']._serialized_end=1348
+  _globals['_GETRUNTIMERESPONSE']._serialized_start=1350
+  _globals['_GETRUNTIMERESPONSE']._serialized_end=1404
+  _globals['_LISTRUNTIMESREQUEST']._serialized_start=1406
+  _globals['_LISTRUNTIMESREQUEST']._serialized_end=1466
+  _globals['_LISTRUNTIMESRESPONSE']._serialized_start=1468
+  _globals['_LISTRUNTIMESRESPONSE']._serialized_end=1550
+  _globals['_WATCHRUNTIMESREQUEST']._serialized_start=1552
+  _globals['_WATCHRUNTIMESREQUEST']._serialized_end=1588
+  _globals['_WATCHRUNTIMESRESPONSE']._serialized_start=1590
+  _globals['_WATCHRUNTIMESRESPONSE']._serialized_end=1680
+  _globals['_RESTORERUNTIMEREQUEST']._serialized_start=1682
+  _globals['_RESTORERUNTIMEREQUEST']._serialized_end=1778
+  _globals['_RESTORERUNTIMERESPONSE']._serialized_start=1780
+  _globals['_RESTORERUNTIMERESPONSE']._serialized_end=1838
+  _globals['_SHUTDOWNRUNTIMEREQUEST']._serialized_start=1840
+  _globals['_SHUTDOWNRUNTIMEREQUEST']._serialized_end=1898
+  _globals['_SHUTDOWNRUNTIMERESPONSE']._serialized_start=1900
+  _globals['_SHUTDOWNRUNTIMERESPONSE']._serialized_end=1959
+  _globals['_DELETERUNTIMEREQUEST']._serialized_start=1961
+  _globals['_DELETERUNTIMEREQUEST']._serialized_end=2031
+  _globals['_DELETERUNTIMERESPONSE']._serialized_start=2033
+  _globals['_DELETERUNTIMERESPONSE']._serialized_end=2056
+  _globals['_EXPLAINRUNTIMEREQUEST']._serialized_start=2058
+  _globals['_EXPLAINRUNTIMEREQUEST']._serialized_end=2095
+  _globals['_EXPLAINRUNTIMERESPONSE']._serialized_start=2098
+  _globals['_EXPLAINRUNTIMERESPONSE']._serialized_end=2266
+  _globals['_PLACEMENTVERDICT']._serialized_start=2268
+  _globals['_PLACEMENTVERDICT']._serialized_end=2389
+  _globals['_STREAMLOGSREQUEST']._serialized_start=2391
+  _globals['_STREAMLOGSREQUEST']._serialized_end=2475
+  _globals['_STREAMLOGSRESPONSE']._serialized_start=2477
+  _globals['_STREAMLOGSRESPONSE']._serialized_end=2555
+  _globals['_RUNTIMESERVICE']._serialized_start=2978
+  _globals['_RUNTIMESERVICE']._serialized_end=3847
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from arw.v1 import instance_pb2 as _instance_pb2
 from arw.v1 import model_pb2 as _model_pb2
 from arw.v1 import problem_pb2 as _problem_pb2
 from arw.v1 import runtime_pb2 as _runtime_pb2
@@ -686,19 +687,33 @@ class ExplainRuntimeResponse(_message.Message):
 
     RUNTIME_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def runtime(self) -> _runtime_pb2.Runtime: ...
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacementVerdict]: ...
+    @_builtins.property
+    def waits(self) -> _problem_pb2.Problem:
+        """Why it is still on a node that is silent."""
+
+    @_builtins.property
+    def copies(self) -> _containers.RepeatedCompositeFieldContainer[_instance_pb2.Instance]:
+        """Its instances on other nodes than its own: of places that it left. They serve nothing, and are stopped as soon as
+        their nodes hear of it.
+        """
+
     def __init__(
         self,
         *,
         runtime: _runtime_pb2.Runtime | None = ...,
         verdicts: _abc.Iterable[Global___PlacementVerdict] | None = ...,
+        waits: _problem_pb2.Problem | None = ...,
+        copies: _abc.Iterable[_instance_pb2.Instance] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime", "waits", b"waits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "runtime", b"runtime", "verdicts", b"verdicts", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

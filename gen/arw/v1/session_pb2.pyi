@@ -115,6 +115,7 @@ class ControlMessage(_message.Message):
     PARK_CONNECTIONS_FIELD_NUMBER: _builtins.int
     LOG_REQUEST_FIELD_NUMBER: _builtins.int
     DRAIN_NOTICE_FIELD_NUMBER: _builtins.int
+    REPLICAS_CHANGED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     session_epoch: _builtins.int
     """Equals Welcome.session_epoch; the agent drops the stream on any other value."""
@@ -134,6 +135,10 @@ class ControlMessage(_message.Message):
     def log_request(self) -> Global___LogRequest: ...
     @_builtins.property
     def drain_notice(self) -> Global___DrainNotice: ...
+    @_builtins.property
+    def replicas_changed(self) -> Global___ReplicasChanged:
+        """Only to agents with the capability "replicas.many/1"; others know no LogRequest.grpc_address either."""
+
     def __init__(
         self,
         *,
@@ -147,12 +152,13 @@ class ControlMessage(_message.Message):
         park_connections: Global___ParkConnections | None = ...,
         log_request: Global___LogRequest | None = ...,
         drain_notice: Global___DrainNotice | None = ...,
+        replicas_changed: Global___ReplicasChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "report_full_state", b"report_full_state", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "report_full_state", b"report_full_state", "seq", b"seq", "session_epoch", b"session_epoch", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "seq", b"seq", "session_epoch", b"session_epoch", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "refusal", "desired_batch", "heartbeat_ack", "report_full_state", "park_connections", "log_request", "drain_notice"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "refusal", "desired_batch", "heartbeat_ack", "report_full_state", "park_connections", "log_request", "drain_notice", "replicas_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -258,7 +264,7 @@ class Welcome(_message.Message):
     def heartbeat_period(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
-        """Where this agent parks its data-path connections: one entry a replica."""
+        """Where this agent parks its data-path connections and finds another stream: one entry a replica, the sender first."""
 
     def __init__(
         self,
@@ -280,6 +286,31 @@ class Welcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
+
+@_typing.final
+class ReplicasChanged(_message.Message):
+    """Replicas came or went. Stands in place of what Welcome said of them; the stream goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    PARKED_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    parked_connections: _builtins.int
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]: ...
+    def __init__(
+        self,
+        *,
+        replicas: _abc.Iterable[Global___Replica] | None = ...,
+        parked_connections: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parked_connections", b"parked_connections", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicasChanged: _TypeAlias = ReplicasChanged  # noqa: Y015
 
 @_typing.final
 class Replica(_message.Message):
@@ -771,16 +802,20 @@ class ParkConnections(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IDLE_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    RELAY_ADDRESS_FIELD_NUMBER: _builtins.int
     idle_connections: _builtins.int
-    """Parked and idle connections wanted at the replica that sends this."""
+    """Parked and idle connections wanted."""
+    relay_address: _builtins.str
+    """Replica.relay_address of where they are wanted; empty: at the replica that sends this."""
     def __init__(
         self,
         *,
         idle_connections: _builtins.int = ...,
+        relay_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_connections", b"idle_connections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_connections", b"idle_connections", "relay_address", b"relay_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -797,6 +832,7 @@ class LogRequest(_message.Message):
     TAIL_LINES_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
+    GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
     instance: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
@@ -804,6 +840,8 @@ class LogRequest(_message.Message):
     follow: _builtins.bool
     whole: _builtins.bool
     """As in StreamLogsRequest."""
+    grpc_address: _builtins.str
+    """"host:port" of the replica to call; empty: the one that sends this, over the channel of this stream."""
     def __init__(
         self,
         *,
@@ -812,10 +850,11 @@ class LogRequest(_message.Message):
         tail_lines: _builtins.int = ...,
         follow: _builtins.bool = ...,
         whole: _builtins.bool = ...,
+        grpc_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "instance", b"instance", "subscription", b"subscription", "tail_lines", b"tail_lines", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "grpc_address", b"grpc_address", "instance", b"instance", "subscription", b"subscription", "tail_lines", b"tail_lines", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,32 +23,46 @@ _sym_db = _symbol_database.Default()
 
 
 from arw.v1 import event_pb2 as arw_dot_v1_dot_event__pb2
+from arw.v1 import replica_pb2 as arw_dot_v1_dot_replica__pb2
 from arw.v1 import runtime_matrix_pb2 as arw_dot_v1_dot_runtime__matrix__pb2
+from arw.v1 import watcher_pb2 as arw_dot_v1_dot_watcher__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61rw/v1/state_service.proto\x12\x06\x61rw.v1\x1a\x12\x61rw/v1/event.proto\x1a\x1b\x61rw/v1/runtime_matrix.proto\"\x19\n\x17GetRuntimeMatrixRequest\"A\n\x18GetRuntimeMatrixResponse\x12%\n\x06matrix\x18\x01 \x01(\x0b\x32\x15.arw.v1.RuntimeMatrix\"\x16\n\x14GetSupervisorRequest\"G\n\x15GetSupervisorResponse\x12.\n\nsupervisor\x18\x01 \x01(\x0b\x32\x1a.arw.v1.SupervisorSnapshot\"J\n\x11ListEventsRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x10\n\x08\x61\x66ter_id\x18\x03 \x01(\x04\"3\n\x12ListEventsResponse\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.arw.v1.Event\"Z\n\x12WatchEventsRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x15\n\x08\x61\x66ter_id\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06replay\x18\x03 \x01(\rB\x0b\n\t_after_id\"3\n\x13WatchEventsResponse\x12\x1c\n\x05\x65vent\x18\x01 \x01(\x0b\x32\r.arw.v1.Event2\xc2\x02\n\x0cStateService\x12U\n\x10GetRuntimeMatrix\x12\x1f.arw.v1.GetRuntimeMatrixRequest\x1a .arw.v1.GetRuntimeMatrixResponse\x12L\n\rGetSupervisor\x12\x1c.arw.v1.GetSupervisorRequest\x1a\x1d.arw.v1.GetSupervisorResponse\x12\x43\n\nListEvents\x12\x19.arw.v1.ListEventsRequest\x1a\x1a.arw.v1.ListEventsResponse\x12H\n\x0bWatchEvents\x12\x1a.arw.v1.WatchEventsRequest\x1a\x1b.arw.v1.WatchEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61rw/v1/state_service.proto\x12\x06\x61rw.v1\x1a\x12\x61rw/v1/event.proto\x1a\x14\x61rw/v1/replica.proto\x1a\x1b\x61rw/v1/runtime_matrix.proto\x1a\x14\x61rw/v1/watcher.proto\"\x19\n\x17GetRuntimeMatrixRequest\"A\n\x18GetRuntimeMatrixResponse\x12%\n\x06matrix\x18\x01 \x01(\x0b\x32\x15.arw.v1.RuntimeMatrix\"\x17\n\x15GetRuntimeGridRequest\";\n\x16GetRuntimeGridResponse\x12!\n\x04grid\x18\x01 \x01(\x0b\x32\x13.arw.v1.RuntimeGrid\"\x16\n\x14GetSupervisorRequest\"G\n\x15GetSupervisorResponse\x12.\n\nsupervisor\x18\x01 \x01(\x0b\x32\x1a.arw.v1.SupervisorSnapshot\"\x14\n\x12GetWatchersRequest\"9\n\x13GetWatchersResponse\x12\"\n\x08watchers\x18\x01 \x01(\x0b\x32\x10.arw.v1.Watchers\"\x15\n\x13ListReplicasRequest\"E\n\x14ListReplicasResponse\x12-\n\x08replicas\x18\x01 \x03(\x0b\x32\x1b.arw.v1.ControlPlaneReplica\"J\n\x11ListEventsRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x10\n\x08\x61\x66ter_id\x18\x03 \x01(\x04\"3\n\x12ListEventsResponse\x12\x1d\n\x06\x65vents\x18\x01 \x03(\x0b\x32\r.arw.v1.Event\"Z\n\x12WatchEventsRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\x15\n\x08\x61\x66ter_id\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06replay\x18\x03 \x01(\rB\x0b\n\t_after_id\"3\n\x13WatchEventsResponse\x12\x1c\n\x05\x65vent\x18\x01 \x01(\x0b\x32\r.arw.v1.Event2\xa6\x04\n\x0cStateService\x12U\n\x10GetRuntimeMatrix\x12\x1f.arw.v1.GetRuntimeMatrixRequest\x1a .arw.v1.GetRuntimeMatrixResponse\x12O\n\x0eGetRuntimeGrid\x12\x1d.arw.v1.GetRuntimeGridRequest\x1a\x1e.arw.v1.GetRuntimeGridResponse\x12L\n\rGetSupervisor\x12\x1c.arw.v1.GetSupervisorRequest\x1a\x1d.arw.v1.GetSupervisorResponse\x12\x46\n\x0bGetWatchers\x12\x1a.arw.v1.GetWatchersRequest\x1a\x1b.arw.v1.GetWatchersResponse\x12I\n\x0cListReplicas\x12\x1b.arw.v1.ListReplicasRequest\x1a\x1c.arw.v1.ListReplicasResponse\x12\x43\n\nListEvents\x12\x19.arw.v1.ListEventsRequest\x1a\x1a.arw.v1.ListEventsResponse\x12H\n\x0bWatchEvents\x12\x1a.arw.v1.WatchEventsRequest\x1a\x1b.arw.v1.WatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.state_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETRUNTIMEMATRIXREQUEST']._serialized_start=87
-  _globals['_GETRUNTIMEMATRIXREQUEST']._serialized_end=112
-  _globals['_GETRUNTIMEMATRIXRESPONSE']._serialized_start=114
-  _globals['_GETRUNTIMEMATRIXRESPONSE']._serialized_end=179
-  _globals['_GETSUPERVISORREQUEST']._serialized_start=181
-  _globals['_GETSUPERVISORREQUEST']._serialized_end=203
-  _globals['_GETSUPERVISORRESPONSE']._serialized_start=205
-  _globals['_GETSUPERVISORRESPONSE']._serialized_end=276
-  _globals['_LISTEVENTSREQUEST']._serialized_start=278
-  _globals['_LISTEVENTSREQUEST']._serialized_end=352
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=354
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=405
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=407
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=497
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=499
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=550
-  _globals['_STATESERVICE']._serialized_start=553
-  _globals['_STATESERVICE']._serialized_end=875
+  _globals['_GETRUNTIMEMATRIXREQUEST']._serialized_start=131
+  _globals['_GETRUNTIMEMATRIXREQUEST']._serialized_end=156
+  _globals['_GETRUNTIMEMATRIXRESPONSE']._serialized_start=158
+  _globals['_GETRUNTIMEMATRIXRESPONSE']._serialized_end=223
+  _globals['_GETRUNTIMEGRIDREQUEST']._serialized_start=225
+  _globals['_GETRUNTIMEGRIDREQUEST']._serialized_end=248
+  _globals['_GETRUNTIMEGRIDRESPONSE']._serialized_start=250
+  _globals['_GETRUNTIMEGRIDRESPONSE']._serialized_end=309
+  _globals['_GETSUPERVISORREQUEST']._serialized_start=311
+  _globals['_GETSUPERVISORREQUEST']._serialized_end=333
+  _globals['_GETSUPERVISORRESPONSE']._serialized_start=335
+  _globals['_GETSUPERVISORRESPONSE']._serialized_end=406
+  _globals['_GETWATCHERSREQUEST']._serialized_start=408
+  _globals['_GETWATCHERSREQUEST']._serialized_end=428
+  _globals['_GETWATCHERSRESPONSE']._serialized_start=430
+  _globals['_GETWATCHERSRESPONSE']._serialized_end=487
+  _globals['_LISTREPLICASREQUEST']._serialized_start=489
+  _globals['_LISTREPLICASREQUEST']._serialized_end=510
+  _globals['_LISTREPLICASRESPONSE']._serialized_start=512
+  _globals['_LISTREPLICASRESPONSE']._serialized_end=581
+  _globals['_LISTEVENTSREQUEST']._serialized_start=583
+  _globals['_LISTEVENTSREQUEST']._serialized_end=657
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=659
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=710
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=712
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=802
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=804
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=855
+  _globals['_STATESERVICE']._serialized_start=858
+  _globals['_STATESERVICE']._serialized_end=1408
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 from arw.v1 import event_pb2 as _event_pb2
+from arw.v1 import replica_pb2 as _replica_pb2
 from arw.v1 import runtime_matrix_pb2 as _runtime_matrix_pb2
+from arw.v1 import watcher_pb2 as _watcher_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -56,6 +58,41 @@ class GetRuntimeMatrixResponse(_message.Message):
 Global___GetRuntimeMatrixResponse: _TypeAlias = GetRuntimeMatrixResponse  # noqa: Y015
 
 @_typing.final
+class GetRuntimeGridRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuntimeGridRequest: _TypeAlias = GetRuntimeGridRequest  # noqa: Y015
+
+@_typing.final
+class GetRuntimeGridResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grid(self) -> _runtime_matrix_pb2.RuntimeGrid: ...
+    def __init__(
+        self,
+        *,
+        grid: _runtime_matrix_pb2.RuntimeGrid | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuntimeGridResponse: _TypeAlias = GetRuntimeGridResponse  # noqa: Y015
+
+@_typing.final
 class GetSupervisorRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -89,6 +126,78 @@ class GetSupervisorResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSupervisorResponse: _TypeAlias = GetSupervisorResponse  # noqa: Y015
+
+@_typing.final
+class GetWatchersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWatchersRequest: _TypeAlias = GetWatchersRequest  # noqa: Y015
+
+@_typing.final
+class GetWatchersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WATCHERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def watchers(self) -> _watcher_pb2.Watchers: ...
+    def __init__(
+        self,
+        *,
+        watchers: _watcher_pb2.Watchers | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watchers", b"watchers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["watchers", b"watchers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWatchersResponse: _TypeAlias = GetWatchersResponse  # noqa: Y015
+
+@_typing.final
+class ListReplicasRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasRequest: _TypeAlias = ListReplicasRequest  # noqa: Y015
+
+@_typing.final
+class ListReplicasResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ControlPlaneReplica]:
+        """Those that live, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        replicas: _abc.Iterable[_replica_pb2.ControlPlaneReplica] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasResponse: _TypeAlias = ListReplicasResponse  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):

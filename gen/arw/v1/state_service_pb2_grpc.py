@@ -40,10 +40,25 @@ class StateServiceStub:
                 request_serializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeMatrixRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeMatrixResponse.FromString,
                 _registered_method=True)
+        self.GetRuntimeGrid = channel.unary_unary(
+                '/arw.v1.StateService/GetRuntimeGrid',
+                request_serializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeGridRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeGridResponse.FromString,
+                _registered_method=True)
         self.GetSupervisor = channel.unary_unary(
                 '/arw.v1.StateService/GetSupervisor',
                 request_serializer=arw_dot_v1_dot_state__service__pb2.GetSupervisorRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_state__service__pb2.GetSupervisorResponse.FromString,
+                _registered_method=True)
+        self.GetWatchers = channel.unary_unary(
+                '/arw.v1.StateService/GetWatchers',
+                request_serializer=arw_dot_v1_dot_state__service__pb2.GetWatchersRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_state__service__pb2.GetWatchersResponse.FromString,
+                _registered_method=True)
+        self.ListReplicas = channel.unary_unary(
+                '/arw.v1.StateService/ListReplicas',
+                request_serializer=arw_dot_v1_dot_state__service__pb2.ListReplicasRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_state__service__pb2.ListReplicasResponse.FromString,
                 _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/arw.v1.StateService/ListEvents',
@@ -67,8 +82,28 @@ class StateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRuntimeGrid(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSupervisor(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWatchers(self, request, context):
+        """Whether what is loaded by itself whenever it changes could be loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplicas(self, request, context):
+        """The processes that are the control plane.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -94,10 +129,25 @@ def add_StateServiceServicer_to_server(servicer, server):
                     request_deserializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeMatrixRequest.FromString,
                     response_serializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeMatrixResponse.SerializeToString,
             ),
+            'GetRuntimeGrid': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRuntimeGrid,
+                    request_deserializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeGridRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_state__service__pb2.GetRuntimeGridResponse.SerializeToString,
+            ),
             'GetSupervisor': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSupervisor,
                     request_deserializer=arw_dot_v1_dot_state__service__pb2.GetSupervisorRequest.FromString,
                     response_serializer=arw_dot_v1_dot_state__service__pb2.GetSupervisorResponse.SerializeToString,
+            ),
+            'GetWatchers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWatchers,
+                    request_deserializer=arw_dot_v1_dot_state__service__pb2.GetWatchersRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_state__service__pb2.GetWatchersResponse.SerializeToString,
+            ),
+            'ListReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplicas,
+                    request_deserializer=arw_dot_v1_dot_state__service__pb2.ListReplicasRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_state__service__pb2.ListReplicasResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -149,6 +199,33 @@ class StateService:
             _registered_method=True)
 
     @staticmethod
+    def GetRuntimeGrid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.StateService/GetRuntimeGrid',
+            arw_dot_v1_dot_state__service__pb2.GetRuntimeGridRequest.SerializeToString,
+            arw_dot_v1_dot_state__service__pb2.GetRuntimeGridResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetSupervisor(request,
             target,
             options=(),
@@ -165,6 +242,60 @@ class StateService:
             '/arw.v1.StateService/GetSupervisor',
             arw_dot_v1_dot_state__service__pb2.GetSupervisorRequest.SerializeToString,
             arw_dot_v1_dot_state__service__pb2.GetSupervisorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWatchers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.StateService/GetWatchers',
+            arw_dot_v1_dot_state__service__pb2.GetWatchersRequest.SerializeToString,
+            arw_dot_v1_dot_state__service__pb2.GetWatchersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.StateService/ListReplicas',
+            arw_dot_v1_dot_state__service__pb2.ListReplicasRequest.SerializeToString,
+            arw_dot_v1_dot_state__service__pb2.ListReplicasResponse.FromString,
             options,
             channel_credentials,
             insecure,

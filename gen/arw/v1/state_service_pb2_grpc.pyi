@@ -34,7 +34,12 @@ class StateServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StateServiceAsyncStub: ...
     GetRuntimeMatrix: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetRuntimeMatrixRequest, _state_service_pb2.GetRuntimeMatrixResponse]
+    GetRuntimeGrid: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetRuntimeGridRequest, _state_service_pb2.GetRuntimeGridResponse]
     GetSupervisor: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetSupervisorRequest, _state_service_pb2.GetSupervisorResponse]
+    GetWatchers: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetWatchersRequest, _state_service_pb2.GetWatchersResponse]
+    """Whether what is loaded by itself whenever it changes could be loaded."""
+    ListReplicas: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListReplicasRequest, _state_service_pb2.ListReplicasResponse]
+    """The processes that are the control plane."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListEventsRequest, _state_service_pb2.ListEventsResponse]
     WatchEvents: _grpc.UnaryStreamMultiCallable[_state_service_pb2.WatchEventsRequest, _state_service_pb2.WatchEventsResponse]
     """What the journal holds after `after_id`, then new events as they come; resumable by id."""
@@ -45,7 +50,12 @@ class StateServiceAsyncStub(StateServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetRuntimeMatrix: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetRuntimeMatrixRequest, _state_service_pb2.GetRuntimeMatrixResponse]  # type: ignore[assignment]
+    GetRuntimeGrid: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetRuntimeGridRequest, _state_service_pb2.GetRuntimeGridResponse]  # type: ignore[assignment]
     GetSupervisor: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetSupervisorRequest, _state_service_pb2.GetSupervisorResponse]  # type: ignore[assignment]
+    GetWatchers: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetWatchersRequest, _state_service_pb2.GetWatchersResponse]  # type: ignore[assignment]
+    """Whether what is loaded by itself whenever it changes could be loaded."""
+    ListReplicas: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListReplicasRequest, _state_service_pb2.ListReplicasResponse]  # type: ignore[assignment]
+    """The processes that are the control plane."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListEventsRequest, _state_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     WatchEvents: _aio.UnaryStreamMultiCallable[_state_service_pb2.WatchEventsRequest, _state_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """What the journal holds after `after_id`, then new events as they come; resumable by id."""
@@ -61,11 +71,34 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_state_service_pb2.GetRuntimeMatrixResponse, _abc.Awaitable[_state_service_pb2.GetRuntimeMatrixResponse]]: ...
 
     @_abc_1.abstractmethod
+    def GetRuntimeGrid(
+        self,
+        request: _state_service_pb2.GetRuntimeGridRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.GetRuntimeGridResponse, _abc.Awaitable[_state_service_pb2.GetRuntimeGridResponse]]: ...
+
+    @_abc_1.abstractmethod
     def GetSupervisor(
         self,
         request: _state_service_pb2.GetSupervisorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.GetSupervisorResponse, _abc.Awaitable[_state_service_pb2.GetSupervisorResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetWatchers(
+        self,
+        request: _state_service_pb2.GetWatchersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.GetWatchersResponse, _abc.Awaitable[_state_service_pb2.GetWatchersResponse]]:
+        """Whether what is loaded by itself whenever it changes could be loaded."""
+
+    @_abc_1.abstractmethod
+    def ListReplicas(
+        self,
+        request: _state_service_pb2.ListReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.ListReplicasResponse, _abc.Awaitable[_state_service_pb2.ListReplicasResponse]]:
+        """The processes that are the control plane."""
 
     @_abc_1.abstractmethod
     def ListEvents(

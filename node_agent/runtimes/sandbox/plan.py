@@ -62,7 +62,7 @@ def sandbox_of(start: Start, limits: Limits) -> SandboxRecord:
 def _rules(start: Start, wanted: Sandbox) -> dict[str, tuple[str, ...]]:
     files = [path for path, _ in start.engine.digests]
     search = [folder for name in SEARCH for folder in os.environ.get(name, "").split(":")]
-    state = start.home.path.parents[1]
+    state = start.home.agent
     own = paths.engine_paths(start.engine.command[0], files, search, state)
     accelerated = start.spec.accelerator != "cpu" or start.traits.in_parts
     devices = (*paths.PLAIN_DEVICES, *(paths.ACCELERATORS if accelerated else ()))

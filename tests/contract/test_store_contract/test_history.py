@@ -13,6 +13,7 @@ import pytest
 from control_plane.domain.desired import DesiredRow
 from control_plane.domain.errors import NotFound
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId
+from control_plane.use_cases.lost_history import JUMP
 from control_plane.use_cases.ports import Change, Transaction
 from tests.fakes.store_rows import (
     NOON,
@@ -22,7 +23,7 @@ from tests.fakes.store_rows import (
     a_token,
     placed,
 )
-from tests.fakes.stores import AnyStore, put_node, revise
+from tests.fakes.stores import AnyStore, append, put_node, revise
 
 A, B = NodeId("a"), NodeId("b")
 
@@ -163,6 +164,42 @@ async def test_a_compacted_revision_never_goes_back(store: AnyStore) -> None:
     assert await store.compact(0) == 3
     assert await store.compact(100) == 3
     assert await store.read(lambda tx: tx.revision()) == 3
+
+
+async def test_a_new_history_hands_out_nothing_again_and_keeps_what_is_declared(store: AnyStore) -> None:
+    def declare(tx: Transaction) -> None:
+        tx.desired.put(A, "kept", 1, placed("kept"))
+        tx.desired.put(A, "gone", 1, placed("gone"))
+
+    await store.write(put_node("a"))
+    await store.write(lambda tx: tx.open_session(A))
+    await store.write(append("node.online"))
+    await store.write(declare)
+    await store.write(lambda tx: tx.desired.bury(A, "gone"))
+    before = await store.read(lambda tx: (tx.history_id(), tx.revision(), tx.journal.last_id()))
+    history = await store.write(lambda tx: tx.begin_history())
+    assert history != before[0]
+    found = await store.read(lambda tx: (tx.history_id(), tx.revision(), tx.journal.last_id()))
+    assert found == (history, before[1] + JUMP, before[2] + JUMP)
+    assert await store.read(lambda tx: (tx.compacted_revision(), list(tx.changes(0)))) == (found[1], [])
+    assert [row.name for row in await store.read(lambda tx: tx.desired.since(A, 0))] == ["kept"]
+    node = await store.read(lambda tx: tx.nodes.get(A))
+    assert node == replace(a_node("a"), session_epoch=1 + JUMP, newer_certificate_believed=True)
+    assert await store.write(lambda tx: tx.open_session(A)) == 2 + JUMP
+    assert await store.write(revise("nodes", "a")) == found[1] + 2
+
+
+async def test_a_new_history_that_is_refused_in_the_end_leaves_everything_as_it_was(store: AnyStore) -> None:
+    def refused(tx: Transaction) -> None:
+        tx.begin_history()
+        raise KeyError
+
+    await store.write(put_node("a"))
+    before = await store.read(lambda tx: (tx.history_id(), tx.revision(), tx.nodes.get(A)))
+    with pytest.raises(KeyError):
+        await store.write(refused)
+    assert await store.read(lambda tx: (tx.history_id(), tx.revision(), tx.nodes.get(A))) == before
+    assert await store.write(revise("nodes", "a")) == before[1] + 1
 
 
 async def test_each_session_of_a_node_has_the_next_epoch(store: AnyStore) -> None:

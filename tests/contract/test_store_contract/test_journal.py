@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from control_plane.domain.errors import RequestIdReused
-from control_plane.domain.event import Event
+from control_plane.domain.event import Event, EventsKept
 from control_plane.domain.ids import NodeId
 from control_plane.store.memory import MemoryStore
 from control_plane.store.retention import PRUNED_AT_ONCE
@@ -77,6 +77,28 @@ async def test_pruning_forgets_a_month_old_events_but_never_reuses_their_ids(
     assert await store.prune(clock.now()) == 1
     await store.write(append("next"))
     assert [event.id for event in await store.read(lambda tx: tx.journal.newest((), 10))] == [4]
+
+
+async def test_how_long_and_how_many_events_are_kept_can_be_said(store: AnyStore, clock: StandingClock) -> None:
+    await store.write(append("a b c"))
+    assert await store.prune(clock.now(), EventsKept(rows=2)) == 1
+    assert [event.kind for event in await store.read(lambda tx: tx.journal.after(0, (), 10))] == ["b", "c"]
+    clock.advance(timedelta(hours=1))
+    await store.write(append("d"))
+    assert await store.prune(clock.now(), EventsKept(age=timedelta(minutes=30))) == 2
+    assert [event.id for event in await store.read(lambda tx: tx.journal.after(0, (), 10))] == [4]
+
+
+async def test_events_from_before_a_new_history_are_counted_and_not_forgotten_for_their_ids(
+    store: AnyStore, clock: StandingClock
+) -> None:
+    await store.write(append("a b"))
+    await store.write(lambda tx: tx.begin_history())
+    await store.write(append("c"))
+    assert await store.prune(clock.now()) == 0
+    assert [event.kind for event in await store.read(lambda tx: tx.journal.after(0, (), 10))] == ["a", "b", "c"]
+    assert await store.prune(clock.now(), EventsKept(rows=2)) == 1
+    assert [event.kind for event in await store.read(lambda tx: tx.journal.newest((), 10))] == ["b", "c"]
 
 
 async def test_pruning_more_than_one_transaction_s_worth_ends_it_all(store: AnyStore, clock: StandingClock) -> None:

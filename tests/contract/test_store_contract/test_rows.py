@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.event import Event
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
-from control_plane.domain.ids import ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.node import Engine, Node, NodeInventory
-from control_plane.use_cases.ports import Transaction
+from control_plane.use_cases.ports import StoredAuthority, Transaction
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.store_rows import (
+    NOON,
     a_model,
     a_node,
     a_runtime,
@@ -55,6 +58,17 @@ async def test_modes_come_back_as_they_were_put(store: AnyStore) -> None:
     await store.write(lambda tx: tx.nodes.put(node))
     assert await store.read(lambda tx: tx.runtimes.get(runtime.id)) == runtime
     assert await store.read(lambda tx: tx.nodes.get(A)) == node
+
+
+async def test_there_is_one_authority_or_none(store: AnyStore) -> None:
+    assert await store.read(lambda tx: tx.authority.get()) is None
+    for row in (StoredAuthority(b"\x00one"), StoredAuthority(b"\x00one", b"sealed\xff"), StoredAuthority(b"two")):
+        await store.write(partial(_put_authority, row))
+        assert await store.read(lambda tx: tx.authority.get()) == row
+
+
+def _put_authority(row: StoredAuthority, tx: Transaction) -> None:
+    tx.authority.put(row)
 
 
 async def test_putting_again_replaces_the_row(store: AnyStore) -> None:
@@ -170,3 +184,17 @@ async def test_a_fault_after_the_commit_leaves_the_change_stored(store: AnyStore
     with pytest.raises(StorageUnavailable):
         await faulty.write(lambda tx: tx.nodes.put(a_node("a")))
     assert await faulty.read(lambda tx: tx.nodes.all()) == [a_node("a")]
+
+
+async def test_jobs_come_back_as_they_were_put_and_their_changes_are_logged(store: AnyStore) -> None:
+    swap = JobOrder(JobKind.SWAP_MODEL, RuntimeId("r"), timedelta(minutes=1), model=ModelId("tiny"))
+    job = Job(JobId("j"), swap, "local", "uid-r", NOON, NOON + timedelta(minutes=1), previous=a_runtime("r").spec)
+    later = replace(job, state=JobState.FAILED, end_time=NOON, rolled_back=True)
+    await store.write(lambda tx: tx.jobs.put(job))
+    assert await store.read(lambda tx: tx.jobs.get(job.id)) == job
+    await store.write(lambda tx: tx.jobs.put(later))
+    assert await store.read(lambda tx: tx.jobs.all()) == [later]
+    await store.write(lambda tx: tx.jobs.delete(job.id))
+    assert await store.read(lambda tx: tx.jobs.page("", 10)) == []
+    logged = await store.read(lambda tx: tx.changes(0))
+    assert [(change.revision, change.kind, change.name) for change in logged] == [(n, "jobs", "j") for n in (1, 2, 3)]

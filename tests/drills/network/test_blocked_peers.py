@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import grpc
 import psutil
@@ -19,10 +14,9 @@ import pytest
 
 from arw.v1.node_service_pb2 import CreateJoinTokenRequest, ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
-from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
-from tests.fakes.processes import AgentProcess, until
+from tests.fakes.linked import linked, node_turns
+from tests.fakes.processes import until
 from tests.fakes.proxied_site import ProxiedSite
-from tests.fakes.running_plane import RunningPlane, running_plane
 from tests.fakes.scripted_agent import Credentials, ScriptedAgent, credentials_of, enrol
 from wire.channel import OPTIONS
 from wire.credentials import CONTROL_PLANE_NAME
@@ -35,36 +29,6 @@ ROUNDS = 4
 MIB = 1024 * 1024
 MOST_EACH = 2.0
 """MiB that a stalled stream costs with a hundred KiB of desired state, its TLS and its share of the heap."""
-
-
-@asynccontextmanager
-async def linked(**timers: Any) -> AsyncIterator[tuple[RunningPlane, AgentProcess]]:
-    """A control plane in this very loop, and an agent in a process of its own."""
-    with TemporaryDirectory(prefix="arw-drill-") as folder:
-        agent = AgentProcess(Path(folder))
-        async with running_plane(Path(folder), **timers) as plane:
-            joined = await asyncio.to_thread(agent.join, plane.address("enrollment"), await plane.token())
-            assert joined.returncode == 0, joined.stderr
-            agent.start()
-            try:
-                await asyncio.to_thread(agent.until_link, "in_sync")
-                await told_online(plane)
-                yield plane, agent
-            finally:
-                agent.end()
-
-
-async def told_online(plane: RunningPlane) -> None:
-    """The journal learns of a node a moment after the fleet."""
-    events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=0))
-    while (await events.read()).event.payload["state"] != "online":
-        pass
-    events.cancel()
-
-
-async def node_turns(plane: RunningPlane) -> list[str]:
-    events = (await plane.state.ListEvents(ListEventsRequest(prefixes=["cluster.node.changed"]))).events
-    return [str(event.payload["state"]) for event in events]
 
 
 def test_f18_a_control_plane_that_stood_still_blames_no_node_for_its_own_sleep(serving: ProxiedSite) -> None:

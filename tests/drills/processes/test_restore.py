@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from arwctl.local.leftovers import left
-from control_plane.store.backup_history import JUMP
+from control_plane.use_cases.lost_history import JUMP
 from tests.fakes.drilled import AGENT, Behaviours, Drilled, Engine, drilled, manifest
 
 pytestmark = pytest.mark.timeout(180)

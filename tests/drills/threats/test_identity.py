@@ -101,7 +101,7 @@ def test_t20_each_failure_of_tls_is_told_by_its_own_cause() -> None:
         assert (state, "expired at" in text) == ("certificate_expired", True)
 
         state, text = node.says(node.issued(timedelta(days=3)))
-        assert (state, "counts only from" in text, "clock" in text) == ("certificate_expired", True, True)
+        assert (state, "counts only from" in text, "clock" in text) == ("disconnected", True, True)
 
         stranger = Issuer.make()
         state, text = node.says(stranger.node("n1"))

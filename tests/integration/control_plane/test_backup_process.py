@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control_plane.store.backup_history import JUMP
+from control_plane.use_cases.lost_history import JUMP
 from tests.integration.control_plane.test_process import Command, command, initialised, refusal_of, serving
 
 __all__ = ["command"]
@@ -107,7 +107,9 @@ async def test_a_restore_that_was_cut_off_has_to_be_done_again(command: Command,
 
 
 async def test_a_check_names_what_is_to_do_and_changes_nothing(command: Command, state: Path, file: Path) -> None:
-    assert json.loads(await done(command, "check", "--output", "json"))
+    found = {one["check"]: one["text"] for one in json.loads(await done(command, "check", "--output", "json"))}
+    assert found["events"].startswith("kept for 30 days, 1000000 at most; ")
+    assert found["switches"].startswith("ARW_TIMERS told to ")
     (state / "control_plane" / "ca.key").chmod(0o644)
     (state / "control_plane" / "backup.json").unlink()
     process = await command("check", "--output", "json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from arw.v1 import runtime_service_pb2 as pb
+from arw.v1.model_service_pb2 import ListModelsRequest
 from arw.v1.runtime_pb2 import Runtime
-from arw.v1.state_service_pb2 import WatchEventsRequest
+from arw.v1.state_service_pb2 import GetWatchersRequest, WatchEventsRequest
 from control_plane.settings import MANIFEST_VARIABLE
+from tests.fakes.http_talk import talking
 from tests.fakes.running_plane import RunningPlane, running_plane
 from wire.error_status import refusal_of
 
@@ -93,3 +96,52 @@ async def test_a_running_control_plane_follows_its_files(state: Path, monkeypatc
             pass
         assert await declared(plane) == ["b", "c"]
         events.cancel()
+
+
+async def test_watchers_stay_degraded_until_the_file_is_mended_by_grpc_and_by_http(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = state / "fleet.toml"
+    file.write_bytes(manifest("a"))
+    os.utime(file, (1, 1))
+    monkeypatch.setenv(MANIFEST_VARIABLE, str(file))
+    async with running_plane(state) as plane:
+        (seen,) = (await plane.state.GetWatchers(GetWatchersRequest())).watchers.watchers
+        assert (seen.id, seen.status, seen.last_reason, seen.files) == ("manifest_files", "ok", "start", 1)
+        events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["service.health"]))
+        file.write_bytes(b"version = 2\n")
+        told = await next_event(events, "service.health")
+        assert (told["id"], told["status"], told["paths"]) == ("manifest_files", "degraded", [str(file)])
+        shown = await watchers_by_http(plane)
+        (watcher,) = shown["watchers"]
+        assert (shown["status"], watcher["status"], watcher["summary"]) == ("degraded", "degraded", told["summary"])
+        file.write_bytes(manifest("a"))
+        assert (await next_event(events, "service.health"))["status"] == "ok"
+        (seen,) = (await plane.state.GetWatchers(GetWatchersRequest())).watchers.watchers
+        assert (seen.status, seen.last_error) == ("ok", told["summary"])
+        events.cancel()
+
+
+async def test_models_that_a_followed_file_brings_are_registered_once_they_are_read(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = state / "tiny.gguf"
+    weights.write_bytes(b"GGUF and weights")
+    file = state / "fleet.toml"
+    file.write_text('version = 1\n[[models]]\nid = "tiny"\npath = "tiny.gguf"\n')
+    os.utime(file, (1, 1))
+    monkeypatch.setenv(MANIFEST_VARIABLE, str(file))
+    async with running_plane(state) as plane:
+        events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["models."], after_id=0))
+        told = await next_event(events, "models.changed")
+        events.cancel()
+        (model,) = (await plane.models.ListModels(ListModelsRequest())).models
+    assert (told["id"], told["change"], told["sha256"]) == ("tiny", "created", model.sha256)
+    assert (model.path, model.sha256) == (str(weights), hashlib.sha256(b"GGUF and weights").hexdigest())
+
+
+async def watchers_by_http(plane: RunningPlane) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE), talking(plane.ports["http"]) as talk:
+        talk.ask("GET", "/state/runtime/watchers", authorization=f"Bearer {plane.context['token']}")
+        found: dict[str, Any] = (await talk.reply()).json()
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -14,7 +15,11 @@ from typing import Any
 
 import pytest
 
+from arw_client import Client, Context, connect
+from arw_client import messages as m
+from arwctl.following import Following
 from arwctl.local.process import running
+from arwctl.screen import Screen
 
 PATIENCE = 20
 Command = Callable[..., Coroutine[Any, Any, asyncio.subprocess.Process]]
@@ -108,6 +113,17 @@ async def test_a_signal_ends_it_in_good_order(command: Command, state: Path, num
     assert not (state / "control_plane" / "run.json").exists()
 
 
+async def test_it_takes_as_many_descriptors_as_the_system_allows(command: Command, state: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await initialised(command)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        process = await serving(command, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
 async def test_a_second_one_on_the_same_state_says_who_runs(command: Command, state: Path) -> None:
     await initialised(command)
     process = await serving(command, state)
@@ -128,6 +144,50 @@ async def test_a_killed_one_leaves_nothing_that_stops_the_next(command: Command,
     process.kill()
     await process.communicate()
     await serving(command, state)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_whoever_follows_the_events_hears_each_once_over_a_restart(
+    command: Command, state: Path, number: signal.Signals
+) -> None:
+    await initialised(command)
+    process = await serving(command, state)
+    heard: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+    async with connect(Context.load(state / "context.json")) as client:
+        follows = asyncio.create_task(_hearing(Following(client, Screen(), ["models."], pause_s=0.05), heard))
+        await _until_follows(client, heard)
+        process.send_signal(number)
+        await process.communicate()
+        await serving(command, state)
+        for name in ("b", "c"):
+            await _model(client, name)
+        told = [await asyncio.wait_for(heard.get(), PATIENCE) for _ in range(2)]
+        kept = (await client.state.list_events(m.ListEventsRequest(prefixes=["models."]))).events
+        follows.cancel()
+    assert [subject for _, subject in told] == ["models/b", "models/c"]
+    assert [number for number, _ in told] == [event.id for event in kept][-2:]
+    assert len({event.dedup_key for event in kept}) == len(kept)
+    assert heard.empty()
+
+
+async def _hearing(following: Following, heard: asyncio.Queue[tuple[int, str]]) -> None:
+    async for event in following.events(None, 0):
+        heard.put_nowait((event.id, event.subject))
+
+
+async def _until_follows(client: Client, heard: asyncio.Queue[tuple[int, str]]) -> None:
+    """An event is heard only once the follower has its place in the journal."""
+    count = 0
+    while heard.empty():
+        await _model(client, f"early-{(count := count + 1)}")
+    seen = ""
+    while seen != f"models/early-{count}":
+        _, seen = await asyncio.wait_for(heard.get(), PATIENCE)
+
+
+async def _model(client: Client, name: str) -> None:
+    model = m.Model(path="/m.gguf", sha256="ab" * 32, size_bytes=1, format="gguf")
+    await client.models.create_model(m.CreateModelRequest(model_id=name, model=model))
 
 
 async def test_a_taken_port_is_named_with_what_to_do(command: Command) -> None:

@@ -22,14 +22,26 @@ from control_plane.domain.ids import NodeId, OperatorId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import DesiredState
+from control_plane.domain.watcher import WatchArea
 from control_plane.http.application import application
 from control_plane.http.documents import Views
+from control_plane.http.orders import Orders
+from control_plane.manifests.reader import Reader
+from control_plane.manifests.writer import Writer
 from control_plane.store.memory import MemoryStore
+from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.get_cluster import GetCluster
+from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
+from control_plane.use_cases.get_watchers import GetWatchers
+from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
+from control_plane.use_cases.randomness import SystemRandomness
+from control_plane.use_cases.read_jobs import GetJobs
+from control_plane.use_cases.read_runtimes import GetRuntime
+from control_plane.use_cases.report_watchers import ReportWatchers
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
@@ -99,12 +111,17 @@ async def _furnish(store: MemoryStore) -> None:
 async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], None]) -> None:
     clock, fleet, sessions = StandingClock(), FakeFleet(), FakeSessions({"box": 4})
     store, traffic, certificates = MemoryStore(clock), TrafficMeter(clock), Certificates(folder)
-    mirror = Mirror(store)
+    mirror, book = Mirror(store), JobBook(store)
+    create = CreateJob(store, fleet, clock, SystemRandomness(), Reader(), Writer(), book)
     views = Views(
         GetMatrix(mirror, fleet, clock, traffic, timedelta(seconds=10)),
+        GetGrid(mirror, fleet, clock, traffic, timedelta(minutes=5), timedelta(seconds=10)),
         GetSupervisor(store, fleet, clock, Process(1, "test", "")),
-        GetCluster(mirror, fleet, clock, timedelta(seconds=10)),
+        GetCluster(mirror, fleet, clock, timedelta(seconds=10), lambda: ()),
         GetManifests(store, clock, ("/etc/arw/runtimes.toml",)),
+        GetWatchers(ReportWatchers(store, clock, {WatchArea.MANIFEST_FILES: ("/etc/arw/runtimes.toml",)}), clock),
+        GetJobs(book, clock),
+        Orders(create, GetRuntime(store, fleet)),
         WatchEvents(store),
         StateBell(store, fleet),
         clock,
@@ -288,7 +305,18 @@ async def test_health_is_open_and_tells_nothing(plane: Plane) -> None:
     assert (await plane.get("/healthz", "")).json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/events?replay=x", 400), ("/events?after=-1", 400)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nothing", 404),
+        ("/events?replay=x", 400),
+        ("/events?after=-1", 400),
+        ("/events?after=1&after=2", 400),
+        (f"/events?{'prefix=&' * 33}", 400),
+        ("/state/runtimes?watch=perhaps", 400),
+        ("/state/runtimes?watch=true&watch=true", 400),
+    ],
+)
 async def test_what_is_not_there_is_a_problem(plane: Plane, path: str, status: int) -> None:
     reply = await plane.get(path)
     assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")

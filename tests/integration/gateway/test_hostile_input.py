@@ -14,8 +14,10 @@ import pytest
 from gateway.settings import GatewaySettings
 from node_agent.relay.link import RelayLink
 from tests.fakes.data_path import TOKEN, Certificates, Replica
+from tests.fakes.deaf_watchers import small_socket
 from tests.fakes.http_talk import Reply, request, talking
 from tests.fakes.relay_rig import EPOCH, NODE, Rig, rigged, until
+from wire.byte_pump import HIGH_WATER_BYTES
 from wire.credentials import CONTROL_PLANE_NAME, Role
 from wire.http_head import Limits
 
@@ -33,6 +35,13 @@ async def strict(short_folder: Path) -> AsyncIterator[Rig]:
         first_byte_timeout=0.2,
     )
     async with rigged(short_folder, unix=True, settings=settings) as made:
+        yield made
+
+
+@pytest.fixture
+async def unread(short_folder: Path) -> AsyncIterator[Rig]:
+    """One that soon gives up who reads nothing."""
+    async with rigged(short_folder, unix=True, settings=GatewaySettings(stalled_timeout=0.5)) as made:
         yield made
 
 
@@ -120,6 +129,31 @@ async def test_a_head_that_drips_is_not_waited_for(strict: Rig, begun: bytes) ->
 async def test_a_body_that_drips_is_not_waited_for(strict: Rig) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nauthorization: {TOKEN}\r\ncontent-length: 100\r\n\r\n{{".encode()
     assert (await answer(strict.port, head)).status == 408
+
+
+async def test_who_asks_on_and_on_and_reads_no_answer_is_owed_little_and_closed(unread: Rig) -> None:
+    """A refusal is many times as long as what asks for it, without a key even."""
+    with small_socket(unread.port) as peer:
+        peer.setblocking(False)
+        await until(lambda: bool(unread.gateway._clients))
+        (client,) = unread.gateway._clients
+        await asyncio.get_running_loop().sock_sendall(peer, request("GET", "/v1/models") * 20_000)
+        most = 0
+        while unread.gateway._clients:
+            most = max(most, client.transport.get_write_buffer_size())
+            await asyncio.sleep(0.01)
+        assert 0 < most < 2 * HIGH_WATER_BYTES
+
+
+async def test_who_reads_many_answers_late_gets_them_all_in_order(unix_rig: Rig) -> None:
+    paths = [f"/v1/nothing-{number}" for number in range(3000)]
+    async with talking(unix_rig.port) as talk:
+        talk.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        talk.send(b"".join(request("GET", path, authorization=TOKEN) for path in paths))
+        await asyncio.sleep(0.2)
+        talk.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        for path in paths:
+            assert path in (await talk.reply()).body.decode()
 
 
 async def test_a_connection_that_says_nothing_is_closed(strict: Rig) -> None:

@@ -128,3 +128,18 @@ def test_an_engine_whose_spec_is_lost_shows_that_it_runs_while_its_removal_is_he
     allow(site, *shown.held_removals)
     until(lambda: running(site) == 0)
     assert not until_held(site).problems
+
+
+def test_a_drain_empties_a_node_at_once_and_its_guard_lets_that_through(site: ProxiedSite) -> None:
+    site.agent.start()
+    until(lambda: NodeServiceStub(site.channel).GetNode(GetNodeRequest(name=NODE)).node.summary == "Connected")
+    drained = arwctl(site, "nodes", "drain", "n1", "--within", "0s", "--wait", "--timeout", "50s")
+    assert (drained.returncode, running(site)) == (0, 0), drained.stdout + drained.stderr
+    assert drained.stdout.splitlines()[-1] == "n1: nothing is left there"
+    (allowed,) = told(site, "cluster.node.removals.allowed")
+    assert (allowed["operator"], list(allowed["removals"])) == ("drain", list(RUNTIMES))  # type: ignore[call-overload]
+    assert "no (drained)" in arwctl(site, "nodes", "show", "n1").stdout
+    assert arwctl(site, "nodes", "resume", "n1").returncode == 0
+    until(lambda: running(site) == 3)
+    assert arwctl(site, "nodes", "drain", "n1", "--within", "0s", "--wait", "--timeout", "50s").returncode == 0
+    assert running(site) == 0

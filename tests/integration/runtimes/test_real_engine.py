@@ -8,12 +8,15 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,8 @@ from node_agent.runtimes.engines import FRONT
 from node_agent.runtimes.kinds.flags import flags_of
 from node_agent.runtimes.supervisor import LocalSupervisor
 from tests.fakes.instance_specs import NAME, model_at
-from tests.fakes.local_node import LocalNode, engine_pid, until, until_ready, until_state
+from tests.fakes.local_node import TIMERS, LocalNode, engine_pid, until, until_ready, until_state
+from tests.fakes.lone_gateway import asking
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("xllamacpp")
@@ -139,6 +143,19 @@ async def test_a_killed_engine_answers_again(ready_node: LocalNode) -> None:
         await until(supervisor, again)
         _, answer = await asyncio.to_thread(ask, supervisor, "/v1/chat/completions", CHAT)
     assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_no_request_fails_while_its_model_is_changed(ready_node: LocalNode, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    shutil.copy(ready_node.model.path, other)
+    timers = replace(TIMERS, stop_grace=timedelta(seconds=10), start_base=timedelta(seconds=15))
+    async with ready_node.agent(ready_node.spec(), timers=timers, free_memory=1 << 40) as supervisor:
+        await until_ready(supervisor)
+        async with asking(supervisor, NAME, CHAT | {"stream": True}, at_once=2) as gateway:
+            supervisor.desire([ready_node.spec(generation=2, model=replace(model_at(other), name="models/other"))])
+            await until(supervisor, lambda status: status.observed_generation == 2)
+            await gateway.answered(5)
+    assert gateway.answers.keys() == {"200"}
 
 
 async def test_it_ends_on_sigterm_with_status_zero(ready_node: LocalNode) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from arwctl.local.leftovers import left
+from node_agent.domain.progress import Traffic
 from node_agent.domain.spec import DesiredState, EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
 from node_agent.domain.status import InstanceState
 from node_agent.runtimes import assembly, ending, launcher
@@ -116,13 +117,49 @@ async def test_others_may_close_their_connections_before_the_engine_is_signalled
         status = await until_ready(supervisor)
         told = []
 
-        async def hook(name: InstanceName) -> None:
+        async def hook(name: InstanceName, _port: int) -> None:
             told.append((name, start_ticks(engine_pid(status)) is not None, supervisor.door(name)))
 
         supervisor.before_stop(hook)
         supervisor.desire([node.spec(desired_state=STOPPED)])
         await until_state(supervisor, InstanceState.OFFLINE)
     assert told == [(NAME, True, None)]
+
+
+async def test_what_is_removed_answers_what_it_has_in_hand_and_nothing_new(node: LocalNode) -> None:
+    await node.make_engine()
+    async with node.agent(node.spec()) as supervisor:
+        status = await until_ready(supervisor)
+        in_hand, told, gone = [Traffic(1, since=0.0)], [], asyncio.Event()
+
+        async def hook(_name: InstanceName, _port: int) -> None:
+            told.append(list(in_hand))
+
+        supervisor.ask_for_traffic(lambda *_: in_hand[0] if in_hand else None)
+        supervisor.before_stop(hook)
+        supervisor.on_gone(lambda _: gone.set())
+        supervisor.desire([])
+        await until_state(supervisor, InstanceState.STOPPING)
+        await asyncio.sleep(0.2)
+        assert supervisor.door(NAME) is None
+        assert start_ticks(engine_pid(status)) is not None
+        in_hand.clear()
+        await gone.wait()
+    assert told == [[]]
+
+
+async def test_what_is_removed_is_not_held_up_by_a_request_that_never_ends(node: LocalNode) -> None:
+    await node.make_engine()
+    async with node.agent(node.spec()) as supervisor:
+        await until_ready(supervisor)
+        gone = asyncio.Event()
+        supervisor.ask_for_traffic(lambda *_: Traffic(1, since=0.0))
+        supervisor.on_gone(lambda _: gone.set())
+        began = time.monotonic()
+        supervisor.desire([])
+        await gone.wait()
+        took = time.monotonic() - began
+    assert TIMERS.stop_grace.total_seconds() <= took < TIMERS.stop_grace.total_seconds() + 2
 
 
 async def test_an_engine_that_never_gets_ready_is_given_up_at_its_deadline(node: LocalNode) -> None:

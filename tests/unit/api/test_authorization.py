@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from arw.v1 import (
     agent_service_pb2,
     enrollment_service_pb2,
+    job_service_pb2,
     model_service_pb2,
     node_service_pb2,
     runtime_service_pb2,
@@ -36,6 +37,7 @@ from wire.refusal import Refusal
 FILES: tuple[Any, ...] = (
     agent_service_pb2.DESCRIPTOR,
     enrollment_service_pb2.DESCRIPTOR,
+    job_service_pb2.DESCRIPTOR,
     model_service_pb2.DESCRIPTOR,
     node_service_pb2.DESCRIPTOR,
     runtime_service_pb2.DESCRIPTOR,

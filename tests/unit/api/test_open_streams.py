@@ -56,6 +56,7 @@ class Watch:
         keeper = Gatekeeper(
             "test", AuthenticateNode(self.store, self.clock), AuthenticateOperator(self.store, self.clock)
         )
+        self.keeper = keeper
         self.streams = OpenStreams(keeper, METHODS)
         self.handler: Any = grpc.unary_stream_rpc_method_handler(self._behaviour)
 
@@ -76,10 +77,11 @@ class Watch:
         details: Any = Details(method)
         return await self.streams.intercept_service(continuation, details)
 
-    async def open(self) -> AsyncIterator[str]:
+    async def open(self, call: Any = None, **rules: timedelta) -> AsyncIterator[str]:
         await self.put(LOCAL)
+        self.streams = OpenStreams(self.keeper, METHODS, **rules)
         caller.set(Caller(Role.OPERATOR, Presented(NodeId("local"), "aa", NOON + DAY)))
-        messages: AsyncIterator[str] = (await self.served("/test/Watch")).unary_stream(None, None)
+        messages: AsyncIterator[str] = (await self.served("/test/Watch")).unary_stream(None, call)
         return messages
 
 
@@ -133,3 +135,46 @@ async def _refusal(messages: AsyncIterator[str]) -> Exception:
     with pytest.raises((CertificateExpired, CertificateRevoked)) as caught:
         await anext(messages)
     return caught.value
+
+
+class StuckCall:
+    """A call whose peer reads nothing."""
+
+    def __init__(self) -> None:
+        self.status: Any = None
+
+    async def abort_with_status(self, status: Any) -> None:
+        self.status = status
+        raise grpc.aio.AbortError
+
+
+async def _written(messages: AsyncIterator[str]) -> None:
+    async for _ in messages:
+        await asyncio.Event().wait()
+
+
+async def test_what_nobody_reads_is_cut_and_its_caller_is_told_why() -> None:
+    watch, call = Watch(), StuckCall()
+    messages = await watch.open(call, taken_within=timedelta(0))
+    watch.said.put_nowait("one")
+    handler = asyncio.create_task(_written(messages))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await watch.streams.recheck()
+    await asyncio.wait({handler})
+    assert handler.cancelled()
+    assert call.status.details == "Nothing of this stream was read for 0 s."
+
+
+async def test_a_stream_that_only_has_nothing_to_say_is_not_cut() -> None:
+    watch, call = Watch(), StuckCall()
+    messages = await watch.open(call, taken_within=timedelta(0))
+    watch.said.put_nowait("one")
+    assert await anext(messages) == "one"
+    waiting = asyncio.ensure_future(anext(messages))
+    await asyncio.sleep(0)
+    await watch.streams.recheck()
+    assert not waiting.done()
+    assert call.status is None
+    watch.said.put_nowait("two")
+    assert await waiting == "two"

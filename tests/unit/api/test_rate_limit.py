@@ -24,6 +24,15 @@ def test_five_failures_of_an_address_are_enough_for_a_minute() -> None:
     tries.check("10.0.0.1")
 
 
+def test_a_clock_that_is_set_back_shuts_no_address_out() -> None:
+    clock = FakeClock()
+    tries = FailedTries(clock, TryRules())
+    for _ in range(5):
+        tries.failed("10.0.0.1")
+    clock.advance(timedelta(hours=-1))
+    tries.check("10.0.0.1")
+
+
 def test_many_addresses_cost_bounded_memory() -> None:
     tries = FailedTries(FakeClock(), TryRules())
     for number in range(MAX_PEERS + 10):

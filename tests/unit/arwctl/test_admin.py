@@ -105,11 +105,14 @@ async def test_runtimes_in_error_without_a_place_or_without_restarts_are_named(
     broken.instance.problem.text = "It ended with exit code 3."
     homeless = runtime_pb2.Runtime(name="runtimes/b", id="b")
     homeless.placement_problem.MergeFrom(problem_pb2.Problem(text="No node has room.", remedy="Add a node."))
-    well.runtimes = [broken, homeless]
+    tied = runtime_pb2.Runtime(name="runtimes/c", id="c", instance=runtime().instance)
+    tied.stuck.MergeFrom(problem_pb2.Problem(text="It fits nowhere else.", remedy="Join a node."))
+    well.runtimes = [broken, homeless, tied]
     tired = well.supervisor.supervisor.runtimes.add()
     tired.descriptor.id = "b"
     tired.status.restart_budget.MergeFrom(runtime_matrix_pb2.RestartBudgetView(max_restarts=3, used=3))
-    error, placeless, spent = await found(run, state)
+    error, placeless, left, spent = await found(run, state)
+    assert (left.text, left.remedy) == ("c: It fits nowhere else.", "Join a node.")
     assert error.grade is Grade.ERROR
     assert "exit code 3" in error.text
     assert placeless.remedy == "Add a node."

@@ -66,6 +66,32 @@ async def test_a_model_brings_its_projector(run: Arwctl, state: Path, api: Opera
     assert "There is no model file at" in missing.err
 
 
+def saying(manifest: Path, said: str) -> None:
+    manifest.write_text(MANIFEST.replace('path = "tiny.gguf"', said))
+
+
+async def test_a_file_that_is_declared_whole_may_lie_on_the_nodes_alone(
+    run: Arwctl, state: Path, api: OperatorApi, manifest: Path
+) -> None:
+    said = f'path = "/far/away.gguf"\nsha256 = "{"ab" * 32}"\nsize_bytes = 7'
+    saying(manifest, said)
+    api.runtimes = [runtime()]
+    assert (await run("runtime", "apply", "-f", manifest, "--context", state / "context.json")).code == 0
+    model = api.calls[0].model
+    assert (model.path, model.sha256, model.size_bytes, model.format) == ("/far/away.gguf", "ab" * 32, 7, "gguf")
+
+
+async def test_a_file_that_is_here_has_to_be_what_is_declared(
+    run: Arwctl, state: Path, api: OperatorApi, manifest: Path
+) -> None:
+    said = f'path = "tiny.gguf"\nsha256 = "{"ab" * 32}"\nsize_bytes = 7'
+    saying(manifest, said)
+    refused = await run("runtime", "apply", "-f", manifest, "--context", state / "context.json")
+    assert refused.code == ExitCode.FAILED
+    assert f"the manifest says {'ab' * 32} and 7" in refused.err
+    assert api.calls == []
+
+
 async def test_what_runs_already_is_attached_by_its_address(
     run: Arwctl, state: Path, api: OperatorApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from arw.v1 import node_pb2, problem_pb2
 from arwctl.exit_codes import ExitCode
@@ -96,3 +97,97 @@ async def test_where_nothing_is_held_nothing_is_allowed(
     assert said.code == ExitCode.FAILED
     assert "error: n1 holds back no removal." in said.err
     assert len(api.calls) == 1
+
+
+def draining(*remainders: node_pb2.Remainder, deadline: int = 0) -> node_pb2.Node:
+    drain = node_pb2.Drain(start_time=Timestamp(seconds=1), deadline=Timestamp(seconds=deadline) if deadline else None)
+    return node_pb2.Node(
+        name="nodes/n1", state_label="Online", schedulable=True, summary="Connected", drain=drain, remainders=remainders
+    )
+
+
+STUCK = node_pb2.Remainder(
+    runtime="runtimes/a__b",
+    placed=True,
+    state_label="Ready",
+    problem=problem_pb2.Problem(text="It is to leave node n1, and fits nowhere else.", remedy="Join another node."),
+)
+ENDING = node_pb2.Remainder(runtime="runtimes/c", state_label="Stopping")
+
+
+async def test_a_drain_is_asked_for_with_its_time(run: Arwctl, context: tuple[str, Path], api: OperatorApi) -> None:
+    api.nodes = [draining()]
+    said = await run("nodes", "drain", "n1", "--within", "15m", *context)
+    assert (said.code, said.out) == (0, "n1: is being drained (Online)\n")
+    assert (api.calls[-1].name, api.calls[-1].within.seconds) == ("nodes/n1", 900)
+    await run("nodes", "drain", "n1", *context)
+    assert not api.calls[-1].HasField("within")
+
+
+async def test_a_drained_node_shows_what_has_not_left_and_why(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [draining(STUCK, ENDING, deadline=61)]
+    lines = (await run("nodes", "show", "n1", *context)).out.splitlines()
+    assert "Takes new runtimes: no (drained)" in lines
+    drained = next(line for line in lines if line.startswith("Drained:"))
+    assert "what fits nowhere else stops at" in drained
+    assert "Not left yet:       a/b: Ready. It is to leave node n1, and fits nowhere else. Join another node." in lines
+    assert "                    c: Stopping, ends here" in lines
+    assert ", drained" in (await run("nodes", "list", *context)).out
+
+
+async def test_waiting_ends_when_nothing_is_left(run: Arwctl, context: tuple[str, Path], api: OperatorApi) -> None:
+    api.nodes = [draining()]
+    said = await run("nodes", "drain", "n1", "--wait", *context)
+    assert said.out.splitlines()[-1] == "n1: nothing is left there"
+
+
+async def test_waiting_says_what_is_left_and_gives_up_in_time(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [draining(STUCK, ENDING)]
+    said = await run("nodes", "drain", "n1", "--wait", "--timeout", "1s", *context)
+    assert said.code == ExitCode.FAILED
+    assert said.err.count("c: Stopping, ends here") == 1
+    assert "not left yet: a/b, c." in said.err
+    assert "arwctl nodes show n1" in said.err
+
+
+async def test_waiting_ends_with_an_error_when_somebody_resumes_the_node(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [node_pb2.Node(name="nodes/n1")]
+    said = await run("nodes", "drain", "n1", "--wait", *context)
+    assert said.code == ExitCode.FAILED
+    assert "somebody resumed it" in said.err
+
+
+async def test_a_resumed_node_says_whether_it_takes_runtimes(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [node_pb2.Node(name="nodes/n1", state_label="Online", schedulable=True)]
+    assert (await run("nodes", "resume", "n1", *context)).out == "n1: takes runtimes (Online)\n"
+    api.nodes = [node_pb2.Node(name="nodes/n1", state_label="Online")]
+    assert (await run("nodes", "resume", "n1", *context)).out == "n1: drained no longer, cordoned (Online)\n"
+
+
+async def test_overcommitting_is_named_in_the_mask_and_nothing_else_is_by_default(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [node_pb2.Node(name="nodes/n1", schedulable=True)]
+    await run("nodes", "update", "n1", "--overcommit", *context)
+    assert api.calls[-1].node.overcommit
+    assert list(api.calls[-1].update_mask.paths) == ["labels", "schedulable", "overcommit"]
+    await run("nodes", "update", "n1", "--cordon", *context)
+    assert not api.calls[-1].update_mask.paths
+
+
+async def test_placement_is_resumed_by_giving_the_silent_up(
+    run: Arwctl, context: tuple[str, Path], api: OperatorApi
+) -> None:
+    api.nodes = [node_pb2.Node(name="nodes/n1", given_up=True)]
+    assert (await run("nodes", "resume-placement", *context)).out == "n1: given up until it is heard again\n"
+    assert "until it is heard again" in (await run("nodes", "show", "n1", *context)).out
+    api.nodes = []
+    assert "Nothing is held" in (await run("nodes", "resume-placement", *context)).out

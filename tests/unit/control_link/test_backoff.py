@@ -20,6 +20,12 @@ def test_the_jitter_is_full() -> None:
     assert Backoff(CAP, lambda: 0.25, failures=9).delay() == timedelta(seconds=2.5)
 
 
+def test_another_replica_is_tried_within_a_second_however_often_one_failed() -> None:
+    assert Backoff(CAP, lambda: 0.25, failures=9).elsewhere() == timedelta(milliseconds=250)
+    assert Backoff(CAP, lambda: 1.0, failures=9).elsewhere() == timedelta(seconds=1)
+    assert Backoff(timedelta(milliseconds=100), lambda: 1.0).elsewhere() == timedelta(milliseconds=100)
+
+
 def test_a_settled_connection_starts_over() -> None:
     backoff = Backoff(CAP, lambda: 1.0, failures=9)
     backoff.settled()

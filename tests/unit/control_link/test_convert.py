@@ -21,6 +21,8 @@ from node_agent.control_link.messages import (
     ObservedReport,
     ParkConnections,
     Refused,
+    Replica,
+    ReplicasChanged,
     ReportFullState,
     ResourceProblem,
     Unknown,
@@ -147,6 +149,14 @@ def test_every_message_of_the_control_plane_is_understood() -> None:
     assert body_of(log_request=request) == LogRequest("s", name_of("a"), 9, follow=True)
     request = session_pb2.LogRequest(subscription="s", instance=name_of("a"), whole=True)
     assert body_of(log_request=request) == LogRequest("s", name_of("a"), 0, follow=False, whole=True)
+    park = session_pb2.ParkConnections(idle_connections=5, relay_address="b:7445")
+    assert body_of(park_connections=park) == ParkConnections(5, "b:7445")
+    request = session_pb2.LogRequest(subscription="s", instance=name_of("a"), grpc_address="b:7443")
+    assert body_of(log_request=request) == LogRequest("s", name_of("a"), 0, follow=False, grpc_address="b:7443")
+    replicas = [session_pb2.Replica(grpc_address="b:7443", relay_address="b:7445", relay_unix_path="/run/relay.sock")]
+    changed = session_pb2.ReplicasChanged(replicas=replicas, parked_connections=2)
+    told = ReplicasChanged((Replica("b:7443", "b:7445", "/run/relay.sock"),), 2)
+    assert body_of(replicas_changed=changed) == told
     drain = session_pb2.DrainNotice(reconnect_within=within)
     assert body_of(drain_notice=drain) == DrainNotice(timedelta(seconds=8))
     assert body_of() == Unknown()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from node_agent.control_link.actions import GiveUp, Leave, Opened, Park, ReadLogs, Settled
+from node_agent.control_link.actions import GiveUp, Leave, Opened, Park, ReadLogs, Regroup, Settled
 from node_agent.control_link.messages import (
     ControlBody,
     ControlEnvelope,
@@ -18,6 +18,8 @@ from node_agent.control_link.messages import (
     ObservedReport,
     ParkConnections,
     Refused,
+    Replica,
+    ReplicasChanged,
     ReportFullState,
     Unknown,
     Welcome,
@@ -216,8 +218,15 @@ def test_a_new_stream_begins_with_a_full_report_and_the_next_number() -> None:
 
 def test_a_refusal_with_a_delay_is_tried_again_then() -> None:
     bench = AgentBench()
-    bench.hear(Refused(Problem("DRAINING", "It stops.", ""), timedelta(seconds=5)), epoch=0)
-    assert bench.actions == [Leave("It stops.", timedelta(seconds=5))]
+    bench.hear(Refused(Problem("RATE_LIMITED", "Too fast.", ""), timedelta(seconds=5)), epoch=0)
+    assert bench.actions == [Leave("Too fast.", timedelta(seconds=5))]
+
+
+@pytest.mark.parametrize("reason", ["DRAINING", "STORAGE_UNAVAILABLE", "UNAVAILABLE"])
+def test_a_replica_that_cannot_go_on_is_told_from_a_refusal_of_this_node(reason: str) -> None:
+    bench = AgentBench()
+    bench.hear(Refused(Problem(reason, "It stops.", ""), timedelta(seconds=5)), epoch=0)
+    assert bench.actions == [Leave("It stops.", timedelta(seconds=5), replica_out=True)]
 
 
 def test_a_refusal_without_a_delay_needs_a_person() -> None:
@@ -269,6 +278,15 @@ def test_two_idle_peers_exchange_little_in_ten_minutes() -> None:
     assert not bench.ended
     assert 55 <= len(bench.said(Heartbeat)) <= 70
     assert bench.heard + len(bench.sent) <= 200
+
+
+def test_replicas_that_come_and_go_leave_the_stream_as_it_is() -> None:
+    bench = opened()
+    changed = ReplicasChanged((Replica("a:1", "a:2"), Replica("b:1", "b:2")), 3)
+    bench.hear(changed)
+    bench.hear(ParkConnections(6, "b:2"))
+    assert bench.actions[-2:] == [Regroup(changed), Park(6, "b:2")]
+    assert not bench.ended
 
 
 def test_a_welcome_of_the_control_plane_is_passed_on_whole() -> None:

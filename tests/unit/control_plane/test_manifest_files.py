@@ -1,82 +1,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from control_plane.domain.event import Event
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.manifest import ManifestForm
 from control_plane.domain.runtime import DesiredState
-from control_plane.manifests.files import ManifestPaths
 from control_plane.manifests.reader import Reader
-from control_plane.manifests.watch import ManifestWatch
 from control_plane.use_cases.apply_manifest import ApplyManifest
-from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.restore_runtime import RestoreRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
-from tests.fakes.control_plane import World, a_model, a_runtime
-
-SETTLE = timedelta(seconds=2)
-
-
-def entry(name: str, more: str = "") -> str:
-    return f'[[runtimes]]\nid = "{name}"\nadapter = "llama.cpp"\nmodel = "tiny"\n{more}'
-
-
-def manifest(*entries: str) -> str:
-    return "version = 1\n" + "".join(entries)
-
-
-@dataclass
-class Folder:
-    """A watched folder, and the control plane that watches it."""
-
-    path: Path
-    world: World = field(default_factory=World)
-    watch: ManifestWatch = field(init=False)
-    named: tuple[Path, ...] = ()
-    writes: int = 0
-
-    def __post_init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        """As after a restart: nothing is remembered."""
-        reload = ReloadManifests(self.world.store, self.world.clock, self.world.randomness)
-        self.watch = ManifestWatch(ManifestPaths(self.named, (self.path,)), Reader(), reload, self.world.clock, SETTLE)
-
-    def write(self, text: str | bytes, name: str = "a.toml", *, settled: bool = True) -> Path:
-        path = self.path / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        now = self.world.clock.now().timestamp()
-        self.settle(path) if settled else os.utime(path, (now, now))
-        return path
-
-    def settle(self, path: Path) -> None:
-        """Last written long ago, and at another time than any before it."""
-        self.writes += 1
-        os.utime(path, (self.writes, self.writes))
-
-    async def holds(self, text: str | bytes, name: str = "a.toml") -> None:
-        self.write(text, name)
-        await self.watch()
-
-    async def runtimes(self) -> list[str]:
-        return [row.id for row in await self.world.store.read(lambda tx: tx.runtimes.all())]
-
-    async def said(self) -> Sequence[Event]:
-        return await self.world.events("runtime.manifests.")
-
-    async def refusals(self) -> list[str]:
-        return [event.payload["text"] for event in await self.said() if event.kind.endswith("refused")]
-
-    async def wanted(self, name: str) -> DesiredState:
-        return (await self.world.runtime(name)).desired_state
+from tests.fakes.control_plane import a_model, a_runtime
+from tests.fakes.manifest_folder import SETTLE, Folder, entry, manifest
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ async def world() -> World:
 
 
 async def plan(world: World, text: str, *, prune: bool = False, models: tuple[NewModel, ...] = ()) -> Plan:
-    use_case = PlanManifest(world.store, world.fleet, world.clock, Reader())
+    use_case = PlanManifest(world.store, world.fleet, world.clock, Reader(), world.circumstances)
     return await use_case(text.encode(), ManifestForm.TOML, "m.toml", prune=prune, models=models)
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.execution import ExecutionMode, ExecutionSettings
-from control_plane.domain.manifest import Manifest, ManifestForm, ManifestModel
+from control_plane.domain.ids import ModelId
+from control_plane.domain.manifest import Manifest, ManifestFile, ManifestForm, ManifestModel
 from control_plane.domain.runtime import (
     NO_MODEL,
     EngineSettings,
@@ -82,7 +83,7 @@ def faults(text: str | bytes, form: ManifestForm = ManifestForm.TOML) -> list[st
 
 def test_every_key_is_read() -> None:
     manifest = read(WHOLE)
-    assert manifest.models == (ManifestModel(id="tiny", path="/models/tiny.gguf"),)  # type: ignore[arg-type]
+    assert manifest.models == (ManifestModel(ModelId("tiny"), ManifestFile("/models/tiny.gguf"), line=3),)
     (entry,) = manifest.runtimes
     assert entry.id == "llama.cpp-preview/linux-x86_64-cpu"
     assert entry.line == 7

@@ -300,6 +300,22 @@ async def test_what_time_alone_changes_is_published_by_the_next_sweep(world: Wor
     assert await publish() == 1
 
 
+async def test_errors_change_the_health_of_a_node_and_so_does_their_fading(world: World) -> None:
+    every = timedelta(seconds=10)
+    publish = PublishHealth(matrix_of(world), world.store, world.clock, every)
+    await publish()
+    world.traffic.figures[N1] = HttpFigures(timedelta(minutes=5), hits=10, errors=5)
+    world.clock.advance(every)
+    assert await publish() == 1
+    world.clock.advance(every)
+    assert await publish() == 0
+    del world.traffic.figures[N1]
+    world.clock.advance(every)
+    assert await publish() == 1
+    world.clock.advance(every)
+    assert await publish() == 0
+
+
 async def test_a_runtime_that_leaves_a_node_changes_the_health_of_both(world: World) -> None:
     publish = PublishHealth(matrix_of(world), world.store, world.clock, timedelta(seconds=10))
     await world.has(a_node("n2"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -10,19 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.footprint import Footprint, FootprintKey
+from control_plane.domain.house import ENOUGH, Assignment
 from control_plane.domain.ids import NodeId
 from control_plane.domain.labels import unmatched
 from control_plane.domain.model import ModelPart
-from control_plane.domain.node import Standing
+from control_plane.domain.node import Drain, LocalLimits, Node, Standing
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import Assignment, place, verdicts
+from control_plane.domain.placement import place, verdicts
 from control_plane.domain.problem import Problem
-from control_plane.domain.runtime import ExternalSettings, MissingAccelerator, Runtime, RuntimeSpec
+from control_plane.domain.runtime import (
+    Departure,
+    ExternalSettings,
+    MissingAccelerator,
+    PlacementSettings,
+    PlacementStrategy,
+    Runtime,
+    RuntimeSpec,
+)
+from control_plane.domain.situation import UNTIMED, MassSilence, Situation
+from tests.fakes.clock import NOON
 from tests.fakes.control_plane import SIZE, TINY, a_model, a_node, a_runtime, a_spec, an_inventory, seen
 
 MODELS = {TINY: a_model()}
 GPU_ONLY = a_spec(accelerator=AcceleratorKind.GPU_CUDA, on_missing_accelerator=MissingAccelerator.FAIL)
 GPU_WISH = a_spec(accelerator=AcceleratorKind.GPU_CUDA)
+MOVING = a_spec(placement=PlacementSettings(move_after=timedelta(minutes=1)))
+PACKED = a_spec(placement=PlacementSettings(PlacementStrategy.BINPACK))
 
 
 def by_id(nodes: Iterable[NodeView]) -> dict[NodeId, NodeView]:
@@ -201,17 +216,31 @@ def test_verdicts_of_an_unplaced_runtime_choose_the_best_node() -> None:
 
 NAMES = [f"n{number}" for number in range(5)]
 SITES = st.sampled_from([{}, {"site": "a"}, {"site": "b"}])
+LEARNT = {
+    FootprintKey(a_model().sha256, "", "", AcceleratorKind.CPU): {
+        NodeId(name): Footprint(FootprintKey("", "", "", AcceleratorKind.CPU), SIZE) for name in ("n2", "n3")
+    }
+}
+
+
+def a_view(strain: int, online: bool, node: Node) -> NodeView:
+    return replace(seen(node, online=online), strain=strain, footprints=LEARNT)
+
+
+DRAINS = st.sampled_from([None, None, None, Drain(NOON), Drain(NOON, NOON), Drain(NOON, NOON + timedelta(hours=1))])
 NODES = st.lists(
     st.builds(
-        lambda name, standing, online, schedulable, labels, equipped: seen(
+        lambda name, standing, online, schedulable, labels, equipped, drain, strain: a_view(
+            strain,
+            online,
             a_node(
                 name,
                 standing=standing,
                 schedulable=schedulable,
                 labels=labels,
+                drain=drain,
                 inventory=an_inventory(AcceleratorKind.GPU_CUDA) if equipped else an_inventory(engines=()),
             ),
-            online=online,
         ),
         st.sampled_from(NAMES),
         st.sampled_from(Standing),
@@ -219,37 +248,66 @@ NODES = st.lists(
         st.booleans(),
         SITES,
         st.booleans(),
+        DRAINS,
+        st.integers(0, 5),
     ),
     unique_by=lambda view: view.node.id,
 )
 RUNTIMES = st.lists(
     st.builds(
-        lambda number, node, selector, spec: a_runtime(f"r{number}", node, replace(spec, node_selector=selector)),
+        lambda number, node, selector, spec, departure: a_runtime(
+            f"r{number}", node, replace(spec, node_selector=selector), departure=departure
+        ),
         st.integers(0, 9),
         st.sampled_from([None, "missing", *NAMES]),
         SITES,
-        st.sampled_from([a_spec(), GPU_ONLY, GPU_WISH]),
+        st.sampled_from([a_spec(), GPU_ONLY, GPU_WISH, PACKED, MOVING]),
+        st.sampled_from([None, None, Departure(NodeId("n1"), NOON), Departure(NodeId("n3"), NOON)]),
     ),
     unique_by=lambda runtime: runtime.id,
 )
 
 
+SITUATIONS = st.sampled_from(
+    [
+        UNTIMED,
+        Situation(NOON + timedelta(minutes=30)),
+        Situation(NOON + timedelta(minutes=30), silence=MassSilence((), 0)),
+    ]
+)
+
+
 def after(runtimes: list[Runtime], found: list[Assignment]) -> list[Runtime]:
     places = {assignment.runtime: assignment for assignment in found}
-    return [replace(r, node=places[r.id].node, placement_problem=places[r.id].problem) for r in runtimes]
+    return [
+        replace(r, node=places[r.id].node, placement_problem=places[r.id].problem, stuck=places[r.id].stuck)
+        for r in runtimes
+    ]
+
+
+@given(RUNTIMES, NODES, SITUATIONS)
+def test_a_second_placement_changes_nothing(
+    runtimes: list[Runtime], nodes: list[NodeView], situation: Situation
+) -> None:
+    found = place(runtimes, MODELS, by_id(nodes), situation=situation)
+    assert place(after(runtimes, found), MODELS, by_id(nodes), situation=situation) == found
 
 
 @given(RUNTIMES, NODES)
-def test_a_second_placement_changes_nothing(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
-    found = place(runtimes, MODELS, by_id(nodes))
-    assert place(after(runtimes, found), MODELS, by_id(nodes)) == found
+def test_a_node_that_joins_moves_nothing_that_runs(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+    settled = after(runtimes, place(runtimes, MODELS, by_id(nodes)))
+    joined = by_id([*nodes, seen(a_node("n9", labels={"site": "a"}))])
+    for runtime, found in zip(sorted(settled, key=lambda r: r.id), place(settled, MODELS, joined), strict=True):
+        if runtime.node is not None and runtime.stuck is None:
+            assert found.node == runtime.node
 
 
 @given(RUNTIMES, NODES)
 def test_nothing_that_is_placed_moves_while_its_node_is_admitted(
     runtimes: list[Runtime], nodes: list[NodeView]
 ) -> None:
-    known = {view.node.id: view.node for view in nodes if view.node.standing is Standing.ADMITTED}
+    admitted = (view.node for view in nodes if view.node.standing is Standing.ADMITTED)
+    known = {node.id: node for node in admitted if node.drain is None}
     found = {assignment.runtime: assignment.node for assignment in place(runtimes, MODELS, by_id(nodes))}
     for runtime in runtimes:
         node = known.get(runtime.node) if runtime.node else None
@@ -257,15 +315,15 @@ def test_nothing_that_is_placed_moves_while_its_node_is_admitted(
             assert found[runtime.id] == runtime.node
 
 
-@given(RUNTIMES, NODES, st.randoms())
+@given(RUNTIMES, NODES, SITUATIONS, st.randoms())
 def test_the_order_of_what_is_asked_does_not_matter(
-    runtimes: list[Runtime], nodes: list[NodeView], random: Random
+    runtimes: list[Runtime], nodes: list[NodeView], situation: Situation, random: Random
 ) -> None:
-    expected = place(runtimes, MODELS, by_id(nodes))
+    expected = place(runtimes, MODELS, by_id(nodes), situation=situation)
     shuffled, others = list(runtimes), list(nodes)
     random.shuffle(shuffled)
     random.shuffle(others)
-    assert place(shuffled, MODELS, by_id(others)) == expected
+    assert place(shuffled, MODELS, by_id(others), situation=situation) == expected
 
 
 @given(RUNTIMES, NODES)
@@ -275,17 +333,31 @@ def test_whoever_has_no_place_has_a_reason_with_a_remedy(runtimes: list[Runtime]
         assert assignment.problem is None or (assignment.problem.text and assignment.problem.remedy)
 
 
-@given(RUNTIMES, NODES)
-def test_nothing_new_goes_where_it_cannot_run(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
+@given(RUNTIMES, NODES, SITUATIONS)
+def test_nothing_new_goes_where_it_cannot_run(
+    runtimes: list[Runtime], nodes: list[NodeView], situation: Situation
+) -> None:
     views = by_id(nodes)
-    found = place(runtimes, MODELS, views)
+    found = place(runtimes, MODELS, views, situation=situation)
     for runtime, assignment in zip(sorted(runtimes, key=lambda r: r.id), found, strict=True):
         if assignment.node and assignment.node != runtime.node:
             view = views[assignment.node]
             assert view.liveness.online
             assert view.node.schedulable
+            assert view.node.drain is None
             assert view.node.standing is Standing.ADMITTED
             assert not unmatched(runtime.spec.node_selector, view.node.labels)
+
+
+@given(RUNTIMES, NODES)
+def test_a_node_that_is_drained_keeps_only_what_fits_nowhere_else_before_its_deadline(
+    runtimes: list[Runtime], nodes: list[NodeView]
+) -> None:
+    views = by_id(nodes)
+    for assignment in place(runtimes, MODELS, views, situation=Situation(NOON)):
+        drain = views[assignment.node].node.drain if assignment.node else None
+        assert (drain is not None) == (assignment.stuck is not None)
+        assert drain is None or not drain.is_over(NOON)
 
 
 @given(RUNTIMES, NODES)
@@ -300,9 +372,11 @@ def test_those_that_changed_are_placed_alone_as_they_would_be_with_all(
     assert alone == {name: together[name] for name in alone}
 
 
-@given(RUNTIMES, NODES)
-def test_an_explanation_chooses_what_placement_chooses(runtimes: list[Runtime], nodes: list[NodeView]) -> None:
-    new = a_runtime("new", spec=GPU_WISH)
+@given(RUNTIMES, NODES, st.sampled_from([GPU_WISH, PACKED, a_spec()]))
+def test_an_explanation_chooses_what_placement_chooses(
+    runtimes: list[Runtime], nodes: list[NodeView], spec: RuntimeSpec
+) -> None:
+    new = a_runtime("new", spec=spec)
     settled = after(runtimes, place(runtimes, MODELS, by_id(nodes)))
     load = Counter(runtime.node for runtime in settled if runtime.node)
     chosen = [verdict.node for verdict in verdicts(new, a_model(), nodes, load) if verdict.chosen]
@@ -314,3 +388,41 @@ def test_a_great_fleet_is_placed_in_a_moment() -> None:
     nodes = [seen(a_node(f"n{number:05}")) for number in range(3000)]
     found = place([a_runtime(f"r{number:05}") for number in range(6000)], MODELS, by_id(nodes))
     assert set(Counter(assignment.node for assignment in found).values()) == {2}
+
+
+MANY = 2 * ENOUGH
+CROWD = by_id(seen(a_node(f"n{number:04}")) for number in range(MANY))
+
+
+def test_among_very_many_nodes_a_runtime_goes_to_one_that_fits_whatever_their_order() -> None:
+    found = place([a_runtime()], MODELS, CROWD)
+    assert found == place([a_runtime()], MODELS, dict(reversed(CROWD.items())))
+    assert found[0].node in CROWD
+
+
+def test_among_very_many_nodes_the_few_that_fit_are_found() -> None:
+    unfit = {name: replace(view, node=replace(view.node, drain=Drain(NOON))) for name, view in CROWD.items()}
+    for number in (0, MANY // 2, MANY - 1):
+        only = NodeId(f"n{number:04}")
+        assert place([a_runtime()], MODELS, {**unfit, only: CROWD[only]})[0].node == only
+
+
+def test_many_runtimes_are_spread_over_very_many_nodes() -> None:
+    runtimes = [a_runtime(f"r{number}") for number in range(MANY)]
+    found = Counter(assignment.node for assignment in place(runtimes, MODELS, CROWD))
+    assert set(found.values()) == {1}
+
+
+def test_among_very_many_nodes_one_that_knows_the_model_is_preferred() -> None:
+    knows = NodeId(f"n{MANY - 1:04}")
+    key = FootprintKey(a_model().sha256, "", "", AcceleratorKind.CPU)
+    crowd = {name: replace(view, footprints={key: {knows: Footprint(key, SIZE)}}) for name, view in CROWD.items()}
+    assert place([a_runtime()], MODELS, crowd)[0].node == knows
+
+
+def test_when_none_of_the_compared_nodes_has_room_the_others_are_looked_at() -> None:
+    everywhere = [a_runtime(f"r{number:04}", node=f"n{number:04}") for number in range(MANY - 1)]
+    one = replace(an_inventory(), limits=LocalLimits(max_runtimes=1))
+    small = {name: replace(view, node=replace(view.node, inventory=one)) for name, view in CROWD.items()}
+    (new,) = [found for found in place([*everywhere, a_runtime("new")], MODELS, small) if found.runtime == "new"]
+    assert new.node == NodeId(f"n{MANY - 1:04}")

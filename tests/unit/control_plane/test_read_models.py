@@ -11,7 +11,7 @@ from tests.fakes.control_plane import World, a_node, a_runtime, an_instance
 
 
 def cluster_of(world: World) -> GetCluster:
-    return GetCluster(world.mirror, world.fleet, world.clock, timedelta(seconds=10))
+    return GetCluster(world.mirror, world.fleet, world.clock, timedelta(seconds=10), lambda: ())
 
 
 async def announced(world: World, event: Event) -> None:

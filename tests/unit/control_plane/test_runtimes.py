@@ -128,7 +128,7 @@ async def test_what_does_not_exist_is_not_found(world: World) -> None:
         ShutdownRuntime(world.store, world.fleet, world.clock),
         DeleteRuntime(world.store, world.clock),
         GetRuntime(world.store, world.fleet),
-        ExplainRuntime(world.store, world.fleet),
+        ExplainRuntime(world.store, world.fleet, world.circumstances),
     ):
         with pytest.raises(NotFound) as caught:
             await call(nobody)
@@ -191,7 +191,7 @@ async def test_a_boot_starts_what_has_auto_start_and_nothing_else(world: World) 
 
 async def test_an_explanation_judges_every_node(world: World) -> None:
     await world.has(replace(await world.node("n2"), schedulable=False))
-    explained = await ExplainRuntime(world.store, world.fleet)(CHAT)
+    explained = await ExplainRuntime(world.store, world.fleet, world.circumstances)(CHAT)
     assert explained.view.runtime.node == "n1"
     assert [(verdict.node, verdict.chosen, len(verdict.problems)) for verdict in explained.verdicts] == [
         ("n1", True, 0),

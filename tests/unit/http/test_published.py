@@ -16,15 +16,20 @@ from openapi_spec_validator import validate
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event
+from control_plane.domain.ids import JobId
 from control_plane.domain.instance import InstanceState
+from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import entry
 from control_plane.domain.node import HeldRemoval
 from control_plane.domain.problem import Problem
+from control_plane.domain.situation import MassSilence
+from control_plane.domain.watcher import WatchArea, Watcher
 from control_plane.http.publish import pages
 from control_plane.http.published import published
 from control_plane.http.topics import TOPICS
 from control_plane.use_cases import announcements
+from control_plane.use_cases.lost_history import history_changed
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import a_budget, a_model, a_node, a_runtime, an_instance, an_inventory, seen
 
@@ -71,6 +76,8 @@ def _samples() -> list[Event]:
     problem = Problem("DEVICE_LOST", "It is gone.", "Plug it in.")
     instance = an_instance(state=InstanceState.DEGRADED, restart_budget=a_budget(1), problem=problem)
     refused = ManifestInvalid("It is wrong.", "Mend it.", source="a.toml")
+    order = JobOrder(JobKind.RESTORE, runtime.id, timedelta(minutes=1))
+    job = Job(JobId("j"), order, "local", runtime.uid, now, now + order.time_limit)
     return [
         announcements.state_changed(instance, now),
         announcements.state_changed(an_instance(), now),
@@ -85,10 +92,19 @@ def _samples() -> list[Event]:
         announcements.placed(replace(runtime, placement_problem=problem), now, ""),
         announcements.model_changed(a_model(), now, "created"),
         announcements.node_changed(seen(node), now, cause="trouble", problems=[announcements.problem_json(problem)]),
+        announcements.placement_changed(MassSilence((node.id,), 3), now),
+        announcements.placement_changed(None, now),
+        history_changed("b", "a", now, revision=1, known_revision=2, node=node.id),
+        history_changed("b", "a", now, revision=1, known_revision=2, node=None),
         announcements.removals_allowed(node, [HeldRemoval(runtime.id, 1)], "local", now),
         announcements.node_advertised(node, now),
         announcements.node_health(entry(seen(node), [], None, now), now + timedelta(seconds=1)),
+        announcements.service_health(Watcher(WatchArea.MANIFEST_FILES, ("a.toml",), problem=problem), now),
         announcements.of_runtime("runtime.shutdown.requested", runtime.id, now),
+        announcements.of_runtime("runtime.shutdown.requested", runtime.id, now, job_id="j"),
+        announcements.job_created(job, now),
+        announcements.job_changed(job, now),
+        announcements.job_changed(replace(job, state=JobState.FAILED, problem=problem, rolled_back=True), now),
         announcements.of_runtime("runtime.removed", runtime.id, now, node="n1"),
         announcements.of_runtime("runtime.deleted", runtime.id, now, node=""),
     ]

@@ -25,7 +25,7 @@ def a_cluster(later: timedelta = timedelta(), *, schedulable: bool = True) -> Ve
         capabilities=NodeCapabilities(),
         last_seen=at.isoformat(),
     )
-    return version_of(Cluster(nodes=[node], generated=at.isoformat(), ttl_seconds=60), at)
+    return version_of(Cluster(nodes=[node], replicas=[], generated=at.isoformat(), ttl_seconds=60), at)
 
 
 def test_one_tag_never_stands_for_two_texts() -> None:

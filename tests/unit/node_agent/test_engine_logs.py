@@ -113,8 +113,9 @@ def test_only_the_newest_pieces_stay(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(folder)
     for name in ("engine.1.log", "engine.2.1.log", "engine.2.2.log", "engine.2.log"):
         write(folder, name, "x\n")
-    prune_logs(shim_launch(2, log_bytes=1, log_pieces=3))
-    assert [name for _, _, name in logs()] == ["engine.2.1.log", "engine.2.2.log", "engine.2.log"]
+    launch = shim_launch(2, log_bytes=1, log_pieces=3)
+    prune_logs(launch)
+    assert [name for _, _, name in logs(launch)] == ["engine.2.1.log", "engine.2.2.log", "engine.2.log"]
 
 
 async def test_reading_without_following_ends(folder: Path) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from node_agent.domain.spec import RestartPolicy
+from node_agent.domain.observed import launch_key
+from node_agent.domain.spec import EngineSettings, ExecutionMode, ExecutionSettings, RestartPolicy
 from node_agent.runtimes.adoption import adopt
 from node_agent.runtimes.directory import ForeignFileError, InstanceDirectory
 from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.process import Process, boot_id, start_ticks
 from node_agent.runtimes.records import RunRecord, StateRecord
 from node_agent.runtimes.tree import Tree, holds_lock, lock_holders
-from tests.fakes.instance_specs import NAME
+from tests.fakes.instance_specs import NAME, spec
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -205,3 +206,35 @@ def test_a_directory_that_says_another_name_is_nobodys(home: InstanceDirectory) 
     assert not home.is_named()
     home.save(StateRecord(NAME))
     assert home.is_named()
+
+
+def test_of_two_berths_the_one_with_the_last_launch_counts(home: InstanceDirectory) -> None:
+    second = home.berth(beside=True)
+    second.prepare()
+    assert (home.current().path, second.logs, second.agent) == (home.path, home.logs, home.agent)
+    assert home.cgroup_leaf(1) != second.cgroup_leaf(1)
+    home.save(StateRecord(name=NAME, beside=True))
+    assert home.current().path == second.path
+
+
+def test_what_a_launch_was_made_from_is_read_back_whole_and_only_for_that_launch(home: InstanceDirectory) -> None:
+    execution = ExecutionSettings(frozenset(ExecutionMode), ExecutionMode.NATIVE)
+    made = spec(execution=execution, settings=EngineSettings(slots=2, warm_up_prompts=("a",)))
+    home.save(made)
+    assert home.spec(launch_key(made)) == made
+    assert home.spec(launch_key(spec())) is None
+    home.vacate()
+    assert home.spec(launch_key(made)) is None
+
+
+def test_a_launch_beside_another_counts_once_it_has_its_place(home: InstanceDirectory) -> None:
+    memory = Memory(NAME, home)
+    assert memory.reserve() == 1
+    assert memory.reserve_beside() == 2
+    assert (home.state().incarnation, home.state().beside) == (1, False)
+    memory.refuses("2 key", None)
+    memory.succeeded(2, "key", NOW)
+    assert (home.state().incarnation, home.state().beside, home.state().launch_key) == (2, True, "key")
+    assert home.state().refused == ""
+    assert memory.reserve_beside() == 3
+    assert memory.reserve() == 4, "a number is given once"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from node_agent.domain.budget import Budget
-from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.observed import Observed, Phase, attempt_key, launch_key
 from node_agent.domain.plan import plan
 from node_agent.domain.spec import (
     DesiredState,
@@ -18,6 +18,7 @@ from node_agent.domain.spec import (
     RestoreOrder,
 )
 from node_agent.domain.step import (
+    Abandon,
     Acknowledge,
     Adopt,
     Cause,
@@ -28,6 +29,7 @@ from node_agent.domain.step import (
     Retry,
     Start,
     Stop,
+    Switch,
 )
 from tests.fakes.instance_specs import NAME, spec
 
@@ -145,6 +147,43 @@ def test_a_restore_that_resets_the_budget_starts_it() -> None:
 def test_a_restore_acts_once() -> None:
     wanted = spec(restore=RestoreOrder(1, restart=True))
     assert plan([wanted], [seen(Phase.UP, restore_serial=1)], NOW) == []
+
+
+CHANGED = spec(settings=EngineSettings(slots=4), generation=2)
+BESIDE = {"successor": launch_key(CHANGED), "good": spec()}
+
+
+@pytest.mark.parametrize("phase", [Phase.UP, Phase.EXITED])
+def test_what_starts_beside_it_is_waited_for_and_then_has_its_place(phase: Phase) -> None:
+    assert plan([CHANGED], [seen(phase, **BESIDE)], NOW) == []
+    assert plan([CHANGED], [seen(phase, **BESIDE, successor_ready=True)], NOW) == [Switch(NAME)]
+
+
+def test_what_starts_beside_it_and_is_not_wanted_any_more_is_given_up() -> None:
+    assert plan([spec(generation=3)], [seen(Phase.UP, **BESIDE)], NOW) == [Abandon(NAME)]
+    assert plan([STOPPED], [seen(Phase.UP, **BESIDE)], NOW) == [Stop(NAME)]
+    assert plan([], [seen(Phase.UP, **BESIDE)], NOW) == [Stop(NAME)]
+
+
+def test_settings_that_did_not_come_up_are_left_alone_until_others_are_wanted_or_an_operator_asks() -> None:
+    refused: dict[str, Any] = {"refused": attempt_key(CHANGED), "good": spec()}
+    assert plan([CHANGED], [seen(Phase.UP, **refused)], NOW) == []
+    again = replace(CHANGED, generation=3)
+    assert plan([again], [seen(Phase.UP, **refused)], NOW) == [Restart(again, Cause.CHANGED)]
+    asked = replace(CHANGED, restore=RestoreOrder(1))
+    steps = plan([asked], [seen(Phase.UP, **refused)], NOW)
+    assert steps == [Restart(asked, Cause.RESTORED), Acknowledge(NAME, 1)]
+
+
+def test_with_settings_that_did_not_come_up_the_earlier_ones_are_started_again_after_an_end() -> None:
+    refused: dict[str, Any] = {"refused": attempt_key(CHANGED), "good": spec()}
+    assert plan([CHANGED], [seen(Phase.EXITED, **refused)], NOW) == [Retry(NAME)]
+    steps = plan([CHANGED], [seen(Phase.WAITING, **refused, retry_at=NOW)], NOW)
+    assert steps == [Start(spec(), Cause.AUTOMATIC)]
+
+
+def test_how_it_is_replaced_is_decided_once_it_is_known_whether_it_serves() -> None:
+    assert plan([CHANGED], [seen(Phase.UP, unsure=True)], NOW) == []
 
 
 def test_instances_are_planned_apart() -> None:

@@ -9,12 +9,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node_agent.domain.budget import Budget
 from node_agent.domain.limits import Denial
-from node_agent.domain.observed import Observed, Phase, launch_key
+from node_agent.domain.observed import Observed, Phase, attempt_key, launch_key
 from node_agent.domain.plan import plan
 from node_agent.domain.restart import backoff
 from node_agent.domain.spec import DesiredState, EngineSettings, InstanceName, InstanceSpec, RestoreOrder
 from node_agent.domain.status import Problem
 from node_agent.domain.step import (
+    Abandon,
     Acknowledge,
     Adopt,
     Cause,
@@ -28,6 +29,7 @@ from node_agent.domain.step import (
     Start,
     Step,
     Stop,
+    Switch,
 )
 from node_agent.domain.timers import REAL
 from tests.fakes.instance_specs import spec
@@ -47,11 +49,39 @@ class ModelOwner:
         self.hopeless, self.failures = False, 0
         self.denied: Problem | None = None
         self.running = False
+        self.good: InstanceSpec | None = None
+        self.heir: InstanceSpec | None = None
+        """What starts beside it."""
+        self.heir_ready, self.refused = False, ""
         self.ready_since = datetime(2026, 11, 20, tzinfo=UTC)
 
     def observed(self) -> Observed:
         denied = self.denied if self.phase is Phase.DENIED else None
-        return Observed(self.name, self.phase, self.key, self.serial, self.budget, self.retry_at, self.hopeless, denied)
+        return Observed(
+            self.name,
+            self.phase,
+            self.key,
+            self.serial,
+            self.budget,
+            self.retry_at,
+            self.hopeless,
+            denied,
+            good=self.good,
+            successor=launch_key(self.heir) if self.heir else "",
+            successor_ready=self.heir_ready,
+            refused=self.refused,
+        )
+
+    def switch(self) -> None:
+        """What starts beside it has its place."""
+        assert self.heir is not None
+        assert self.heir_ready
+        self.key, self.good, self.refused = launch_key(self.heir), self.heir, ""
+        self.running, self.phase, self.hopeless = True, Phase.UP, False
+        self.abandon()
+
+    def abandon(self) -> None:
+        self.heir, self.heir_ready = None, False
 
 
 class Plans(RuleBasedStateMachine):
@@ -62,12 +92,15 @@ class Plans(RuleBasedStateMachine):
         self.owners: dict[InstanceName, ModelOwner] = {}
         self.automatic: dict[InstanceName, list[datetime]] = {name: [] for name in NAMES}
         self.denials: dict[InstanceName, Denial] = {}
+        self.room = True
+        """For two engines of an instance at once."""
 
     @rule(name=names, slots=st.integers(1, 3), stopped=st.booleans(), auto=st.booleans())
     def declare(self, name: InstanceName, slots: int, stopped: bool, auto: bool) -> None:
         before = self.desired.get(name)
         self.desired[name] = spec(
             name=name,
+            generation=before.generation + 1 if before else 1,
             settings=EngineSettings(slots=slots),
             desired_state=DesiredState.STOPPED if stopped else DesiredState.RUNNING,
             auto_start=auto,
@@ -107,6 +140,23 @@ class Plans(RuleBasedStateMachine):
             owner.running, owner.phase, owner.hopeless = False, Phase.EXITED, hopeless
             owner.ready_since = self.now - timedelta(seconds=ready)
 
+    @rule(room=st.booleans())
+    def room_comes_and_goes(self, room: bool) -> None:
+        self.room = room
+
+    @rule(name=names)
+    def successor_gets_ready(self, name: InstanceName) -> None:
+        owner = self.owners.get(name)
+        if owner is not None and owner.heir is not None:
+            owner.heir_ready = True
+
+    @rule(name=names)
+    def successor_comes_to_nothing(self, name: InstanceName) -> None:
+        owner = self.owners.get(name)
+        if owner is not None and owner.heir is not None:
+            owner.refused = attempt_key(owner.heir)
+            owner.abandon()
+
     @rule(name=names)
     def start_is_blocked(self, name: InstanceName) -> None:
         owner = self.owners.get(name)
@@ -117,6 +167,7 @@ class Plans(RuleBasedStateMachine):
     def agent_restarts(self) -> None:
         for owner in self.owners.values():
             owner.phase = Phase.FOUND
+            owner.abandon()
 
     @rule(seconds=st.integers(1, 400))
     def time_passes(self, seconds: int) -> None:
@@ -148,16 +199,20 @@ class Plans(RuleBasedStateMachine):
             assert owner.serial == one.restore.serial
             if one.desired_state is DesiredState.STOPPED:
                 assert owner.phase is Phase.DOWN
+                assert owner.heir is None
             elif (denial := self.denials.get(owner.name)) is not None:
                 over = denial.stop_at is not None and self.now >= denial.stop_at
                 assert not (owner.running and over)
+            elif owner.heir is not None:
+                assert launch_key(owner.heir) == launch_key(one)
+                assert not owner.heir_ready
             elif owner.running:
-                assert owner.key == launch_key(one)
+                assert owner.key == launch_key(one) or owner.refused == attempt_key(one)
             else:
                 assert owner.phase in (Phase.WAITING, Phase.BLOCKED, Phase.FAILED)
         assert self.desired.keys() == self.owners.keys()
 
-    def apply(self, step: Step) -> None:  # noqa: C901 - one case a step
+    def apply(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case a step
         owner = self.owners[step.name]
         match step:
             case Adopt():
@@ -165,9 +220,14 @@ class Plans(RuleBasedStateMachine):
             case Start(one, cause):
                 self.start(owner, one, cause)
             case Restart(one, cause):
-                owner.running = False
-                self.start(owner, one, cause)
+                self.restart(owner, one, cause)
+            case Switch():
+                owner.switch()
+            case Abandon():
+                assert owner.heir is not None
+                owner.abandon()
             case Stop():
+                owner.abandon()
                 owner.running, owner.phase, owner.retry_at = False, Phase.DOWN, None
             case Retry():
                 wait = backoff(owner.failures, self.now - owner.ready_since, REAL, 0.5)
@@ -186,14 +246,27 @@ class Plans(RuleBasedStateMachine):
             case Reclaim(_, problem):
                 assert owner.running, "nothing runs that could be reclaimed"
                 owner.running, owner.phase, owner.denied = False, Phase.DENIED, problem
+                owner.abandon()
             case Forget():
                 assert not owner.running
                 del self.owners[step.name]
                 self.automatic[step.name] = []
 
+    def restart(self, owner: ModelOwner, one: InstanceSpec, cause: Cause) -> None:
+        owner.abandon()
+        if self.room and owner.key != launch_key(one):
+            assert owner.name not in self.denials, "started against the owner's word"
+            assert owner.refused != attempt_key(one) or cause is Cause.RESTORED, "tried again unasked"
+            owner.heir, owner.refused = one, ""
+        else:
+            owner.running = False
+            self.start(owner, one, cause)
+
     def start(self, owner: ModelOwner, one: InstanceSpec, cause: Cause) -> None:
         assert not owner.running, "started twice"
         assert owner.name not in self.denials, "started against the owner's word"
+        owner.abandon()
+        owner.good = one
         owner.running, owner.phase, owner.key, owner.hopeless = True, Phase.UP, launch_key(one), False
         if cause is Cause.AUTOMATIC:
             owner.budget = owner.budget.spend(one.restart, self.now)

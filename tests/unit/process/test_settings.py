@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from control_plane.commands import _told
 from control_plane.domain.errors import InvalidArgument
-from control_plane.settings import Paths, Settings, Timers, state_directory
+from control_plane.domain.event import EventsKept
+from control_plane.settings import Paths, Settings, state_directory
+from control_plane.timers import Timers
 
 
 def test_settings_survive_being_saved(tmp_path: Path) -> None:
@@ -124,3 +127,23 @@ def test_one_database_takes_the_place_of_another() -> None:
     again = _told(by_file, {"database": "sqlite"})
     assert (again.database, again.database_file) == ("sqlite", "")
     assert _told(by_file, {"host": "10.0.0.1"}).database_file == "/etc/arw/database"
+
+
+def test_how_many_events_are_kept_is_said_by_settings_else_by_the_environment() -> None:
+    environment = {"ARW_EVENTS_DAYS": "7", "ARW_EVENTS_ROWS": "5000"}
+    assert Settings().events_kept({}) == EventsKept(timedelta(days=30), 1_000_000)
+    assert Settings().events_kept(environment) == EventsKept(timedelta(days=7), 5000)
+    assert Settings(events_days=90).events_kept(environment) == EventsKept(timedelta(days=90), 5000)
+
+
+@pytest.mark.parametrize("said", [{"events_days": -1}, {"events_days": 3651}, {"events_rows": 10}])
+def test_a_journal_that_keeps_nothing_or_for_ever_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be") as refusal:
+        Settings(**said)
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("said", ["-1", "a month", "0.5", "99999"])
+def test_days_that_are_no_days_are_refused(said: str) -> None:
+    with pytest.raises(InvalidArgument, match="ARW_EVENTS_DAYS"):
+        Settings().events_kept({"ARW_EVENTS_DAYS": said})

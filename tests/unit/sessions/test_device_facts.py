@@ -10,9 +10,10 @@ from control_plane.domain.ids import NodeId
 from control_plane.messages.nodes import inventory_from_proto
 from control_plane.messages.usage import node_usage_from_proto
 from control_plane.sessions.fleet import FleetRules, FleetState
+from control_plane.sessions.invitation import Terms
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
-from control_plane.sessions.session import ServerSession, Terms
+from control_plane.sessions.session import ServerSession
 from control_plane.sessions.steps import Advertise, Contact, Measure, Step
 from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.device_usage import USAGE

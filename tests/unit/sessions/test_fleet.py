@@ -132,6 +132,17 @@ def test_a_clock_that_is_set_ends_no_lease(jump: timedelta) -> None:
     assert not fleet.state.liveness(N1).online
 
 
+def test_who_is_heard_as_soon_as_the_clock_was_set_back_is_not_silent() -> None:
+    fleet = Fleet()
+    fleet.silence(5)
+    fleet.clock.advance(timedelta(hours=-1))
+    fleet.state.heard(N1, 1)
+    fleet.silence(20)
+    assert fleet.state.liveness(N1).online
+    fleet.silence(15)
+    assert not fleet.state.liveness(N1).online
+
+
 def test_on_an_offline_node_nothing_is_known_to_run() -> None:
     fleet = Fleet()
     fleet.state.record(READY)

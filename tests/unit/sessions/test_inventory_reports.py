@@ -7,9 +7,10 @@ from datetime import timedelta
 from arw.v1 import node_pb2
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.ids import NodeId
+from control_plane.sessions.invitation import Terms
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
-from control_plane.sessions.session import ServerSession, Terms
+from control_plane.sessions.session import ServerSession
 from control_plane.sessions.steps import Advertise, Close, Step
 from control_plane.sessions.token_bucket import TokenBucket
 from tests.fakes.clock import NOON

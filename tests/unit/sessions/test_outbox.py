@@ -12,6 +12,11 @@ def batch(nonce: int) -> pb.ControlMessage:
     return pb.ControlMessage(desired_batch=pb.DesiredBatch(nonce=nonce))
 
 
+def park(idle: int, address: str) -> pb.ControlMessage:
+    asked = pb.ParkConnections(idle_connections=idle, relay_address=address)
+    return pb.ControlMessage(park_connections=asked)
+
+
 def log(name: str) -> pb.ControlMessage:
     return pb.ControlMessage(log_request=pb.LogRequest(subscription=name))
 
@@ -39,6 +44,22 @@ def test_the_latest_of_a_kind_wins_and_answers_go_before_batches() -> None:
     first, second = taken(outbox)
     assert first.heartbeat_ack.heartbeat_seq == 4999
     assert second.desired_batch.nonce == 1
+
+
+def test_each_replica_that_wants_connections_is_heard_with_its_latest_word() -> None:
+    outbox = Outbox()
+    for number in range(3):
+        for address in ("", "b:7445"):
+            outbox.put(park(number, address))
+    asked = [message.park_connections for message in taken(outbox)]
+    assert [(each.relay_address, each.idle_connections) for each in asked] == [("", 2), ("b:7445", 2)]
+
+
+def test_the_newest_list_of_replicas_is_told() -> None:
+    outbox = Outbox()
+    for number in range(3):
+        outbox.put(pb.ControlMessage(replicas_changed=pb.ReplicasChanged(parked_connections=number)))
+    assert [message.replicas_changed.parked_connections for message in taken(outbox)] == [2]
 
 
 def test_requests_for_logs_are_bounded() -> None:

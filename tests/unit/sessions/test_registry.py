@@ -78,6 +78,54 @@ def test_one_process_that_reconnects_is_no_flap(registry: Registry[FakeStream]) 
     assert not any(seated(registry, epoch)[1] for epoch in range(1, 9))
 
 
+def test_a_session_at_another_replica_ends_the_older_stream_here(registry: Registry[FakeStream]) -> None:
+    here, _ = seated(registry, 1)
+    registry.oust(N1, 1)
+    assert not here.ended
+    registry.oust(N1, 2)
+    assert [type(refusal) for refusal in here.ended] == [SessionSuperseded]
+    assert registry.at(N1) is None
+
+
+def test_a_stream_that_another_replica_overtook_on_its_way_gets_no_seat(registry: Registry[FakeStream]) -> None:
+    registry.oust(N1, 3)
+    with pytest.raises(SessionSuperseded):
+        seated(registry, 2)
+    assert seated(registry, 4)[0] is registry.at(N1)
+
+
+def test_takeovers_by_processes_at_another_replica_are_flaps_too(registry: Registry[FakeStream]) -> None:
+    flaps = []
+    for number in range(3):
+        seated(registry, 2 * number + 1, "here", number)
+        # Its own row told it first, and which process it was came after, twice.
+        registry.oust(N1, 2 * number + 2)
+        at = NOON + timedelta(seconds=number)
+        flaps += [registry.overtaken(N1, 2 * number + 2, "there", at) for _ in range(2)]
+    assert flaps == [False, False, False, False, True, False]
+
+
+def test_one_process_that_moves_to_another_replica_is_no_flap(registry: Registry[FakeStream]) -> None:
+    for number in range(9):
+        seated(registry, 2 * number + 1, "p", number)
+        assert not registry.overtaken(N1, 2 * number + 2, "p", NOON + timedelta(seconds=number))
+
+
+def test_a_restart_at_another_replica_is_no_flap(registry: Registry[FakeStream]) -> None:
+    for number in range(9):
+        stream, _ = seated(registry, 2 * number + 1, f"p{number}", number)
+        registry.closed(stream)
+        assert not registry.overtaken(N1, 2 * number + 2, f"q{number}", NOON + timedelta(seconds=number))
+
+
+def test_a_takeover_here_counts_though_its_row_was_read_before_it_was_seated(registry: Registry[FakeStream]) -> None:
+    flaps = []
+    for epoch in range(1, 5):
+        registry.oust(N1, epoch)
+        flaps.append(seated(registry, epoch, "ab"[epoch % 2], epoch)[1])
+    assert flaps == [False, False, False, True]
+
+
 def test_a_cut_ends_every_stream_of_the_node_and_no_other(registry: Registry[FakeStream]) -> None:
     one, _ = seated(registry, 1)
     waiting, other = FakeStream(N1, 0), FakeStream(NodeId("n2"), 1)

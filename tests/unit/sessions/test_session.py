@@ -10,10 +10,12 @@ from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import CertificateRevoked
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.node import HeldRemoval
+from control_plane.domain.replica import Place
 from control_plane.sessions.desired_feed import DesiredPage
+from control_plane.sessions.invitation import Terms
 from control_plane.sessions.rejections import Rejections
 from control_plane.sessions.rules import SessionRules
-from control_plane.sessions.session import ServerSession, Terms, refusal_message
+from control_plane.sessions.session import ServerSession, refusal_message
 from control_plane.sessions.steps import (
     Admit,
     Close,
@@ -30,7 +32,9 @@ from control_plane.sessions.steps import (
 from tests.fakes.clock import NOON
 from tests.fakes.desired_rows import row
 
-TERMS = Terms("history", (pb.Replica(grpc_address="127.0.0.1:7443"),), 2)
+HERE = Place("127.0.0.1:7443", "127.0.0.1:7445", "/run/relay.sock", machine_id_hash="m1")
+THERE = Place("10.0.0.2:7443", "10.0.0.2:7445", "/run/relay.sock", machine_id_hash="m2")
+TERMS = Terms("history", (HERE, THERE), 2)
 PERIOD = timedelta(seconds=10)
 
 
@@ -106,6 +110,34 @@ def test_welcome_names_the_epoch_and_only_shared_capabilities() -> None:
     assert (welcome.session_epoch, welcome.history_id, welcome.protocol) == (7, "history", 1)
     assert list(welcome.capabilities) == ["desired.delta/1"]
     assert welcome.heartbeat_period.ToTimedelta() == PERIOD
+
+
+def test_welcome_names_every_replica_and_a_socket_only_on_the_machine_that_has_it() -> None:
+    made = session()
+    made.received(hello(machine_id_hash="m2"), NOON)
+    say = made.admitted(7, TERMS, NOON)[0]
+    assert isinstance(say, Say)
+    told = [(each.grpc_address, each.relay_address, each.relay_unix_path) for each in say.message.welcome.replicas]
+    assert told == [
+        ("127.0.0.1:7443", "127.0.0.1:7445", ""),
+        ("10.0.0.2:7443", "10.0.0.2:7445", "/run/relay.sock"),
+    ]
+
+
+def test_an_agent_that_understands_it_hears_of_replicas_that_come_and_go() -> None:
+    made = session()
+    made.received(hello(capabilities=["replicas.many/1"], machine_id_hash="m1"), NOON)
+    assert made.replicas_changed((HERE, THERE), 3) == []
+    made.admitted(7, TERMS, NOON)
+    (say,) = made.replicas_changed((HERE, THERE), 3)
+    assert isinstance(say, Say)
+    told = say.message.replicas_changed
+    assert [each.relay_unix_path for each in told.replicas] == ["/run/relay.sock", ""]
+    assert told.parked_connections == 3
+
+
+def test_an_older_agent_hears_of_replicas_with_its_next_welcome_only() -> None:
+    assert opened().replicas_changed((HERE, THERE), 2) == []
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from control_plane.domain.admission import Presented, activated, refusal
 from control_plane.domain.errors import CertificateNotActive, StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.node import Node
-from control_plane.store import backup, integrity, postgres
-from control_plane.store.backup_history import JUMP
+from control_plane.store import backup, integrity, postgres_opening
 from control_plane.store.sqlite import SqliteStore
+from control_plane.store.tables import metadata
+from control_plane.use_cases.lost_history import JUMP
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.postgres_stores import opened
 from tests.fakes.store_rows import NOON, StandingClock, a_node, a_runtime, placed
@@ -68,6 +69,26 @@ async def test_a_copy_is_one_moment_of_a_database_that_is_written_meanwhile(
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_copy_has_the_rows_of_every_table(store: SqliteStore, tmp_path: Path) -> None:
+    await store.write(fill)
+    with closing(sqlite3.connect(tmp_path / "arw.db", isolation_level=None)) as other:
+        other.execute("INSERT INTO leader VALUES ('control-plane', 3, 'r')")
+        other.execute("INSERT INTO authority VALUES (1, x'00ff', x'01')")
+        other.execute("INSERT INTO jobs VALUES ('j', '{}')")
+    backup.copy_database(tmp_path / "arw.db", tmp_path / "copy.db", unheard)
+    tables = {table.name: rows(tmp_path / "arw.db", table.name) for table in metadata.sorted_tables}
+    assert {name: rows(tmp_path / "copy.db", name) for name in tables} == tables
+    assert {"leader", "authority", "jobs", "nodes"} <= {name for name, found in tables.items() if found}
+    backup.renew(tmp_path / "copy.db")
+    assert rows(tmp_path / "copy.db", "leader") == [("control-plane", 3 + JUMP, "r")]
+    assert rows(tmp_path / "copy.db", "authority") == tables["authority"]
+
+
+def rows(database: Path, table: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own table
+
+
 async def test_a_renewed_copy_hands_out_nothing_twice(store: SqliteStore, tmp_path: Path) -> None:
     await store.write(fill)
     await store.write(append("cluster.node.changed"))
@@ -98,7 +119,7 @@ async def test_a_database_of_postgresql_that_was_put_back_begins_a_new_history(p
     async with opened(postgres_url) as made:
         await made.write(fill)
         before = await made.read(lambda tx: tx.revision())
-    history = postgres.renew(postgres_url)
+    history = postgres_opening.renew(postgres_url)
     async with opened(postgres_url) as made:
         await jumped(made, history, before)
 

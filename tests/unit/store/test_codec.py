@@ -20,15 +20,17 @@ from structlog.testing import capture_logs
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
+from control_plane.domain.ids import JobId, RuntimeId
+from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
 from control_plane.domain.operator import Operator
 from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modality, Runtime
 from control_plane.store import codec
-from tests.fakes.store_rows import a_node, a_runtime, placed
+from tests.fakes.store_rows import NOON, a_node, a_runtime, placed
 
-STORED = (Node, Runtime, Model, JoinToken, Operator, Placed)
+STORED = (Node, Runtime, Model, JoinToken, Operator, Placed, Job)
 
 st.register_type_strategy(str, st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
@@ -121,6 +123,15 @@ def test_unknown_values_deep_in_a_document_are_replaced_or_left_out() -> None:
     assert read.spec.on_missing_accelerator is MissingAccelerator.FAIL
     assert read.spec.modalities == (Modality.VISION,)
     assert read == replace(a_runtime("r"), desired_state=read.desired_state, spec=read.spec)
+
+
+def test_a_job_of_a_newer_version_is_over_and_starts_nothing() -> None:
+    order = JobOrder(JobKind.SWAP_MODEL, RuntimeId("r"), timedelta(minutes=1))
+    job = Job(JobId("j"), order, "local", "uid", NOON, NOON, JobState.RUNNING)
+    document = json.loads(codec.JOB.encode(job)) | {"state": "paused"}
+    document["order"]["kind"] = "runtime.clone"
+    read = codec.JOB.decode(json.dumps(document))
+    assert (read.state, read.order.kind) == (JobState.ABORTED, JobKind.HEALTH_PROBE)
 
 
 def test_a_damaged_document_is_an_error_and_no_guess() -> None:

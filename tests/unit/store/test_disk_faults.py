@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.domain.errors import StorageUnavailable
 from control_plane.store.sqlite import SqliteStore
+from control_plane.use_cases.ports import Transaction
 from tests.fakes.store_rows import StandingClock
+from tests.fakes.stores import put_node
 
 WRITER = """
 import asyncio, sys
@@ -114,3 +117,38 @@ def test_when_the_file_may_not_grow_writes_are_refused_and_reads_go_on(tmp_path:
     lines = _lines_of(sys.executable, "-c", FULL_DISK, str(tmp_path / "arw.db"), "size_limit")
     assert lines[0].startswith("The disk that holds the database failed to read or write. Look for disk errors")
     assert lines[1:] == ["['before']", "['after', 'before']"]
+
+
+async def test_a_file_that_is_moved_away_takes_no_change_with_it(tmp_path: Path) -> None:
+    path, away = tmp_path / "arw.db", tmp_path / "elsewhere.db"
+    store = await SqliteStore.open(path, StandingClock())
+    await store.write(put_node("before"))
+    assert await store.read(_names) == ["before"]
+    path.rename(away)
+    with pytest.raises(StorageUnavailable, match="moved or removed while it was in use. Put arw.db"):
+        await store.write(put_node("lost"))
+    assert await store.read(_names) == ["before"], "what is open is read on"
+    assert not path.exists(), "nobody made another in its place"
+    away.rename(path)
+    await store.write(put_node("after"))
+    await store.close()
+    opened = await SqliteStore.open(path, StandingClock())
+    assert await opened.read(_names) == ["after", "before"]
+    await opened.close()
+
+
+@pytest.mark.parametrize("name", ["arw.db", "arw.db-wal"])
+async def test_a_file_that_is_removed_or_replaced_takes_no_change_with_it(tmp_path: Path, name: str) -> None:
+    store = await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    await store.write(put_node("before"))
+    copy = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="moved or removed while it was in use"):
+            await store.write(put_node("lost"))
+        (tmp_path / name).write_bytes(copy)
+    await store.close()
+
+
+def _names(tx: Transaction) -> list[str]:
+    return [node.id for node in tx.nodes.all()]

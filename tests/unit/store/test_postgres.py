@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from control_plane.domain.ids import NodeId
 from control_plane.store import schema
 from control_plane.store.opening import open_store
 from control_plane.store.postgres import PostgresStore
-from control_plane.store.postgres_link import Patience
 from control_plane.store.tables import metadata
 from tests.fakes.postgres import PostgresServer
 from tests.fakes.postgres_stores import Follower, heard, opened, slowly
 from tests.fakes.store_rows import StandingClock, a_node
+from tests.fakes.store_rows_of_old import fill
 from tests.fakes.stores import append, put_node, revise
 
 A = NodeId("a")
@@ -36,30 +35,6 @@ async def test_processes_that_start_at_once_share_one_history(postgres_url: str)
     for store in stores:
         await store.close()
     assert len(histories) == 1
-
-
-SOON = Patience(lock=timedelta(milliseconds=300))
-
-
-async def test_a_second_control_plane_on_one_database_is_refused_until_the_first_has_ended(postgres_url: str) -> None:
-    first = await PostgresStore.open(postgres_url, StandingClock(), SOON, sole=True)
-    with pytest.raises(StorageUnavailable, match="Another control plane writes to this database"):
-        await PostgresStore.open(postgres_url, StandingClock(), SOON, sole=True)
-    await first.close()
-    second = await PostgresStore.open(postgres_url, StandingClock(), SOON, sole=True)
-    await second.close()
-
-
-async def test_who_lost_its_session_to_another_writes_no_more(postgres: PostgresServer, postgres_url: str) -> None:
-    first = await PostgresStore.open(postgres_url, StandingClock(), SOON, sole=True)
-    postgres.cut("arw writer")
-    second = await PostgresStore.open(postgres_url, StandingClock(), SOON, sole=True)
-    with pytest.raises(StorageUnavailable, match="Another control plane"):
-        await first.write(put_node("a"))
-    assert await first.read(lambda tx: tx.nodes.get(A)) is None
-    await second.close()
-    await first.write(put_node("a"))
-    await first.close()
 
 
 def _made_by(make: Callable[[sa.Connection], None], url: str) -> list[Any]:
@@ -86,10 +61,22 @@ def test_a_new_database_is_what_all_migrations_make(postgres_url: str) -> None:
     assert _made_by(schema.create, postgres_url) == _made_by(schema.migrate, postgres_url)
 
 
+async def test_the_database_of_an_older_release_is_migrated_with_all_its_rows(postgres_url: str) -> None:
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(postgres_url))
+    with engine.begin() as connection:
+        schema.migrate(connection, "0001")
+        fill(connection)
+    engine.dispose()
+    async with opened(postgres_url) as store:
+        assert await store.read(lambda tx: (tx.history_id(), tx.revision())) == ("old", 7)
+        assert await store.read(lambda tx: tx.nodes.all()) == [a_node("a")]
+
+
 def test_keys_sort_by_code_point_however_the_database_collates(postgres_url: str) -> None:
     collations = {row[:2]: row[4] for row in _made_by(schema.create, postgres_url) if len(row) == 5}
     keys = [(table.name, column.name) for table in metadata.sorted_tables for column in table.primary_key]
-    texts = [key for key in keys if key not in {("meta", "id"), ("change_log", "revision"), ("events", "id")}]
+    numbers = {("meta", "id"), ("change_log", "revision"), ("events", "id"), ("authority", "id")}
+    texts = [key for key in keys if key not in numbers]
     assert {collations[key] for key in texts} == {"C"}
 
 

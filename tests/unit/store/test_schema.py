@@ -19,6 +19,7 @@ from control_plane.store import migrations, schema
 from control_plane.store.sqlite import SqliteStore
 from control_plane.store.tables import metadata
 from tests.fakes.store_rows import StandingClock, a_node
+from tests.fakes.store_rows_of_old import fill
 from tests.fakes.stores import put_node
 
 
@@ -52,7 +53,22 @@ def _made_by(make: Callable[[sa.Connection], None], path: Path) -> list[tuple[st
 def test_a_new_database_is_what_all_migrations_make(tmp_path: Path) -> None:
     made = _made_by(schema.create, tmp_path / "created.db")
     assert made == _made_by(schema.migrate, tmp_path / "migrated.db")
-    assert ("0001",) in made
+    assert (schema.NEWEST,) in made
+
+
+@pytest.mark.parametrize("released", ["0001"])
+async def test_the_database_of_an_older_release_is_migrated_with_all_its_rows(tmp_path: Path, released: str) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
+    with engine.begin() as connection:
+        schema.migrate(connection, released)
+        fill(connection)
+    engine.dispose()
+    store = await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    try:
+        assert await store.read(lambda tx: (tx.history_id(), tx.revision())) == ("old", 7)
+        assert await store.read(lambda tx: tx.nodes.all()) == [a_node("a")]
+    finally:
+        await store.close()
 
 
 async def test_opening_again_keeps_rows_and_history(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""A thousand agents whose control plane is killed and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import grpc
+import pytest
+
+from arw.v1.node_service_pb2 import ListNodesRequest
+from arw.v1.node_service_pb2_grpc import NodeServiceStub
+from benchmarks.light_agents import Identity, LightAgent
+from control_plane.ground import Ground, ground
+from control_plane.process.clock import SystemClock
+from control_plane.process.descriptors import raise_limit
+from control_plane.process.listening import free_ports
+from control_plane.settings import Paths, Settings
+from control_plane.timers import Timers
+from control_plane.use_cases.create_join_token import CreateJoinToken
+from control_plane.use_cases.enroll_node import EnrollNode
+from control_plane.use_cases.randomness import SystemRandomness
+from node_agent.control_link.backoff import Backoff
+from tests.fakes.deaf_watchers import operator_channel
+from tests.fakes.processes import ControlPlaneProcess
+from wire.credentials import certificate_pem, csr_der, key_pem, new_key
+
+pytestmark = pytest.mark.timeout(180)
+AGENTS = 1000
+WITHIN_S = 15.0
+AT_ONCE = 400
+"""Connections in any one second: what a control plane takes in is about that on one core."""
+TYPICAL_S, WORST_S = 1.0, 5.0
+"""An operator's wait meanwhile; clients and control plane share the same two cores here."""
+PORTS = ("grpc", "enrollment", "relay", "http")
+
+
+class ComingBack(LightAgent):
+    """Waits before each attempt as the real agent does."""
+
+    async def run(self) -> None:
+        backoff = Backoff(timedelta(seconds=30), random.random)
+        while True:
+            try:
+                await self._connect()
+            except* grpc.aio.AioRpcError:
+                pass
+            if self.welcomed.is_set():
+                self.welcomed.clear()
+                backoff.settled()
+            await asyncio.sleep(backoff.delay().total_seconds())
+
+
+async def joined(state: Path, count: int) -> list[Identity]:
+    """Straight at the desk: a thousand machines that come to the door take a minute."""
+    paths = Paths(state)
+    settings = Settings.load(paths.settings)
+    async with ground(settings, Timers.second_long(), paths, SystemClock()) as on:
+        ca = certificate_pem(on.authority.trust_bundle())
+        address = f"127.0.0.1:{settings.grpc_port}"
+        return await asyncio.gather(*(_joined(on, f"n{number:04}", ca, address) for number in range(count)))
+
+
+async def _joined(on: Ground, name: str, ca: bytes, address: str) -> Identity:
+    key, dice = new_key(), SystemRandomness()
+    token = (await CreateJoinToken(on.store, on.clock, dice)()).text
+    enrolled = await EnrollNode(on.store, on.clock, dice, on.authority)(token, csr_der(key), wish=name)
+    assert enrolled.certificate
+    return Identity(f"nodes/{name}", key_pem(key), certificate_pem(enrolled.certificate.chain), ca, address)
+
+
+@asynccontextmanager
+async def agents(identities: list[Identity]) -> AsyncIterator[list[ComingBack]]:
+    made = [ComingBack(identity) for identity in identities]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(agent.run()) for agent in made]
+        yield made
+        for task in running:
+            task.cancel()
+
+
+async def all_in(those: list[ComingBack]) -> float:
+    """When the last was welcomed."""
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(agent.welcomed.wait() for agent in those))
+    return max(agent.connected_at for agent in those)
+
+
+async def test_f21_a_thousand_agents_come_back_to_a_control_plane_that_was_killed_without_a_rush() -> None:
+    raise_limit()
+    with TemporaryDirectory(prefix="arw-drill-") as folder:
+        plane = ControlPlaneProcess(Path(folder))
+        ports = zip(PORTS, free_ports("127.0.0.1", len(PORTS)), strict=True)
+        plane._command(
+            "init", *(word for name, port in ports for word in (f"--{name}-port", str(port)))
+        ).check_returncode()
+        identities = await joined(Path(folder), AGENTS)
+        await asyncio.to_thread(plane.start)
+        try:
+            async with agents(identities) as those:
+                await all_in(those)
+                await asyncio.to_thread(plane.end)
+                await asyncio.sleep(2)
+                await asyncio.to_thread(plane.start)
+                serving = time.monotonic()
+                waits = await asked_meanwhile(Path(folder), those)
+                took = await all_in(those) - serving
+                rush = Counter(math.floor(agent.connected_at) for agent in those)
+            assert took < WITHIN_S
+            assert max(rush.values()) <= AT_ONCE, rush
+            assert statistics.median(waits) < TYPICAL_S
+            assert max(waits) < WORST_S
+        finally:
+            plane.end()
+
+
+async def asked_meanwhile(folder: Path, those: list[ComingBack]) -> list[float]:
+    """How long an operator waited for each answer, until all are back."""
+    waits = []
+    async with operator_channel(folder / "context.json") as channel:
+        while not all(agent.welcomed.is_set() for agent in those):
+            began = time.monotonic()
+            await NodeServiceStub(channel).ListNodes(ListNodesRequest(page_size=1), timeout=10)
+            waits.append(time.monotonic() - began)
+            await asyncio.sleep(0.1)
+    return waits

@@ -1,0 +1,178 @@
+"""Several control planes on one PostgreSQL, with agents that say what a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
+from arw.v1.node_service_pb2 import GetNodeRequest
+from arw.v1.runtime_pb2 import DESIRED_STATE_STOPPED
+from arw.v1.runtime_service_pb2 import GetRuntimeRequest, ShutdownRuntimeRequest
+from arw.v1.state_service_pb2 import WatchEventsRequest
+from control_plane.domain.ids import NodeId
+from tests.fakes.http_talk import talking
+from tests.fakes.running_plane import RunningPlane, running_plane
+from tests.fakes.scripted_agent import PATIENCE, Credentials, ScriptedAgent
+
+MANY = ["desired.delta/1", "logs.push/1", "replicas.many/1"]
+ONLINE = node_pb2.NODE_STATE_ONLINE
+READY, UNKNOWN = instance_pb2.INSTANCE_STATE_READY, instance_pb2.INSTANCE_STATE_UNKNOWN
+
+
+@dataclass
+class Replicas:
+    folder: Path
+    database: str
+    stack: AsyncExitStack
+
+    async def start(self, name: str) -> RunningPlane:
+        secret = self.folder / "secret"
+        if not secret.exists():
+            secret.touch(mode=0o600)
+            secret.write_text(secrets.token_urlsafe(48))
+        plane = running_plane(self.folder / name, database=self.database, secret=secret)
+        return await self.stack.enter_async_context(plane)
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[Replicas]:
+    async with AsyncExitStack() as stack:
+        yield Replicas(tmp_path, postgres_url, stack)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what others do is no event here
+            await asyncio.sleep(0.02)
+
+
+def online(plane: RunningPlane, node: str) -> Callable[[], bool]:
+    return lambda: plane.plane.fleet.liveness(NodeId(node)).online
+
+
+def at(plane: RunningPlane, credentials: Credentials) -> Credentials:
+    """The same identity, at another replica."""
+    return replace(credentials, address=plane.address("grpc"))
+
+
+def knows(plane: RunningPlane, *others: RunningPlane) -> Callable[[], bool]:
+    """Where all of them are reached."""
+    return lambda: sum(bool(each.place.grpc_address) for each in plane.plane.replicas) == 1 + len(others)
+
+
+async def ready(agent: ScriptedAgent, node: str, runtime: str) -> None:
+    """Take the desired state and say that its one instance serves."""
+    batch = await agent.hear_batch()
+    await agent.ack(batch)
+    instance = instance_pb2.Instance(
+        name=f"nodes/{node}/instances/{runtime}",
+        state=READY,
+        observed_generation=batch.resources[0].generation if batch.resources else 1,
+    )
+    await agent.say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True, instances=[instance]))
+
+
+async def test_what_one_replica_hears_the_other_shows(replicas: Replicas) -> None:
+    a, b = await replicas.start("a"), await replicas.start("b")
+    agent = await a.agent("n1")
+    await until(online(b, "n1"))
+    await b.declare("r1")
+    await ready(agent, "n1", "r1")
+    for plane in (a, b):
+        seen = await plane.until_runtime("r1", READY)
+        assert seen.node == "nodes/n1"
+
+
+async def test_a_node_goes_from_one_replica_to_another(replicas: Replicas) -> None:
+    a, b = await replicas.start("a"), await replicas.start("b")
+    credentials = await a.join("n1")
+    first = ScriptedAgent(credentials)
+    await first.open(capabilities=MANY)
+    await until(online(b, "n1"))
+    second = ScriptedAgent(at(b, credentials))
+    welcome = await second.open(capabilities=MANY)
+    assert welcome.session_epoch == first.epoch + 1
+    refusal = await first.refusal()
+    assert refusal.problem.reason == problem_pb2.REASON_SESSION_SUPERSEDED
+    for plane in (a, b):
+        assert await never_offline(plane)
+        assert (await plane.nodes.GetNode(GetNodeRequest(name="nodes/n1"))).node.state == ONLINE
+
+
+async def never_offline(plane: RunningPlane) -> bool:
+    """Nor within the time that a node has to come back."""
+    events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=0))
+    try:
+        async with asyncio.timeout(1.2):
+            while (await events.read()).event.payload["state"] != "offline":
+                pass
+    except TimeoutError:
+        return True
+    finally:
+        events.cancel()
+    return False
+
+
+async def test_an_agent_hears_of_a_replica_that_comes_and_goes(replicas: Replicas) -> None:
+    a = await replicas.start("a")
+    agent = ScriptedAgent(await a.join("n1"))
+    welcome = (await agent.open(capabilities=MANY)).welcome
+    assert [replica.grpc_address for replica in welcome.replicas] == [a.address("grpc")]
+    async with running_plane(replicas.folder / "b", database=replicas.database, secret=replicas.folder / "secret") as b:
+        told = (await agent.hear("replicas_changed")).replicas_changed
+        assert [replica.grpc_address for replica in told.replicas] == [a.address("grpc"), b.address("grpc")]
+    told = (await agent.hear("replicas_changed")).replicas_changed
+    assert [replica.grpc_address for replica in told.replicas] == [a.address("grpc")]
+
+
+async def test_nodes_of_a_replica_that_is_gone_are_offline_until_they_come_back(replicas: Replicas) -> None:
+    b = await replicas.start("b")
+    async with AsyncExitStack() as brief:
+        a = await brief.enter_async_context(
+            running_plane(replicas.folder / "a", database=replicas.database, secret=replicas.folder / "secret")
+        )
+        agent = ScriptedAgent(await a.join("n1"))
+        await agent.open(capabilities=MANY)
+        await a.declare("r1")
+        await ready(agent, "n1", "r1")
+        await b.until_runtime("r1", READY)
+    await b.until_runtime("r1", UNKNOWN)
+    await until(lambda: not online(b, "n1")())
+    again = ScriptedAgent(at(b, agent.credentials))
+    await again.open(capabilities=MANY)
+    await until(online(b, "n1"))
+
+
+async def test_a_replica_that_joins_starts_nothing_that_was_shut_down(replicas: Replicas) -> None:
+    a = await replicas.start("a")
+    agent = await a.agent("n1")
+    await a.declare("r1")
+    await ready(agent, "n1", "r1")
+    await a.runtimes.ShutdownRuntime(ShutdownRuntimeRequest(name="runtimes/r1"))
+    b = await replicas.start("b")
+    runtime = (await b.runtimes.GetRuntime(GetRuntimeRequest(name="runtimes/r1"))).runtime
+    assert runtime.desired_state == DESIRED_STATE_STOPPED
+
+
+async def test_one_of_them_leads_and_the_cluster_page_says_which(replicas: Replicas) -> None:
+    a, b = await replicas.start("a"), await replicas.start("b")
+    await until(knows(a, b))
+    await until(knows(b, a))
+    pages = [await page(plane, "/state/cluster") for plane in (a, b)]
+    for found in pages:
+        assert [replica["leads"] for replica in found["replicas"]] == [True, False]
+        assert [replica["grpc_address"] for replica in found["replicas"]] == [a.address("grpc"), b.address("grpc")]
+
+
+async def page(plane: RunningPlane, path: str) -> Any:
+    async with talking(plane.ports["http"]) as talk:
+        talk.ask("GET", path, authorization=f"Bearer {plane.context['token']}")
+        return (await talk.reply()).json()
