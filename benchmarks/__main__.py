@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "supervision": supervision.rows,
     "containers": containers.rows,
     "fleet": fleet.rows,
+    "fleet-10000": fleet.ten_thousand,
     "replicas": replicas.rows,
     "scale": scale.rows,
     "store": store.rows,

@@ -14,8 +14,8 @@ MANY_REPLICAS = "replicas.many/1"
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_REVISION = 2**63 - 1
-MAX_REPORTED = 2000
-"""Instances and names in one message of a node."""
+MAX_REPORTED = 10_000
+"""Instances and names in one message of a node: a full report names everything that was ever placed there."""
 MAX_WORD = 200
 """Characters of an id that a node says of itself."""
 

@@ -40,7 +40,7 @@ class Admission:
 class AdmitSession:
     """Open the node's next session; every earlier one is stale. Refusals as AuthenticateNode.
 
-    A node that knows more than the database makes it begin a new history.
+    Nodes that know more than the database make it begin a new history.
     """
 
     store: Store
@@ -53,7 +53,7 @@ class AdmitSession:
     def _admitted(self, tx: Transaction, presented: Presented, greeting: Greeting) -> Admission:
         now = self.clock.now()
         before = authenticated(tx, presented, self.clock)
-        if self._testimony.counts(tx, greeting.history_id, greeting.revision):
+        if self._testimony.counts(tx, before.id, greeting.history_id, greeting.revision):
             begin_anew(tx, greeting.revision, now, before.id)
             before = node_of(tx, before.id)
         node = _greeted(activated(before, presented), greeting, now)

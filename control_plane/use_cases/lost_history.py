@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from control_plane.domain.event import Event
 from control_plane.domain.ids import NodeId
+from control_plane.domain.node import Standing
 from control_plane.use_cases.ports import Transaction
 
 HISTORY_CHANGED = "cluster.history.changed"
+WITNESSES = 2
 JUMP = 1_000_000
 """More than a database can have handed out in what it lost."""
 
 
 @dataclass(slots=True)
 class Testimony:
-    """Whether a node's word counts that more was handed out than the database knows of.
+    """Whether it counts what nodes say: that more was handed out than the database knows of.
 
-    Only of the history that was found at first: of one that began later everything that was handed out is known here.
-    So no node can make it begin anew again and again.
+    Two have to say so, unless there is only one: a machine of somebody else's must not stop everybody's changes by its
+    word alone. And only of the history that was found at first: of one that began later everything that was handed
+    out is known here, so nobody can make it begin anew again and again.
     """
 
     _found: str = ""
+    _witnesses: set[NodeId] = field(default_factory=set)
 
-    def counts(self, tx: Transaction, history_id: str, revision: int) -> bool:
+    def counts(self, tx: Transaction, node: NodeId, history_id: str, revision: int) -> bool:
         ahead = revision - tx.revision()
         if ahead <= 0 and self._found:
             return False
         now = tx.history_id()
         self._found = self._found or now
-        return 0 < ahead < JUMP and history_id == self._found == now
+        if not (0 < ahead < JUMP and history_id == self._found == now):
+            return False
+        self._witnesses.add(node)
+        admitted = sum(row.standing is Standing.ADMITTED for row in tx.nodes.all())
+        return len(self._witnesses) >= min(WITNESSES, admitted)
 
 
 def begin_anew(tx: Transaction, revision: int, now: datetime, node: NodeId | None = None) -> None:

@@ -72,10 +72,9 @@ def test_f58_one_poisonous_resource_is_told_once_a_generation_and_makes_no_loop(
     """A buggy controller declares the same forty-nine good runtimes and a bad one again every second."""
     good = [f"r{number:02}" for number in range(49)]
     site.add_model("gone", Path("/nowhere/gone.gguf"), "ab" * 32, 1000)
-    entries = "".join(
-        f'[[runtimes]]\nid = "{name}"\nadapter = "llama.cpp"\nmodel = "{"gone" if name == "bad" else "tiny"}"\n'
-        for name in (*good, "bad")
-    )
+    entries = "".join(f'[[runtimes]]\nid = "{name}"\nadapter = "llama.cpp"\nmodel = "tiny"\n' for name in good)
+    # An order to stop is taken whatever its model is, so this one is to run.
+    entries += '[[runtimes]]\nid = "bad"\nadapter = "llama.cpp"\nmodel = "gone"\nauto_start = true\n'
     site.apply(entries)
     site.agent.start()
     bad = site.until_instance(INSTANCE_STATE_ERROR, "bad")

@@ -21,6 +21,7 @@ RUNTIMES = ("one", "two", "three")
 AGENT_KILLS = 20
 CONTROL_PLANE_KILLS = 10
 WRITERS = 4
+WRITE_PAUSE_S = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,8 @@ async def write(world: Drilled, writer: int, acknowledged: set[str]) -> None:
                 while True:
                     number += 1
                     acknowledged.add(await applied(client, f"w{writer}-{number}"))
+                    # All of them come to one node, which tells of each.
+                    await asyncio.sleep(WRITE_PAUSE_S)
         except (TimedOutError, UnreachableError):
             await asyncio.sleep(0.05)
 

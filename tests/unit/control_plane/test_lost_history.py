@@ -41,8 +41,23 @@ def where(tx: Transaction) -> tuple[str, int]:
     return tx.history_id(), tx.revision()
 
 
-async def test_f29_a_node_that_is_ahead_makes_a_new_history_begin(world: World, admission: AdmitSession) -> None:
+async def test_f29_the_only_node_makes_a_new_history_begin_when_it_is_ahead() -> None:
+    world = World()
+    await world.has(a_node("n1", certificate_serial="aa", session_epoch=0))
     history, revision = await world.store.read(where)
+    assert (await admitted(AdmitSession(world.store, world.clock), history, revision + 5)).history_id != history
+
+
+async def test_f29_one_of_several_nodes_is_not_believed_alone(world: World, admission: AdmitSession) -> None:
+    history, revision = await world.store.read(where)
+    for _ in range(3):
+        assert (await admitted(admission, history, revision + 5)).history_id == history
+
+
+async def test_f29_two_nodes_that_are_ahead_make_a_new_history_begin(world: World, admission: AdmitSession) -> None:
+    history, revision = await world.store.read(where)
+    await admitted(admission, history, revision + 3, "n2")
+    revision = (await world.store.read(where))[1]
     found = await admitted(admission, history, revision + 5)
     assert found.history_id != history
     assert found.session_epoch == JUMP + 1
@@ -68,8 +83,11 @@ async def test_a_node_of_another_history_is_no_witness(world: World, admission: 
 
 async def test_a_node_cannot_make_it_begin_anew_again_and_again(world: World, admission: AdmitSession) -> None:
     history, revision = await world.store.read(where)
-    first = await admitted(admission, history, revision + 5)
-    again = await admitted(admission, first.history_id, first.revision + 100)
+    await admitted(admission, history, revision + 50, "n2")
+    first = await admitted(admission, history, revision + 55)
+    assert first.history_id != history
+    for node in ("n1", "n2"):
+        again = await admitted(admission, first.history_id, first.revision + 100, node)
     assert again.history_id == first.history_id
     restarted = AdmitSession(world.store, world.clock)
     assert (await admitted(restarted, first.history_id, again.revision)).history_id == first.history_id
