@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,9 @@ from control_plane.store.session import Session
 from control_plane.store.statements import Statements
 
 DRIVER = "postgresql+psycopg://"
+LEAVING_S = 1.0
+"""PostgreSQL takes a moment to end the sessions of a process that has ended."""
+LOOK_AGAIN_S = 0.05
 # Any number that no other program takes for its own lock.
 _SCHEMA_LOCK = 4_718_290_211
 _MIGRATION_WAITS = "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"
@@ -35,11 +39,14 @@ def renew(dsn: str) -> str:
 
 def _check_unused(connection: sa.Connection) -> None:
     """A replica that stands still uses it too: its session lives, and it would go on with the history it knew."""
-    if users := connection.exec_driver_sql(board_tables.USERS).scalars().all():
-        raise InUse(
-            f"Control planes use this database, from: {', '.join(users)}. Nothing was changed.",
-            "Stop every one of them, on each machine, with SIGTERM; then repeat the command.",
-        )
+    ends = time.monotonic() + LEAVING_S
+    while users := connection.exec_driver_sql(board_tables.USERS).scalars().all():
+        if time.monotonic() >= ends:
+            raise InUse(
+                f"Control planes use this database, from: {', '.join(users)}. Nothing was changed.",
+                "Stop every one of them, on each machine, with SIGTERM; then repeat the command.",
+            )
+        time.sleep(LOOK_AGAIN_S)
 
 
 def prepared(dsn: str, patience: Patience) -> Mark:

@@ -14,7 +14,7 @@ from control_plane.domain.replica import Place
 from control_plane.sessions.desired_feed import DesiredPage
 from control_plane.sessions.invitation import Terms
 from control_plane.sessions.rejections import Rejections
-from control_plane.sessions.rules import SessionRules
+from control_plane.sessions.rules import MAX_REPORTED, SessionRules
 from control_plane.sessions.session import ServerSession, refusal_message
 from control_plane.sessions.steps import (
     Admit,
@@ -462,7 +462,7 @@ def test_names_of_another_node_are_no_more_welcome_when_gone() -> None:
 
 
 def test_a_message_with_too_many_resources_is_refused() -> None:
-    many = pb.ObservedReport(observed_seq=1, full=True, gone=[f"nodes/n1/instances/r{n}" for n in range(2001)])
+    many = pb.ObservedReport(observed_seq=1, full=True, gone=["nodes/n1/instances/r"] * (MAX_REPORTED + 1))
     assert reason(Talk().say(observed_report=many)) == "PROTOCOL_VIOLATION"
 
 

@@ -104,18 +104,25 @@ async def test_whoever_has_news_wakes_the_others_and_not_itself(trio: list[Membe
     woken = asyncio.Event()
     a.board.on_news(lambda: heard.append("a"))
     b.board.on_news(woken.set)
+    while not woken.is_set():
+        # Until its ear listens.
+        await a.beat(note("x"))
+        await asyncio.sleep(0.05)
     for member, change in ((a, note("x")), (a, {}), (c, {})):
         woken.clear()
         await member.beat(change, (b.me, b"errand"))
-        await asyncio.wait_for(woken.wait(), 0.9)
+        await asyncio.wait_for(woken.wait(), 5)
+    while not heard:  # noqa: ASYNC110 - others' progress
+        # What c posted comes to a as well.
+        await asyncio.sleep(0.01)
     heard.clear()
     woken.clear()
     await a.beat(note("y"))
-    await asyncio.wait_for(woken.wait(), 0.9)
+    await asyncio.wait_for(woken.wait(), 5)
     assert heard == []
     woken.clear()
     await c.board.leave()
-    await asyncio.wait_for(woken.wait(), 0.9)
+    await asyncio.wait_for(woken.wait(), 5)
     woken.clear()
     await a.beat()
     with pytest.raises(TimeoutError):
