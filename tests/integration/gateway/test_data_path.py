@@ -212,7 +212,12 @@ async def test_a_dropped_node_cuts_its_streams_at_once_and_may_come_back(rig: Ri
         rest = await talk.reader.read()
         assert not rest.endswith(b"0\r\n\r\n")
     await until(lambda: rig.engine.closed_in_answer == 1)
-    assert (await ask(rig.port, chat())).status == 200
+    reply = await ask(rig.port, chat())
+    if reply.status == 503:
+        # As the answer says: the node may take longer to come back than a request waits.
+        assert "Try again" in reply.body.decode()
+        reply = await ask(rig.port, chat())
+    assert reply.status == 200
 
 
 async def test_a_client_that_does_not_read_holds_the_engine_back(rig: Rig) -> None:
