@@ -29,7 +29,7 @@ AWAY = {"UNAVAILABLE", "DRAINING", "STORAGE_UNAVAILABLE"}
 
 
 class Calls(ServiceStub):
-    """Base of the five services. Unary calls end after `timeout_s`; streams end when the caller leaves.
+    """Base of the services. Unary calls end after `timeout_s`; streams end when the caller leaves.
 
     A call that was not sent, or that changes nothing and brought nothing yet, goes to the next replica that is known.
     """
@@ -118,7 +118,8 @@ def late(context: Context) -> TimedOutError:
 def untrusted(context: Context, error: ssl.SSLError) -> UnreachableError:
     return UnreachableError(
         f"The TLS handshake with {context.grpc_address} failed: {error.reason or error}.",
-        "The context file belongs to another control plane: name the right one with --context or --state-dir.",
+        "The context file belongs to another control plane, or is from before its authority was rotated: name the "
+        "right one with --context or --state-dir, or copy it anew from where the control plane runs.",
     )
 
 

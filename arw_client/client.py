@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
+from grpclib.events import RecvInitialMetadata, listen
 
 from arw_client import tls
 from arw_client.asking import PATIENCE_S
@@ -14,7 +15,8 @@ from arw_client.calls import DEFAULT_TIMEOUT_S
 from arw_client.channel import ClosingChannel
 from arw_client.chat import Chat
 from arw_client.context import Context
-from arw_client.services import Jobs, Models, Nodes, Runtimes, State
+from arw_client.renewal import hint
+from arw_client.services import Authorities, Jobs, Models, Nodes, Projects, Runtimes, State
 from arw_client.status_details import DetailsCodec
 from arw_client.trace import Trace
 from arw_client.transcription import Transcriptions
@@ -30,7 +32,15 @@ class Client:
         self.runtimes = Runtimes(channel, context, self.trace, timeout_s)
         self.models = Models(channel, context, self.trace, timeout_s)
         self.jobs = Jobs(channel, context, self.trace, timeout_s)
+        self.projects = Projects(channel, context, self.trace, timeout_s)
         self.state = State(channel, context, self.trace, timeout_s)
+        self.authorities = Authorities(channel, context, self.trace, timeout_s)
+        self.trust_hint = ""
+        """What the control plane said last of its authorities."""
+        listen(channel, RecvInitialMetadata, self._heard)
+
+    async def _heard(self, event: RecvInitialMetadata) -> None:
+        self.trust_hint = hint(event.metadata) or self.trust_hint
 
     def chat(self, patience_s: float = PATIENCE_S, offline_patience_s: float = 0) -> Chat:
         return Chat(self.context, self.trace, patience_s, offline_patience_s)

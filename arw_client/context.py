@@ -30,6 +30,8 @@ class Context:
     """As `grpc_address`, of further replicas: tried in this order when one does not answer."""
     http_urls: tuple[str, ...] = ()
     """As `http_url`, in the same way."""
+    trust: str = ""
+    """What the control plane said of its authorities when this was brought in line with them; empty: nothing yet."""
 
     @classmethod
     def load(cls, path: Path) -> Context:

@@ -68,6 +68,19 @@ class Jobs(Calls, v1.JobServiceStub):
         return answer.jobs, answer.next_page_token
 
 
+class Projects(Calls, v1.ProjectServiceStub):
+    def each(self) -> AsyncIterator[m.Project]:
+        return every(self._page)
+
+    async def _page(self, token: str) -> Page[m.Project]:
+        answer = await self.list_projects(m.ListProjectsRequest(page_size=PAGE_SIZE, page_token=token))
+        return answer.projects, answer.next_page_token
+
+
+class Authorities(Calls, v1.AuthorityServiceStub):
+    pass
+
+
 class State(Calls, v1.StateServiceStub):
     async def matrix(self) -> m.RuntimeMatrix:
         answer = await self.get_runtime_matrix()

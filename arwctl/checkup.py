@@ -11,6 +11,7 @@ from arw_client import ArwError, Client, Context, display_id
 from arw_client import messages as m
 from arwctl.output import when
 from arwctl.plain import one_line
+from arwctl.rotation import next_step
 
 CERTIFICATE_ENDS_SOON = timedelta(days=14)
 NODE_CERTIFICATE_ENDS_SOON = timedelta(hours=4)
@@ -51,6 +52,7 @@ async def of_control_plane(client: Client, own_version: str) -> list[Finding]:
         *(finding for runtime in runtimes for finding in of_runtime(runtime)),
         *of_budgets(supervisor.runtimes),
         *await _watchers(client),
+        *await _rotation(client),
         *_well(nodes, runtimes),
     ]
 
@@ -153,6 +155,22 @@ def of_budgets(runtimes: Sequence[m.SupervisorRuntime]) -> Iterator[Finding]:
             yield Finding(
                 "runtime", Grade.WARN, text, f"Mend the cause, then: arwctl runtime restore {name} --reset-budget"
             )
+
+
+async def _rotation(client: Client) -> list[Finding]:
+    """One that was begun and not ended keeps a key trusted that nobody wants any more."""
+    try:
+        found = (await client.authorities.list_authorities(m.ListAuthoritiesRequest())).authorities
+    except ArwError as error:
+        if error.reason == "UNIMPLEMENTED":
+            return []
+        raise
+    due = next_step(found or m.CertificateAuthorities())
+    if due.step == "prepare":
+        return []
+    waits = f", and waits for {due.waits_for}" if due.waits_for else ""
+    text = f"a rotation is under way: its next step is {due.step}{waits}"
+    return [Finding("authority", Grade.WARN, text, "Go on with it: arwctl admin ca rotate")]
 
 
 async def _watchers(client: Client) -> list[Finding]:

@@ -43,9 +43,13 @@ class Call:
     @asynccontextmanager
     async def client(self, timeout_s: float = 10.0) -> AsyncIterator[Client]:
         from arw_client.client import connect  # noqa: PLC0415 - help and usage errors need no contract
+        from arw_client.renewal import follow  # noqa: PLC0415 - as above
 
         async with connect(Context.load(self.context_file), timeout_s) as client:
-            yield client
+            try:
+                yield client
+            finally:
+                await follow(client, self.context_file)
 
 
 def alone(text: str) -> typer.Typer:
@@ -81,8 +85,14 @@ def _runner(body: Body) -> Callable[..., None]:
         sys.exit(finish(_call(given), lambda call: body(call, **options)))
 
     _sign(run, list(inspect.signature(body, eval_str=True).parameters.values())[1:])
-    run.__doc__ = body.__doc__
+    run.__doc__ = _laid_out(inspect.getdoc(body) or "")
     return run
+
+
+def _laid_out(text: str) -> str:
+    """With the examples line by line, as they are to be typed."""
+    about, found, examples = text.partition("\n\nExamples:\n")
+    return about + found.replace("Examples", "\b\nExamples") + "\n".join(f"  {line}" for line in examples.splitlines())
 
 
 def _sign(function: Callable[..., None], own: Sequence[inspect.Parameter]) -> None:

@@ -89,6 +89,7 @@ def _found(probe: m.HealthProbeResult | None) -> list[tuple[str, str]]:
         ("Health", f"{probe.state_label} ({probe.severity_label}) - {probe.summary}"),
         *(("", detail) for detail in probe.detail),
         ("Node", display_id(probe.node) or "-"),
+        ("Asked for this", "yes" if probe.fresh else "no, as its node told it last"),
         ("Probe latency", latency),
         ("Reported", when(probe.report_time)),
         ("Heard", when(probe.contact_time)),

@@ -25,7 +25,8 @@ GROUPS = {
     "events": "Read the journal of what happened.",
     "state": "See what the control plane does by itself.",
     "model": "Record and list model files.",
-    "admin": "Back up and restore the control plane; see whether all is well.",
+    "project": "Give projects API keys, and pin them to runtimes.",
+    "admin": "Back up and restore the control plane; see whether all is well; rotate its authority.",
     "version": "Print the versions of this program and of the control plane.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from arw_client import ArwError
 from arw_client import messages as m
 
 MAX_BYTES = 1 << 20
+_STDIN = Path("stdin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,19 @@ class ManifestFile:
         )
 
 
-def read(path: Path) -> ManifestFile:
-    """ArwError when the file cannot be read as TOML or JSON, or a [[models]] entry lacks its id or path."""
-    content = _content(path)
-    as_json = path.suffix == ".json"
+def read(path: Path, *, prune: bool = False) -> ManifestFile:
+    """ArwError when the file cannot be read as TOML or JSON, or a [[models]] entry lacks its id or path.
+
+    "-" is standard input, beside the working directory's files; one that begins with a brace is JSON. `prune`: it is to
+    remove what a manifest of its name declared before.
+    """
+    if path == Path("-"):
+        path, content = _STDIN, _given(prune=prune)
+    else:
+        content = _content(path)
+    if len(content) > MAX_BYTES:
+        raise _invalid(f"{path} is larger than 1 MiB.")
+    as_json = path.suffix == ".json" or (path == _STDIN and content.lstrip().startswith(b"{"))
     form = m.ManifestFormat.JSON if as_json else m.ManifestFormat.TOML
     try:
         text = content.decode()
@@ -77,16 +88,23 @@ def external(runtime: str, url: str, model: str) -> ManifestFile:
     return ManifestFile(Path("attach"), content, m.ManifestFormat.JSON, ())
 
 
+def _given(*, prune: bool) -> bytes:
+    if prune:
+        raise ArwError(
+            "INVALID_ARGUMENT",
+            "--prune goes by the name of the manifest's file, and standard input has none.",
+            "Write the manifest to a file and name that: -f FILE --prune.",
+        )
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ArwError(
             "NOT_FOUND", f"{path} cannot be read: {error.strerror}.", "Name a manifest with -f FILE."
         ) from error
-    if len(content) > MAX_BYTES:
-        raise _invalid(f"{path} is larger than 1 MiB.")
-    return content
 
 
 def _models(found: Any, path: Path) -> list[BroughtModel]:

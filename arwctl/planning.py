@@ -73,6 +73,7 @@ def _head(screen: Screen, planned: m.PlannedRuntime) -> str:
     said = "unchanged" if planned.action == m.PlannedAction.NOTHING else slug(planned.action)
     source = planned.source_before
     origin = f" (declared by {one_line(source)})" if source and planned.action != m.PlannedAction.NOTHING else ""
+    origin += f" (replica of {one_line(display_id(planned.replica_of))})" if planned.replica_of else ""
     return f"{one_line(planned.id)}: {screen.coloured(said, COLOURS.get(planned.action, ''))}{origin}"
 
 

@@ -79,7 +79,8 @@ def _headline(screen: Screen, supervisor: m.SupervisorSnapshot) -> str:
 def _print_runtime(screen: Screen, what: m.RuntimeDescriptor, status: m.RuntimeStatus) -> None:
     label = screen.coloured(status.state_label or "Unknown", BY_SEVERITY.get(status.severity, ""))
     place = f"on {status.node.removeprefix('nodes/')}" if status.node else "without a place"
-    screen.write(f"  {screen.coloured(what.id, '1')}  {label}  ")
+    belongs = f" (replica of {what.replica_of})" if what.replica_of else ""
+    screen.write(f"  {screen.coloured(what.id + belongs, '1')}  {label}  ")
     screen.line(f"{status.engine or what.adapter} {place}{_process(status)}")
     for line in _lines(status):
         screen.line(f"      {line}")

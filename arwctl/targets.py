@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from arw_client import resource_name
+
+RuntimeArgument = Annotated[str | None, typer.Argument(metavar="ID", help="Runtime id.", show_default=False)]
+RuntimeOption = Annotated[str | None, typer.Option("--id", "--runtime", metavar="ID", help="Runtime id.")]
+NodeArgument = Annotated[str | None, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
+NodeOption = Annotated[str | None, typer.Option("--id", "--node", metavar="NODE", help="Node id.")]
 
 
 def one_of(collection: str, *given: str | None) -> str:

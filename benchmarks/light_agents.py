@@ -60,6 +60,8 @@ class LightAgent:
         self._epoch = 0
         self._rows: dict[str, tuple[int, int]] = {}
         self.welcomed = asyncio.Event()
+        self.beats = 0
+        """Heartbeats that were answered."""
         self.batches = 0
         self.stored_at = 0.0
         self.connected_at = 0.0
@@ -141,6 +143,8 @@ class LightAgent:
                 self.connected_at = time.monotonic()
                 self.welcomed.set()
                 self._say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True))
+            case "heartbeat_ack":
+                self.beats += 1
             case "desired_batch":
                 self._store(message.desired_batch)
             case "replicas_changed":

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -199,7 +199,7 @@ def _runtime(number: int, node: NodeId | None) -> Runtime:
 
 async def _moved(store: SqliteStore, mirror: Mirror, place: PlaceRuntimes) -> list[Row]:
     started = time.process_time()
-    await place()
+    held = await _longest_hold(place())
     everyone = time.process_time() - started
     started = time.process_time()
     for number in range(NODES, NODES + CHANGES):
@@ -211,8 +211,26 @@ async def _moved(store: SqliteStore, mirror: Mirror, place: PlaceRuntimes) -> li
     assert mirror.runtimes
     return [
         Row.value(f"placement looks at all {NODES:,} runtimes again, CPU", "s", ours=everyone, at_most=10),
+        Row.value("the longest that nobody else has a turn meanwhile", "ms", ours=held * 1000, at_most=500),
         Row.value(f"placement of one new runtime among {NODES:,} nodes, CPU", "ms", ours=each, at_most=100),
     ]
+
+
+async def _longest_hold(work: Awaitable[object]) -> float:
+    """In seconds: for how long at most nothing else on the loop has its turn."""
+    longest = 0.0
+
+    async def wait_for_turns() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+
+    waiting = asyncio.create_task(wait_for_turns())
+    await work
+    waiting.cancel()
+    return longest
 
 
 def _resident() -> int:

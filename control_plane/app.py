@@ -17,6 +17,7 @@ from control_plane.api.door import Door
 from control_plane.api.health import Health
 from control_plane.api.open_streams import OpenStreams
 from control_plane.api.servers import SERVICES, admin_server, enrollment_server, main_server
+from control_plane.api.trust_hint import TrustHint
 from control_plane.data_path.assembly import DataPath, build_data_path
 from control_plane.data_path.traffic import WINDOW, TrafficMeter
 from control_plane.domain.replica import Replica
@@ -38,6 +39,7 @@ from control_plane.sessions.invitation import Invitation
 from control_plane.sessions.logs import ReadRuntimeLog
 from control_plane.sessions.registry import FlapRules
 from control_plane.sessions.rules import SessionRules
+from control_plane.sessions.trust import TrustTold
 from control_plane.settings import Settings, product_version
 from control_plane.store.board_view import Limits
 from control_plane.store.deferred import DeferredWrites
@@ -55,18 +57,20 @@ from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.observe_instances import ObserveInstances
+from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_jobs import GetJobs
+from control_plane.use_cases.read_projects import GetProjects, ViewProjects
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.report_trust import ReportTrust
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.update_inventory import UpdateInventory
 from control_plane.use_cases.watch_events import WatchEvents
 from gateway.server import Bound
 from gateway.settings import GatewaySettings
-from wire.credentials import server_context
 from wire.machine_id import machine_id_hash
 
 _log = structlog.get_logger()
@@ -98,20 +102,25 @@ class ControlPlane:
         self._catch_up = Chore("deferred writes", self._deferred.flush, on.timers.tick)
         self.sessions = self._sessions()
         self._circle.serve(self.sessions)
-        self._jobs = JobBook(on.store)
+        self._jobs, self._projects = JobBook(on.store), ProjectBook(on.store)
         reader, writer = Reader(), Writer()
         self._create_job = CreateJob(on.store, self.fleet, on.clock, SystemRandomness(), reader, writer, self._jobs)
         self._duties = Duties(on, self._circle, self._matrix, self.sessions, self._jobs)
         self._watchers = GetWatchers(self._duties.manifests.report, on.clock)
         self._health = Health(SERVICES)
         gate = Gatekeeper(
-            on.authority.trust_domain, AuthenticateNode(on.store, on.clock), AuthenticateOperator(on.store, on.clock)
+            on.authority.trust_domain,
+            AuthenticateNode(on.store, on.clock),
+            AuthenticateOperator(on.store, on.clock),
+            on.trust.check_issuer,
         )
         self._streams = OpenStreams(gate, taken_within=on.timers.ack_within)
+        self._trust = Chore("trust", on.trust.refresh, on.timers.tick)
+        on.trust.on_change(self.sessions.authorities_changed)
         self._standing = Chore("standing", self._streams.recheck, on.timers.tick)
         self._door = Door(on.paths.runtime / "enrollment.sock")
         servicers = assembled(self._parts())
-        self._main = main_server(servicers, gate, self._streams, self._health)
+        self._main = main_server(servicers, gate, self._streams, self._health, TrustHint(lambda: on.authority.hint))
         self._enrollment = enrollment_server(servicers, gate, on.timers.hello_within)
         self._admin = admin_server(self._health)
 
@@ -130,7 +139,7 @@ class ControlPlane:
         if await self._circle.join():
             await self._duties.begin()
         async with AsyncExitStack() as stack:
-            stack.callback(self._on.store.on_change(lambda _: self._duties.ring()))
+            stack.callback(self._on.store.on_change(self._duties.follow))
             stack.callback(self.fleet.on_instance(lambda *_: self._duties.ring_health()))
             stack.callback(self.fleet.on_node(lambda _: self._duties.ring()))
             await self._listen(stack)
@@ -147,7 +156,7 @@ class ControlPlane:
                 task.cancel()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        chores = (self._standing, self._catch_up, *self._duties.chores)
+        chores = (self._standing, self._trust, self._catch_up, *self._duties.chores)
         return [
             self.sessions.run(),
             self._circle.run(),
@@ -174,14 +183,15 @@ class ControlPlane:
 
     def _data_path(self) -> DataPath:
         settings, certificate, paths = self._on.settings, self._on.certificate, self._on.paths
-        relay = server_context(certificate.chain_path, certificate.key_path, certificate.ca_path, require_client=True)
-        certificate.on_renewal(lambda: relay.load_cert_chain(certificate.chain_path, certificate.key_path))
+        relay = certificate.context()
         return build_data_path(
             self._on.store,
             self._mirror,
             self.fleet,
             self.sessions,
             self._meter,
+            projects=self._projects,
+            clock=self._on.clock,
             application=application(self._views()),
             http=(settings.http_host, settings.http_port, _http_context(settings)),
             relay=(settings.host, settings.relay_port, relay),
@@ -198,6 +208,7 @@ class ControlPlane:
             supervisor=self._supervisor,
             watchers=self._watchers,
             jobs=GetJobs(self._jobs, on.clock),
+            projects=GetProjects(ViewProjects(self._projects, self._mirror, self.fleet, on.clock)),
             orders=Orders(self._create_job, GetRuntime(on.store, self.fleet)),
             cluster=GetCluster(self._mirror, self.fleet, on.clock, on.timers.heartbeat, lambda: self.replicas),
             manifests=GetManifests(on.store, on.clock, tuple(map(str, (*loaded.files, *loaded.directories)))),
@@ -245,6 +256,7 @@ class ControlPlane:
             flaps=FlapRules(),
             tick=on.timers.tick,
             elsewhere=self._circle,
+            trust=TrustTold(on.trust, ReportTrust(self._deferred), on.timers.renew_within),
         )
 
     def _parts(self) -> Parts:
@@ -256,8 +268,7 @@ class ControlPlane:
             fleet=self.fleet,
             clock=on.clock,
             authority=on.authority,
-            vouches_for=on.authority.vouches_for,
-            pin=on.authority.pin,
+            trust=on.trust,
             reader=Reader(),
             writer=Writer(),
             streams=self.sessions,
@@ -271,6 +282,7 @@ class ControlPlane:
             replicas=lambda: self.replicas,
             create_job=self._create_job,
             jobs=self._jobs,
+            projects=self._projects,
             grpc_address=lambda: self._reached.at("grpc"),
             enrollment_address=lambda: self._reached.at("enrollment"),
             address_of_peer=self._door.address_of_peer,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from control_plane.domain.authority import trusted
 from control_plane.process.environment import environment_of
 from control_plane.settings import VARIABLES, Paths, Settings
 from control_plane.store import integrity
@@ -91,7 +92,8 @@ def _told(name: str, look: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _permissions(paths: Paths) -> Iterator[Finding]:
-    private = [paths.directory, *(paths.directory / name for name in ("ca.key", "server.key", paths.database.name))]
+    private = [paths.directory, *(paths.directory / name for name in ("server.key", paths.database.name))]
+    private += [path for path in paths.directory.glob("ca*.key") if path.is_file()]
     wrong = [path for path in private if path.exists() and _is_open(path)]
     for path in wrong:
         mode = "700" if path.is_dir() else "600"
@@ -125,7 +127,7 @@ def _certificate(path: Path, what: str, soon: timedelta, now: datetime) -> Itera
     if end - now > soon:
         yield Finding(what, Grade.OK, text)
     elif what.startswith("CA"):
-        yield Finding(what, Grade.WARN, text, "Plan a new control plane, and join its nodes again.")
+        yield Finding(what, Grade.WARN, text, "Rotate it: arwctl admin ca rotate")
     else:
         yield Finding(what, Grade.WARN, text, "A running control plane renews it: start it, and see its log.")
 
@@ -182,12 +184,15 @@ def _authority(paths: Paths, settings: Settings, seen: Seen) -> Iterator[Finding
     from control_plane.trust.authority import Lifetimes  # noqa: PLC0415 - see above
     from control_plane.trust.shared_authority import SharedAuthority  # noqa: PLC0415 - see above
 
-    row = seen.authority
-    if row is None:
+    rows = seen.authorities
+    if not rows:
         yield Finding("authority", Grade.WARN, "the database knows none yet", "Start the control plane.")
         return
-    SharedAuthority(paths.directory, SystemClock(), Lifetimes(), settings.secret_file(os.environ)).held(row)
-    if row.sealed_key:
+    shared = SharedAuthority(paths.directory, SystemClock(), Lifetimes(), settings.secret_file(os.environ))
+    for row in trusted(rows):
+        shared.key_of(row, rows)
+    shared.held(rows)
+    if shared.active(rows).sealed_key:
         yield Finding("authority", Grade.OK, "the database's, with a sealed key; keep a copy of its secret")
     elif seen.replicas > 1:
         text = f"{seen.replicas} control planes use the database, and the key of its authority is not sealed in it"

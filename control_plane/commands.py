@@ -16,8 +16,8 @@ import structlog
 
 from control_plane.app import ControlPlane
 from control_plane.domain.errors import InvalidArgument, StorageUnavailable
-from control_plane.ground import ground, shared_authority
-from control_plane.initialise import initialise, name_replicas, provide_context
+from control_plane.ground import Ground, ground, shared_authority
+from control_plane.initialise import follow_authorities, initialise, name_replicas, provide_context
 from control_plane.process.clock import SystemClock
 from control_plane.process.descriptors import raise_limit
 from control_plane.process.listening import check_port, free_ports
@@ -95,6 +95,7 @@ async def _serve(settings: Settings, paths: Paths, context_file: Path | None) ->
 
         if context_file:
             plane.on_replicas(partial(_name_replicas, plane, context_file))
+            on.trust.on_change(partial(_follow_authorities, on, context_file))
         await plane.run(stop, partial(announced, paths.run, paths.lock))
 
 
@@ -102,6 +103,14 @@ def _name_replicas(plane: ControlPlane, context_file: Path) -> None:
     """A disk that is full costs the operator's convenience, and nothing else."""
     try:
         name_replicas(context_file, machine_id_hash(), [replica.place for replica in plane.replicas])
+    except OSError as error:
+        _log.warning("context_file_not_written", path=str(context_file), error=str(error))
+
+
+async def _follow_authorities(on: Ground, context_file: Path) -> None:
+    """As with the replicas."""
+    try:
+        await follow_authorities(on, context_file)
     except OSError as error:
         _log.warning("context_file_not_written", path=str(context_file), error=str(error))
 

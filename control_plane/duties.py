@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from control_plane.domain.situation import Calm
 from control_plane.ground import Ground
@@ -18,6 +19,7 @@ from control_plane.process.chores import Chore
 from control_plane.replicas.circle import Circle
 from control_plane.store.fenced import FencedStore
 from control_plane.use_cases.allow_removals import AllowRemovals, Guards
+from control_plane.use_cases.ask_probes import Prober
 from control_plane.use_cases.boot_runtimes import BootRuntimes
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.get_matrix import GetMatrix
@@ -36,25 +38,31 @@ COALESCE = timedelta(milliseconds=20)
 HEALTH_PAUSE = timedelta(seconds=1)
 
 
+class Nodes(Guards, Prober, Protocol):
+    """Reaches connected nodes."""
+
+
 class Duties:
     """What the leading replica does for all. Another one follows everything too, and takes over when it leads."""
 
-    def __init__(self, on: Ground, circle: Circle, matrix: GetMatrix, guards: Guards, jobs: JobBook) -> None:
+    def __init__(self, on: Ground, circle: Circle, matrix: GetMatrix, nodes: Nodes, jobs: JobBook) -> None:
         mirror, fleet = matrix.mirror, matrix.fleet
         self._on = on
         self._circle = circle
+        self._revision: int | None = None
         self._store = FencedStore(on.store, lambda: circle.term)
         self._kept = on.settings.events_kept(os.environ)
         rest = on.timers.rest
-        self.circumstances = Circumstances(fleet, on.clock, Calm(steady=rest, window=2 * rest, rest=rest))
+        calm, most = Calm(steady=rest, window=2 * rest, rest=rest), on.settings.most_runtimes(os.environ)
+        self.circumstances = Circumstances(fleet, on.clock, calm, most_runtimes=most)
         self._placing = PlaceRuntimes(self._store, mirror, fleet, on.clock, self.circumstances)
-        self._release = ReleaseDrained(mirror, fleet, AllowRemovals(self._store, fleet, on.clock, guards))
+        self._release = ReleaseDrained(mirror, fleet, AllowRemovals(self._store, fleet, on.clock, nodes))
         self.manifests = _manifest_watch(on, self._store)
         every, timers = self._led, on.timers
         publish = PublishHealth(matrix, self._store, on.clock, timers.place_every)
         self._places = every("place", self._place, timers.place_every, COALESCE)
         self._health = every("publish health", publish, timers.place_every, HEALTH_PAUSE)
-        run_jobs = RunJobs(self._store, mirror, fleet, on.clock, book=jobs, amnesty=timers.amnesty)
+        run_jobs = RunJobs(self._store, mirror, fleet, on.clock, prober=nodes, book=jobs, amnesty=timers.amnesty)
         self._jobs = every("jobs", run_jobs, timers.tick, COALESCE)
         self._timed = (
             every("upkeep", self._tidy, timers.upkeep_every),
@@ -72,6 +80,12 @@ class Duties:
         self._places.ring()
         self._health.ring()
         self._jobs.ring()
+
+    def follow(self, revision: int) -> None:
+        """The store is there now; events alone leave its revision as it was."""
+        if revision != self._revision:
+            self._revision = revision
+            self.ring()
 
     def ring_health(self) -> None:
         """Instances changed."""

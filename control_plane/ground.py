@@ -11,9 +11,10 @@ from control_plane.settings import Paths, Settings
 from control_plane.store.opening import OpenStore, open_store
 from control_plane.timers import Timers
 from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
+from control_plane.trust.following import TrustKeeper
 from control_plane.trust.server_certificate import ServerCertificate
 from control_plane.trust.shared_authority import SharedAuthority
-from control_plane.use_cases.ports import Clock, Store
+from control_plane.use_cases.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Ground:
     store: OpenStore
     authority: EmbeddedAuthority
     certificate: ServerCertificate
+    trust: TrustKeeper
 
 
 @asynccontextmanager
@@ -34,23 +36,21 @@ async def ground(settings: Settings, timers: Timers, paths: Paths, clock: Clock)
     """Open or make everything on disk. InvalidArgument, StorageUnavailable."""
     store = await open_store(settings.database_url(os.environ), paths.database, clock)
     try:
-        authority = await _authority(settings, timers, paths, clock, store)
+        shared = shared_authority(settings, timers, paths, clock)
+        authority = await shared.open(store)
         certificate = ServerCertificate(paths.directory, authority, clock, (settings.dialled,))
-        yield Ground(settings, timers, paths, clock, store, authority, certificate)
+        trust = TrustKeeper(store, shared, authority, certificate)
+        await trust.refresh()
+        yield Ground(settings, timers, paths, clock, store, authority, certificate, trust)
     finally:
         await store.close()
 
 
 def shared_authority(settings: Settings, timers: Timers, paths: Paths, clock: Clock) -> SharedAuthority:
     """Of the database that the settings name."""
-    return SharedAuthority(paths.directory, clock, _lifetimes(timers), settings.secret_file(os.environ))
-
-
-async def _authority(settings: Settings, timers: Timers, paths: Paths, clock: Clock, store: Store) -> EmbeddedAuthority:
-    if settings.database_url(os.environ):
-        return await shared_authority(settings, timers, paths, clock).open(store)
-    # The only one on its database has nobody to share with.
-    return EmbeddedAuthority.open(paths.directory, clock, _lifetimes(timers))
+    alone = not settings.database_url(os.environ)
+    secret_file = "" if alone else settings.secret_file(os.environ)
+    return SharedAuthority(paths.directory, clock, _lifetimes(timers), secret_file, alone=alone)
 
 
 def _lifetimes(timers: Timers) -> Lifetimes:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import structlog
+from cryptography import x509
 
 from control_plane.domain.errors import InUse
 from control_plane.domain.ids import OperatorId
@@ -14,6 +18,7 @@ from control_plane.domain.operator import Operator
 from control_plane.domain.replica import Place
 from control_plane.ground import Ground, ground
 from control_plane.process.run_file import locked
+from control_plane.reached import address, http_url
 from control_plane.settings import Paths, Settings, is_loopback
 from control_plane.timers import Timers
 from control_plane.trust.authority import EmbeddedAuthority
@@ -22,9 +27,12 @@ from control_plane.use_cases.authenticate_operator import AuthenticateOperator
 from control_plane.use_cases.grant_operator import GrantOperator
 from control_plane.use_cases.ports import Clock, Transaction
 from control_plane.use_cases.randomness import SystemRandomness
+from control_plane.use_cases.renew_operator import RenewOperator
 from wire.atomic_file import write_atomically
-from wire.credentials import certificate_pem, csr_der, key_pem, new_key
+from wire.credentials import certificate_pem, csr_der, identity_of, issuer_id, key_pem, new_key, serial_hex
 from wire.refusal import Refusal
+
+_log = structlog.get_logger()
 
 LOCAL = OperatorId("local")
 
@@ -45,11 +53,38 @@ async def initialise(settings: Settings, timers: Timers, paths: Paths, clock: Cl
 
 async def provide_context(on: Ground, file: Path) -> None:
     """Make the operator's context file, unless it is good."""
+    await follow_authorities(on, file)
     context = OperatorContext.load(file)
     if await _is_good(on, context):
         return
     fresh = await _granted(on, await _operator(on))
     (fresh.with_addresses(context.grpc_addresses, context.http_urls) if context else fresh).save(file)
+
+
+async def follow_authorities(on: Ground, file: Path) -> None:
+    """Write into the operator's context file whom to trust, and a certificate of the authority that signs now.
+
+    Nothing where there is no such file, or it is of another control plane.
+    """
+    context = OperatorContext.load(file)
+    if context is None or context.trust_domain != on.authority.trust_domain:
+        return
+    told = replace(context, ca_pem=_ca_pem(on.authority))
+    try:
+        leaf = x509.load_pem_x509_certificates(context.certificate_pem.encode())[0]
+        if issuer_id(leaf) != on.authority.id:
+            told = await _renewed(on, told, leaf)
+    except (Refusal, ValueError, IndexError) as error:
+        _log.warning("context_not_renewed", path=str(file), cause=str(error))
+    if told != context:
+        told.save(file)
+
+
+async def _renewed(on: Ground, context: OperatorContext, leaf: x509.Certificate) -> OperatorContext:
+    key, operator = new_key(), OperatorId(identity_of(leaf).name)
+    renew = RenewOperator(on.store, on.clock, on.authority)
+    issued = await renew(operator, serial_hex(leaf), leaf.not_valid_after_utc, csr_der(key))
+    return replace(context, certificate_pem=certificate_pem(issued.chain).decode(), key_pem=key_pem(key).decode())
 
 
 def name_replicas(file: Path, machine_id_hash: str, living: Sequence[Place]) -> None:
@@ -119,7 +154,9 @@ def _reserved(tx: Transaction, now: datetime) -> OperatorId:
 async def _granted(on: Ground, operator: OperatorId) -> OperatorContext:
     key = new_key()
     issued = on.authority.issue_operator(csr_der(key), operator)
-    grant = await GrantOperator(on.store, on.clock, SystemRandomness())(operator, certificate_serial=issued.serial)
+    grant = await GrantOperator(on.store, on.clock, SystemRandomness())(
+        operator, certificate_serial=issued.serial, issuer=issued.issuer
+    )
     grpc_address, http_url = _addresses(on.settings)
     return OperatorContext(
         trust_domain=on.authority.trust_domain,
@@ -138,6 +175,5 @@ def _ca_pem(authority: EmbeddedAuthority) -> str:
 
 
 def _addresses(settings: Settings) -> tuple[str, str]:
-    scheme = "https" if settings.http_certificate else "http"
-    http_host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host  # noqa: S104 - compared
-    return f"{settings.dialled}:{settings.grpc_port}", f"{scheme}://{http_host}:{settings.http_port}"
+    """As others dial them: `name_replicas` writes the same of this replica when there are several."""
+    return address(settings.dialled, settings.grpc_port), http_url(settings, settings.http_port)

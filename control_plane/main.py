@@ -15,6 +15,7 @@ from control_plane.settings import (
     EVENTS_ROWS_VARIABLE,
     MANIFEST_SEPARATOR,
     MANIFEST_VARIABLE,
+    NODE_RUNTIMES_VARIABLE,
     PORTS,
     STATE_DIR_VARIABLE,
     product_version,
@@ -35,8 +36,20 @@ _WORDS = (
 _KEPT = {
     "events_days": ("--events-days", EVENTS_DAYS_VARIABLE, "for how many days events are kept", "30"),
     "events_rows": ("--events-rows", EVENTS_ROWS_VARIABLE, "how many events are kept at most", "1000000"),
+    "node_runtimes": ("--node-runtimes", NODE_RUNTIMES_VARIABLE, "how many runtimes a node is given", "1000"),
 }
 """Of each setting its flag, its variable, what it says and what is usual."""
+
+_EXAMPLES = """\
+examples:
+  arw-control-plane run --context-file ~/.local/state/arw/context.json
+  arw-control-plane run --host 0.0.0.0 --advertise control.example
+  arw-control-plane run --database-file /etc/arw/database --authority-secret-file /etc/arw/secret
+  arw-control-plane run --manifest-dir /etc/arw/manifests
+  arw-control-plane backup arw-backup.tar
+  arw-control-plane restore arw-backup.tar
+  arw-control-plane check --output json
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="arw-control-plane", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="arw-control-plane",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"arw-control-plane {product_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     init = commands.add_parser("init", help="make certificates, database and the operator's context file")

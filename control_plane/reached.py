@@ -31,16 +31,20 @@ class Reached:
         """For other replicas and for agents; empty until it listens everywhere."""
         if not self.everywhere.is_set():
             return Place()
-        http = self.settings.http_host
-        scheme = "https" if self.settings.http_certificate else "http"
         return Place(
             grpc_address=self.at("grpc"),
             relay_address=self.at("relay"),
             relay_unix_path=str(self.runtime / "relay.sock"),
-            http_url=f"{scheme}://{address(self.settings.dialled if http in WILDCARDS else http, self.ports['http'])}",
+            http_url=http_url(self.settings, self.ports["http"]),
             machine_id_hash=self.machine,
             version=product_version(),
         )
+
+
+def http_url(settings: Settings, port: int) -> str:
+    """What others dial for HTTP; a wildcard is reached by the name that gRPC is reached by."""
+    host = settings.dialled if settings.http_host in WILDCARDS else settings.http_host
+    return f"{'https' if settings.http_certificate else 'http'}://{address(host, port)}"
 
 
 def address(host: str, port: int) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from control_plane.domain.authority import Authority, trusted
 from control_plane.domain.errors import InvalidArgument, NotFound, StorageUnavailable
 from control_plane.process.clock import SystemClock
 from control_plane.process.run_file import locked
@@ -25,8 +26,8 @@ from control_plane.store.backup import Progress
 from control_plane.store.backup_archive import Archive, Contents, check_free, opened, pack
 from control_plane.store.opening import look_at
 from control_plane.trust.authority import Lifetimes, trust_domain_of
+from control_plane.trust.key_files import OTHER, KeyFiles
 from control_plane.trust.shared_authority import SharedAuthority
-from control_plane.use_cases.ports import StoredAuthority
 from wire.atomic_file import sync_directory, write_atomically
 
 DATABASE = "arw.db"
@@ -100,13 +101,14 @@ def _existing(state: Path) -> Paths:
 def _collected(paths: Paths, settings: Settings, url: str, folder: Path) -> tuple[dict[str, Path], Contents]:
     """Files by their name in the backup, and what is said of them."""
     files = {name: paths.directory / name for name in BESIDE if (paths.directory / name).exists()}
+    files |= {path.name: path for path in KeyFiles(paths.directory).paths()}
     if "ca.key" not in files:
-        files["ca.key"] = _unsealed(paths, settings, url, folder / "ca.key")
+        files |= _unsealed(paths, settings, url, folder)
     named = (
         *(settings.database_file, settings.secret_file(os.environ) if url else ""),
         *(settings.http_certificate, settings.http_key, settings.manifest_dir),
     )
-    domain = trust_domain_of(x509.load_pem_x509_certificate((paths.directory / "ca.pem").read_bytes()))
+    domain = trust_domain_of(x509.load_pem_x509_certificates((paths.directory / "ca.pem").read_bytes())[0])
     kind = "postgresql" if url else "sqlite"
     about = Contents(product_version(), datetime.now(UTC), domain, kind, elsewhere=tuple(filter(None, named)))
     if url:
@@ -117,16 +119,18 @@ def _collected(paths: Paths, settings: Settings, url: str, folder: Path) -> tupl
     return {DATABASE: folder / DATABASE, **files}, about
 
 
-def _unsealed(paths: Paths, settings: Settings, url: str, file: Path) -> Path:
-    """The CA's key where it is not on the disk, in this file. InvalidArgument, StorageUnavailable."""
-    row = look_at(url).authority if url else None
-    if row is None:
+def _unsealed(paths: Paths, settings: Settings, url: str, folder: Path) -> dict[str, Path]:
+    """The authorities' keys where they are not on the disk, in this folder. InvalidArgument, StorageUnavailable."""
+    rows = look_at(url).authorities if url else ()
+    if not rows:
         raise StorageUnavailable(
             f"{paths.directory / 'ca.key'} is missing.", "Restore the newest backup: arw-control-plane restore FILE"
         )
     shared = SharedAuthority(paths.directory, SystemClock(), Lifetimes(), settings.secret_file(os.environ))
-    write_atomically(file, shared.held(row).key_pem())
-    return file
+    write_atomically(folder / "ca.key", shared.held(rows).key_pem())
+    others = [row for row in trusted(rows) if row != shared.active(rows)]
+    kept = [KeyFiles(folder).keep(shared.key_of(row, rows)) for row in others]
+    return {path.name: path for path in (folder / "ca.key", *kept)}
 
 
 def _check(archive: Archive) -> None:
@@ -140,7 +144,8 @@ def _check(archive: Archive) -> None:
             schema=contents.schema,
         )
     needed = {"ca.key", "ca.pem", *([DATABASE] if contents.database == "sqlite" else [])}
-    if not needed <= parts <= {*BESIDE, DATABASE}:
+    keys = {name for name in parts if OTHER.fullmatch(name)}
+    if not needed <= parts <= {*BESIDE, *keys, DATABASE}:
         raise InvalidArgument(
             f"{archive.path} holds {', '.join(sorted(parts))}, which is no whole control plane.", "Name another backup."
         )
@@ -151,7 +156,7 @@ def _check_authority(archive: Archive, paths: Paths) -> None:
     ours = paths.directory / "ca.pem"
     if not ours.exists():
         return
-    domain = trust_domain_of(x509.load_pem_x509_certificate(ours.read_bytes()))
+    domain = trust_domain_of(x509.load_pem_x509_certificates(ours.read_bytes())[0])
     if domain != archive.manifest.contents.trust_domain:
         raise InvalidArgument(
             f"{archive.path} is of another control plane: its CA is {archive.manifest.contents.trust_domain}, "
@@ -167,15 +172,15 @@ def _staged(archive: Archive, folder: Path) -> str:
             archive.unpack(name, folder / name, progress)
     url = _url(archive, folder)
     if url:
-        _check_shared(archive, look_at(url).authority)
+        _check_shared(archive, look_at(url).authorities)
     else:
         databases.check(folder / DATABASE)
     return _renewed(url, folder / DATABASE)
 
 
-def _check_shared(archive: Archive, row: StoredAuthority | None) -> None:
+def _check_shared(archive: Archive, rows: Sequence[Authority]) -> None:
     """Before the database begins a new history."""
-    domain = trust_domain_of(x509.load_der_x509_certificate(row.certificate)) if row else ""
+    domain = trust_domain_of(x509.load_der_x509_certificate(rows[0].certificate)) if rows else ""
     if domain not in ("", archive.manifest.contents.trust_domain):
         raise InvalidArgument(
             f"{archive.path} is of another control plane: its CA is {archive.manifest.contents.trust_domain}, "
@@ -209,7 +214,8 @@ def _renewed(url: str, file: Path) -> str:
 def _swapped(paths: Paths, folder: Path, names: Iterable[str]) -> Path | None:
     """Where what was there went. Cut off in the middle, the control plane refuses to start until it is done again."""
     write_atomically(paths.restoring, b"a backup is being put back\n")
-    there = [paths.directory / name for name in REPLACED if (paths.directory / name).exists()]
+    keys = [path.name for path in KeyFiles(paths.directory).paths() if path.name not in REPLACED]
+    there = [paths.directory / name for name in (*REPLACED, *keys) if (paths.directory / name).exists()]
     aside = Path(tempfile.mkdtemp(dir=paths.directory, prefix=f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}-"))
     for old in there:
         old.rename(aside / old.name)

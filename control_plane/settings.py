@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.event import EventsKept
+from control_plane.domain.node_view import MAX_PLACED
 from control_plane.timers import NODE_CERTIFICATE_VARIABLE, TIMERS_VARIABLE
 from wire.atomic_file import write_atomically
 
@@ -41,11 +43,14 @@ MANIFEST_VARIABLE = "ARW_RUNTIME_MANIFEST"
 MANIFEST_SEPARATOR = ";"
 EVENTS_DAYS_VARIABLE = "ARW_EVENTS_DAYS"
 EVENTS_ROWS_VARIABLE = "ARW_EVENTS_ROWS"
+NODE_RUNTIMES_VARIABLE = "ARW_NODE_RUNTIMES"
+NODE_RUNTIMES = (1, 9_000)
+"""A node tells of at most 10,000 at once, those that it has not let go of yet among them."""
 EVENTS_DAYS, EVENTS_ROWS = (1, 3650), (1_000, 1_000_000_000)
 """The least and the most that may be kept."""
 VARIABLES = (
     *(STATE_DIR_VARIABLE, TIMERS_VARIABLE, DATABASE_VARIABLE, AUTHORITY_SECRET_VARIABLE, MANIFEST_VARIABLE),
-    *(EVENTS_DAYS_VARIABLE, EVENTS_ROWS_VARIABLE, NODE_CERTIFICATE_VARIABLE),
+    *(EVENTS_DAYS_VARIABLE, EVENTS_ROWS_VARIABLE, NODE_RUNTIMES_VARIABLE, NODE_CERTIFICATE_VARIABLE),
 )
 """All that a control plane reads."""
 
@@ -78,6 +83,8 @@ class Settings:
     """How long events are kept; 0: what the environment says, else 30."""
     events_rows: int = 0
     """How many events are kept; 0: what the environment says, else a million."""
+    node_runtimes: int = 0
+    """How many runtimes a node is given; 0: what the environment says, else a thousand."""
     authority_secret_file: str = ""
     """Holds what opens the authority's key in a database of several; empty: what the environment says."""
 
@@ -89,6 +96,7 @@ class Settings:
                 )
         _check_kept(self.events_days, EVENTS_DAYS, "events_days")
         _check_kept(self.events_rows, EVENTS_ROWS, "events_rows")
+        _check_kept(self.node_runtimes, NODE_RUNTIMES, "node_runtimes")
         if bool(self.http_certificate) != bool(self.http_key):
             raise InvalidArgument("HTTP has a certificate or a key, but not both.", "Give both or neither.")
         if not is_loopback(self.http_host) and not self.http_certificate:
@@ -139,6 +147,10 @@ class Settings:
         rows = self.events_rows or _kept(environment, EVENTS_ROWS_VARIABLE, EVENTS_ROWS)
         usual = EventsKept()
         return EventsKept(timedelta(days=days) if days else usual.age, rows or usual.rows)
+
+    def most_runtimes(self, environment: Mapping[str, str]) -> int:
+        """That a node is given. InvalidArgument."""
+        return self.node_runtimes or _kept(environment, NODE_RUNTIMES_VARIABLE, NODE_RUNTIMES) or MAX_PLACED
 
     def secret_file(self, environment: Mapping[str, str]) -> str:
         return self.authority_secret_file or environment.get(AUTHORITY_SECRET_VARIABLE, "")
@@ -201,6 +213,7 @@ class Paths:
             _check_owner(directory)
 
 
+@cache
 def product_version() -> str:
     try:
         return version(PRODUCT)

@@ -36,6 +36,7 @@ class Timers:
     replica_silent: timedelta = timedelta(seconds=10)
     upkeep_every: timedelta = timedelta(minutes=10)
     stop_grace: timedelta = timedelta(seconds=10)
+    renew_within: timedelta = timedelta(minutes=5)
     node_certificate: timedelta = timedelta(hours=24)
     operator_certificate: timedelta = timedelta(days=90)
     server_certificate: timedelta = timedelta(days=7)
@@ -71,4 +72,5 @@ class Timers:
             replica_lost=timedelta(seconds=0.5),
             replica_silent=timedelta(seconds=2),
             stop_grace=timedelta(seconds=2),
+            renew_within=timedelta(seconds=1),
         )

@@ -1,14 +1,14 @@
-"""Answers that the gateway writes itself: OpenAI's error shape under /v1/, RFC 7807 elsewhere."""
+"""Answers that the gateway writes itself: errors in the shape of the path's dialect, RFC 7807 elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from gateway.ports import ServedModel
+from gateway.dialects.errors import fault_of
+from gateway.dialects.paths import shape_of
 from gateway.refusals import (
     BadRequest,
     BodyTooLarge,
@@ -45,11 +45,9 @@ def refusal_of(fault: HttpFault) -> GatewayRefusal:
 
 def refused(path: bytes, refusal: GatewayRefusal, request_id: str, *, close: bool) -> bytes:
     """The answer to a request for `path` that is refused."""
-    if path.startswith(b"/v1/") or path == b"/v1":
-        body, content_type = _openai_error(refusal), "application/json"
-    else:
-        body, content_type = _problem(refusal, request_id), "application/problem+json"
-    headers = [("content-type", content_type), ("x-request-id", request_id), *_extra_headers(refusal)]
+    shape = shape_of(path)
+    body = shape.body(fault_of(refusal), request_id)
+    headers = [("content-type", shape.content_type), ("x-request-id", request_id), *_extra_headers(refusal)]
     return _answer(refusal.status, headers, body, close=close)
 
 
@@ -57,21 +55,6 @@ def answered(value: Any, request_id: str, *, close: bool) -> bytes:
     """A JSON answer with status 200."""
     headers = [("content-type", "application/json"), ("x-request-id", request_id)]
     return _answer(200, headers, msgspec.json.encode(value), close=close)
-
-
-def model_list(models: Sequence[ServedModel]) -> dict[str, Any]:
-    return {"object": "list", "data": [model_entry(model) for model in models]}
-
-
-def model_entry(model: ServedModel) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "object": "model",
-        "created": model.created,
-        "owned_by": "arw",
-        "model": model.model,
-        "node": model.node,
-    }
 
 
 def _answer(status: int, headers: list[tuple[str, str]], body: bytes, *, close: bool) -> bytes:
@@ -89,24 +72,3 @@ def _extra_headers(refusal: GatewayRefusal) -> list[tuple[str, str]]:
     if refusal.allow:
         headers.append(("allow", refusal.allow))
     return headers
-
-
-def _openai_error(refusal: GatewayRefusal) -> bytes:
-    error = {"message": refusal.text, "type": refusal.kind, "code": refusal.code, "param": None}
-    if refusal.remedy:
-        error["remedy"] = refusal.remedy
-    return msgspec.json.encode({"error": error})
-
-
-def _problem(refusal: GatewayRefusal, request_id: str) -> bytes:
-    problem: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(refusal.status).phrase,
-        "status": refusal.status,
-        "detail": refusal.text,
-        "code": refusal.reason,
-        "trace_id": request_id,
-    }
-    if refusal.remedy:
-        problem["remedy"] = refusal.remedy
-    return msgspec.json.encode(problem)

@@ -6,12 +6,12 @@ import json
 import re
 from time import perf_counter
 
-from gateway.ports import Exchange, Route, Tokens
+from gateway.ports import Caller, Exchange, Route, Tokens
 from wire.http_head import REFUSED_BY_NODE
 
 _OPENING_BYTES = 4 * 1024
 _TAIL_BYTES = 16 * 1024
-_TOKEN = re.compile(rb'"(?:content|reasoning_content|text|arguments)"\s*:\s*"(?!")')
+_TOKEN = re.compile(rb'"(?:content|reasoning_content|text|thinking|delta|arguments|partial_json)"\s*:\s*"(?!")')
 _REFUSED = f"\r\n{REFUSED_BY_NODE}: ".encode()
 _decoder = json.JSONDecoder()
 
@@ -24,7 +24,7 @@ class Measure:
         "_token_at", "_trace_id", "bytes_out", "first_byte_at",
     )  # fmt: skip
 
-    def __init__(self, route: Route, caller: str, path: str, *, streamed: bool, trace_id: str) -> None:
+    def __init__(self, route: Route, caller: Caller, path: str, *, streamed: bool, trace_id: str) -> None:
         self._route = route
         self._caller = caller
         self._path = path
@@ -58,7 +58,8 @@ class Measure:
     def exchange(self, status: int, *, complete: bool, abandoned: bool) -> Exchange:
         return Exchange(
             route=self._route,
-            caller=self._caller,
+            caller=self._caller.id,
+            project=self._caller.project,
             path=self._path,
             status=status,
             streamed=self._streamed,
@@ -70,7 +71,7 @@ class Measure:
             bytes_out=self.bytes_out,
             tokens=self._tokens(),
             trace_id=self._trace_id,
-            refused_by_node=_REFUSED in self._opening.partition(b"\r\n\r\n")[0],
+            refused_by_node=refused_by_node(self._opening),
         )
 
     def _since_start(self, at: float | None) -> float | None:
@@ -78,19 +79,37 @@ class Measure:
 
     def _tokens(self) -> Tokens | None:
         tail = b"".join(self._tail)[-_TAIL_BYTES:]
-        return tokens_in(tail) or tokens_in(self._opening)
+        return tokens_in(tail, self._opening) or tokens_in(self._opening)
 
 
-def tokens_in(text: bytes) -> Tokens | None:
-    """The last counts in a piece of a response: the OpenAI usage, else llama.cpp's own timings."""
+def refused_by_node(opening: bytes) -> bool:
+    """Whether the node's agent wrote this answer, and no engine."""
+    return _REFUSED in opening.partition(b"\r\n\r\n")[0]
+
+
+def tokens_in(text: bytes, opening: bytes = b"") -> Tokens | None:
+    """The last counts in a piece of a response: the OpenAI usage, else llama.cpp's own timings.
+
+    `opening`: where Anthropic's streams count the prompt.
+    """
     usage = _last_object(text, b'"usage"')
     if usage is not None and "prompt_tokens" in usage:
         return _counted(usage.get("prompt_tokens"), usage.get("completion_tokens", 0))
+    if usage is not None and "output_tokens" in usage:
+        said = usage if "input_tokens" in usage else _last_object(opening, b'"usage"') or {}
+        return _counted(_read(said), usage.get("output_tokens"))
     timings = _last_object(text, b'"timings"')
     if timings is not None:
         cached, fresh = _whole(timings.get("cache_n", 0)), _whole(timings.get("prompt_n"))
         return _counted(None if cached is None or fresh is None else cached + fresh, timings.get("predicted_n"))
     return None
+
+
+def _read(usage: dict[str, object]) -> int | None:
+    """Of a prompt. Anthropic counts what came from the cache apart, the Responses in it."""
+    parts = [_whole(usage.get(name, 0)) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")]
+    fresh = _whole(usage.get("input_tokens"))
+    return None if fresh is None else fresh + sum(part or 0 for part in parts)
 
 
 def _whole(value: object) -> int | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.metering import Measure
+from gateway.dialects.rendering import Rendering
+from gateway.metering import Measure, refused_by_node
 from gateway.ports import Exchange
 from gateway.refusals import EngineBroke, EngineSilent, GatewayRefusal, NotServing
 from gateway.settings import GatewaySettings
@@ -29,31 +31,40 @@ class Client(Protocol):
         """The answer is sent. `keep` False: it was cut short, or its sender closes; so the client's connection ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a request goes, and what is sent there."""
+
+    lender: Lender
+    message: bytes
+    measure: Measure | None = None
+    rendering: Rendering | None = None
+    """Puts the answer into the client's words; None: it passes byte for byte."""
+
+
 class Passage:
     """Ends in exactly one of: the whole answer, a refusal, a cut connection, or an abandonment by the client."""
 
     def __init__(
         self,
         client: Client,
-        lender: Lender,
+        course: Course,
         method: bytes,
-        message: bytes,
         settings: GatewaySettings,
         *,
-        measure: Measure | None = None,
         record: Callable[[Exchange], None] | None = None,
+        another: Callable[[], Course | None] | None = None,
     ) -> None:
+        """`another`: a course that was not tried yet, when one failed before it answered; None: there is none left."""
         self._client = client
-        self._lender = lender
-        self._message = message
         self._settings = settings
-        self._measure = measure
         self._record = record
-        self._watch = ResponseWatch(method)
+        self._another = another
+        self._method = method
+        self._take(course)
         self._watchdog = Watchdog(self._late)
         self._upstream: Upstream | None = None
         self._write = client.sink.transport.write
-        self._attempts = 0
         self._answering = False
         self._over = False
 
@@ -67,7 +78,8 @@ class Passage:
         return self._answering and self._measure is None
 
     def start(self) -> None:
-        self._watchdog.within(self._settings.queue_timeout)
+        others = self._another is not None
+        self._watchdog.within(self._settings.reroute_after if others else self._settings.queue_timeout)
         self._lender.lend(self)
 
     def carry(self, upstream: Upstream) -> None:
@@ -80,13 +92,16 @@ class Passage:
     def received(self, data: bytes) -> None:
         watch = self._watch
         if not watch.feed(data):
-            self._cut()
+            self._cut(EngineBroke("The engine's answer is no valid HTTP.", "Look at the runtime's log."))
             return
-        if not self._answering:
-            self._answering, self._message = True, b""
         if self._measure is not None:
             self._measure.see(data)
-        self._write(data)
+        if not self._answering:
+            if watch.complete and refused_by_node(data) and self._elsewhere():
+                return
+            self._answering, self._message = True, b""
+        if not self._hand_on(data):
+            return
         if watch.complete:
             self._complete()
         else:
@@ -97,7 +112,7 @@ class Passage:
         self._client.sink.let_go()
         self._upstream = None
         if self._answering:
-            self._end(keep=False, complete=False)
+            self._break_off(EngineBroke("The engine broke off its answer.", "Send the request again."))
         elif self._attempts < _ATTEMPTS:
             self.start()
         else:
@@ -105,6 +120,8 @@ class Passage:
 
     def refuse(self, refusal: Exception) -> None:
         if self._over:
+            return
+        if isinstance(refusal, NotServing | EngineBroke) and not self._answering and self._elsewhere():
             return
         self._close_books(complete=False, abandoned=False)
         assert isinstance(refusal, GatewayRefusal)  # noqa: S101 - lenders refuse with nothing else
@@ -119,6 +136,79 @@ class Passage:
         self._close_books(complete=False, abandoned=True)
 
     def _complete(self) -> None:
+        self._give_back()
+        self._end(keep=self._watch.keep_alive or self._rendering is not None, complete=True)
+
+    def _hand_on(self, data: bytes) -> bool:
+        """False: it made no sense, and the passage is over."""
+        if self._rendering is not None:
+            try:
+                data = self._rendering.feed(data)
+            except EngineBroke as broke:
+                self._cut(broke)
+                return False
+        if data:
+            self._write(data)
+        return True
+
+    def _cut(self, why: EngineBroke) -> None:
+        """The sender broke the protocol: nothing it says reaches the client any more."""
+        self._drop_upstream()
+        self._break_off(why)
+
+    def _break_off(self, why: GatewayRefusal) -> None:
+        """The client hears of it as far as it still can."""
+        if self._over:
+            return
+        rendering = self._rendering
+        if not (self._answering if rendering is None else rendering.begun):
+            self.refuse(why)
+            return
+        if rendering is not None and (last := rendering.cut_short(why)):
+            self._write(last)
+        self._end(keep=False, complete=False)
+
+    def _late(self) -> None:
+        waiting = self._upstream is None
+        if waiting and not self._answering and self._another is not None:
+            if not self._elsewhere():
+                self._watchdog.within(self._settings.queue_timeout - self._settings.reroute_after)
+            return
+        self._lender.forget(self)
+        self._drop_upstream()
+        if self._answering:
+            self._break_off(EngineSilent("The engine stopped in the middle of its answer.", "Send the request again."))
+        elif waiting:
+            self.refuse(NotServing("The node has no free connection for this request.", "Try again.", retry_after=1))
+        else:
+            self.refuse(EngineSilent("The engine did not begin to answer in time.", "Try a shorter prompt."))
+
+    def _elsewhere(self) -> bool:
+        """Begin anew on another course. False: there is none, so this one is all there is to wait for."""
+        course = self._another() if self._another is not None else None
+        if course is None:
+            self._another = None
+            return False
+        if self._upstream is None:
+            self._lender.forget(self)
+        else:
+            self._give_back()
+        if self._attempts:
+            self._write_down(complete=self._watch.complete, abandoned=False)
+        self._take(course)
+        self.start()
+        return True
+
+    def _take(self, course: Course) -> None:
+        self._lender: Lender = course.lender
+        self._message = course.message
+        self._measure: Measure | None = course.measure
+        self._rendering: Rendering | None = course.rendering
+        self._watch: ResponseWatch = ResponseWatch(self._method)
+        self._attempts = 0
+
+    def _give_back(self) -> None:
+        """What carried a whole answer may carry the next."""
         upstream = self._client.sink.let_go()
         self._upstream = None
         assert isinstance(upstream, Upstream)  # noqa: S101 - draw_from was given nothing else
@@ -127,26 +217,6 @@ class Passage:
             self._lender.take_back(upstream)
         else:
             upstream.close()
-        self._end(keep=self._watch.keep_alive, complete=True)
-
-    def _cut(self) -> None:
-        """The sender broke the protocol: nothing it says reaches the client any more."""
-        self._drop_upstream()
-        if self._answering:
-            self._end(keep=False, complete=False)
-        else:
-            self.refuse(EngineBroke("The engine's answer is no valid HTTP.", "Look at the runtime's log."))
-
-    def _late(self) -> None:
-        waiting = self._upstream is None
-        self._lender.forget(self)
-        self._drop_upstream()
-        if self._answering:
-            self._end(keep=False, complete=False)
-        elif waiting:
-            self.refuse(NotServing("The node has no free connection for this request.", "Try again.", retry_after=1))
-        else:
-            self.refuse(EngineSilent("The engine did not begin to answer in time.", "Try a shorter prompt."))
 
     def _drop_upstream(self) -> None:
         self._client.sink.let_go()
@@ -164,5 +234,9 @@ class Passage:
     def _close_books(self, *, complete: bool, abandoned: bool) -> None:
         self._over = True
         self._watchdog.stop()
-        if self._measure is not None and self._record is not None and self._attempts:
+        if self._attempts:
+            self._write_down(complete=complete, abandoned=abandoned)
+
+    def _write_down(self, *, complete: bool, abandoned: bool) -> None:
+        if self._measure is not None and self._record is not None:
             self._record(self._measure.exchange(self._watch.status, complete=complete, abandoned=abandoned))

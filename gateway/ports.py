@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -14,6 +14,13 @@ class Task(StrEnum):
     TEXT = "answer text"
     """Chats, completions and embeddings."""
     SPEECH = "transcribe speech"
+    VOICE = "speak"
+    VISION = "see pictures"
+    RERANK = "rank documents"
+    RESPONSES = "answer /v1/responses"
+    MESSAGES = "answer /v1/messages by itself"
+    """Whatever answers text can be asked in these words; the gateway then translates."""
+    COUNT = "count tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class Route:
     fence: int
     model_alias: str
     """The runtime's display id: what the engine calls itself."""
+    tasks: frozenset[Task] = frozenset((Task.TEXT,))
+    """All that can be asked there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +47,19 @@ class ServedModel:
     """Seconds since the epoch."""
     model: str = ""
     node: str = ""
+    tasks: frozenset[Task] = frozenset((Task.TEXT,))
+    embeds: bool = False
+    """It makes embeddings and nothing else."""
 
 
 class Routes(Protocol):
     """Knows what serves now. Never blocks."""
 
-    def resolve(self, model: str, task: Task = Task.TEXT) -> Route:
-        """The route for a model, runtime id or runtime name; GatewayRefusal when there is none that can do this."""
+    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
+        """The route for a model, runtime id or runtime name; GatewayRefusal when there is none that can do this.
+
+        `project`: for whom; what it is pinned to counts. `avoid`: instances that failed this request already.
+        """
 
     def models(self) -> Sequence[ServedModel]:
         """What serves now, in id order."""
@@ -54,13 +69,18 @@ class Routes(Protocol):
 class Caller:
     id: str
     name: str = ""
+    project: str = ""
+    """Empty: an operator."""
 
 
 class Callers(Protocol):
     """Knows who may call. Never blocks."""
 
     def authenticate(self, authorization: str | None) -> Caller | None:
-        """Who an Authorization header speaks for; None when it is absent, wrong or revoked."""
+        """Who an Authorization header speaks for; None when it is absent, wrong or revoked.
+
+        GatewayRefusal: it is a good one that does not count now.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +114,8 @@ class Exchange:
     trace_id: str
     refused_by_node: bool = False
     """The node's agent answered, for no engine did."""
+    project: str = ""
+    """Of the caller; empty: an operator asked."""
 
 
 class Meter(Protocol):

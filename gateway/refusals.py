@@ -2,9 +2,11 @@
 
 Refusal
 └── GatewayRefusal
-    ├── BadRequest, WrongTask 400 · Unauthorized 401 · ModelNotFound, PathNotFound 404 · MethodNotAllowed 405
+    ├── BadRequest, WrongTask 400 · Unauthorized 401 · ProjectDisabled 403
+    ├── ModelNotFound, PathNotFound 404 · MethodNotAllowed 405
     ├── RequestTimeout 408 · BodyTooLarge 413 · HeadTooLarge 431
-    └── EngineBroke 502 · NotServing, NodeOffline 503 · EngineSilent 504
+    ├── NoEngine 501
+    └── EngineBroke 502 · NotServing, NodeOffline, PinNotServing 503 · EngineSilent 504
 """
 
 from __future__ import annotations
@@ -35,8 +37,20 @@ class WrongTask(GatewayRefusal):
     reason, status, kind, code = "INVALID_ARGUMENT", 400, "invalid_request_error", "wrong_task"
 
 
+class NoEngine(WrongTask):
+    """What was named does something else, and nothing that is declared does this."""
+
+    status, kind, code = 501, "not_supported_error", "no_engine"
+
+
 class Unauthorized(GatewayRefusal):
     reason, status, kind, code = "UNAUTHENTICATED", 401, "authentication_error", "invalid_api_key"
+
+
+class ProjectDisabled(GatewayRefusal):
+    """The key is good, and an operator disabled its project."""
+
+    reason, status, kind, code = "PERMISSION_DENIED", 403, "permission_error", "project_disabled"
 
 
 class ModelNotFound(GatewayRefusal):
@@ -85,6 +99,12 @@ class NodeOffline(NotServing):
     """Where it would serve is not reached now, and nobody knows when it will be."""
 
     reason, code = "NODE_OFFLINE", "node_offline"
+
+
+class PinNotServing(NotServing):
+    """The caller's project is held to something that does not serve now."""
+
+    code = "pin_not_serving"
 
 
 class EngineSilent(GatewayRefusal):

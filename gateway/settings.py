@@ -22,6 +22,8 @@ class GatewaySettings:
     """A dialled relay connection that has not said whose it is; also the TLS handshake's limit."""
     queue_timeout: float = 5
     """A request that waits for a parked connection."""
+    reroute_after: float = 0.5
+    """Of it, before the request goes to another runtime that it could have gone to as well."""
     queue_length: int = 512
     """Such requests at once, per node."""
     first_byte_timeout: float = 600

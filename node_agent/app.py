@@ -108,6 +108,7 @@ class Agent:
         self._renewal = Renewal(
             files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
         )
+        self._credentials.on_tainted(self._renewal.hasten)
 
     def _supervised(
         self, state: StateDirectory, digests: DiskDigests, adapters: Mapping[str, Adapter]

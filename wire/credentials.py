@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -99,6 +100,34 @@ def spki_sha256(holder: x509.Certificate | x509.CertificateSigningRequest | ec.E
     return _spki_digest(holder).hex()
 
 
+def key_id(authority: x509.Certificate | ec.EllipticCurvePrivateKey) -> str:
+    """Of an authority's key: the lower-case hex by which what it signed names it."""
+    return x509.SubjectKeyIdentifier.from_public_key(authority.public_key()).digest.hex()
+
+
+def issuer_id(certificate: x509.Certificate) -> str:
+    """`key_id` of the authority that signed it; empty when it does not say."""
+    try:
+        named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return ""
+    return named.hex() if named else ""
+
+
+def signed(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether the authority signed it; says nothing of its dates."""
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def bundle_digest(bundle_der: Iterable[bytes]) -> str:
+    """Lower-case hex SHA-256 of whom somebody trusts, in whatever order."""
+    return hashlib.sha256(b"".join(sorted(bundle_der))).hexdigest()
+
+
 def pin(certificate: x509.Certificate) -> str:
     """The same digest in lower-case base32 without padding: short enough to paste."""
     return base64.b32encode(_spki_digest(certificate)).decode().rstrip("=").lower()
@@ -117,6 +146,25 @@ def server_context(chain: Path, key: Path, ca: Path, require_client: bool) -> ss
     context.load_verify_locations(ca)
     context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_NONE
     return context
+
+
+class TurningContext:
+    """A listener's TLS that can be exchanged while it listens: whom a context trusts can only grow."""
+
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        self._make = make
+        self.outer = make()
+        # A resumed session would be trusted for what was shown when it began.
+        self.outer.num_tickets = 0
+        self._current = self.outer
+        self.outer.sni_callback = self._chosen
+
+    def turn(self) -> None:
+        """Handshakes from now on go by a fresh one."""
+        self._current = self._make()
+
+    def _chosen(self, connection: Any, _name: str | None, _outer: ssl.SSLContext) -> None:
+        connection.context = self._current
 
 
 def client_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:

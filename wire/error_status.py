@@ -85,6 +85,8 @@ STATUS: Mapping[str, grpc.StatusCode] = {
     "NO_NODE": _Code.FAILED_PRECONDITION,
     "NODE_OFFLINE": _Code.UNAVAILABLE,
     "UNSCHEDULABLE": _Code.FAILED_PRECONDITION,
+    "REPLICA_THERE": _Code.FAILED_PRECONDITION,
+    "NODE_FULL": _Code.RESOURCE_EXHAUSTED,
     "LABELS_UNMATCHED": _Code.FAILED_PRECONDITION,
     "NOT_READY": _Code.UNAVAILABLE,
     "SHUT_DOWN": _Code.FAILED_PRECONDITION,
@@ -120,7 +122,7 @@ def status_of(refusal: Refusal) -> Status:
     details: list[Message] = [ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=dict(refusal.metadata))]
     if refusal.remedy:
         details.append(LocalizedMessage(locale="en", message=refusal.remedy))
-    if (delay := RETRY_AFTER.get(refusal.reason)) is not None:
+    if (delay := refusal.passes_in or RETRY_AFTER.get(refusal.reason)) is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=delay // timedelta(seconds=1))))
     status = Status(code=STATUS[refusal.reason].value[0], message=refusal.text)
     for detail in details:

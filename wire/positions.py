@@ -29,6 +29,18 @@ _TOML = re.compile(
     re.DOTALL,
 )
 
+# A line that stands for itself: empty, a header of bare keys, or one bare key with a value that ends there too. Nearly
+# all lines are such, and their words need not be told apart.
+_TOML_LINE = re.compile(
+    r"""[ \t]*(?:
+        (?P<opening>\[\[?)(?P<names>[\w.-]+)\]\]?
+      | (?P<key>[\w-]+)[ \t]*=[ \t]*(?P<bracket>[\[{])?
+        (?:[^"'\[\]{}\#\n]|"(?!"")[^"\\\n]*")*
+        (?(bracket)[\]}])
+    )?[ \t\r]*(?:\#[^\n]*)?(?:\n|\Z)""",
+    re.VERBOSE,
+)
+
 _BETWEEN_KEYS = frozenset("{}[],=\n")
 
 
@@ -149,14 +161,16 @@ class _Toml:
 def toml_lines(text: str) -> Lines:
     """Lines of every table and key of a valid TOML document; inside inline values, of the key before them."""
     seen = _Toml()
-    for words in _statements(text):
-        texts = [word.text for word in words]
-        if texts[0] == "[":
-            is_entry = texts[1] == "["
-            seen.header([_unquoted(t) for t in texts if t not in ("[", "]", ".")], words[0].spot.line, is_entry)
-        else:
-            keys = [_unquoted(t) for t in texts[: texts.index("=")] if t != "."]
-            seen.key(keys, words[0].spot.line)
+    line, at = 1, 0
+    while at < len(text):
+        plain = _TOML_LINE.match(text, at)
+        head, end = (_plain_head(plain), plain.end()) if plain is not None else _head(text, at)
+        if head.opening:
+            seen.header(head.keys, line, is_entry=head.opening == "[[")
+        elif head.keys:
+            seen.key(head.keys, line)
+        line += text.count("\n", at, end)
+        at = end
     return seen.found
 
 
@@ -172,17 +186,37 @@ def toml_long_key(text: str, most: int) -> Spot:
     return NOWHERE
 
 
-def _statements(text: str) -> Iterator[list[_Token]]:
-    """A header or a key with its value, each; a value goes on over newlines while a bracket is open."""
-    words: list[_Token] = []
+class _Head(NamedTuple):
+    """What a statement begins with."""
+
+    opening: str
+    """"[" or "[[" of a header."""
+    keys: list[str]
+
+
+def _plain_head(line: re.Match[str]) -> _Head:
+    if line["opening"]:
+        return _Head(line["opening"], line["names"].split("."))
+    return _Head("", [line["key"]] if line["key"] else [])
+
+
+def _head(text: str, at: int) -> tuple[_Head, int]:
+    """Of the statement that begins here, and where the next one does."""
+    words, end = _statement(text, at)
+    if words[0] == "[":
+        return _Head("[[" if words[1] == "[" else "[", [_unquoted(w) for w in words if w not in ("[", "]", ".")]), end
+    return _Head("", [_unquoted(word) for word in words[: words.index("=")] if word != "."]), end
+
+
+def _statement(text: str, at: int) -> tuple[list[str], int]:
+    """Its words, and where it ends; a value goes on over newlines while a bracket is open."""
+    words: list[str] = []
     depth = 0
-    for token in _tokens(_TOML, text):
-        depth += (token.text in ("[", "{")) - (token.text in ("]", "}"))
-        if token.text == "\n" and depth == 0:
-            if words:
-                yield words
-            words = []
-        elif token.text != "\n" and not token.text.startswith("#"):
-            words.append(token)
-    if words:
-        yield words
+    for match in _TOML.finditer(text, at):
+        word = match.group()
+        depth += (word in ("[", "{")) - (word in ("]", "}"))
+        if word == "\n" and depth == 0:
+            return words, match.end()
+        if word != "\n" and not word.startswith("#"):
+            words.append(word)
+    return words, len(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -14,6 +15,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     """
 
     reason: ClassVar[str] = "INTERNAL"
+    passes_in: timedelta | None = None
+    """When to ask again, where the one who refuses knows."""
 
     def __init__(self, text: str, remedy: str = "", **metadata: str) -> None:
         super().__init__(text)

@@ -26,6 +26,18 @@ class Misfit:
 
 
 @dataclass(frozen=True, slots=True)
+class _Field:
+    """Of a struct, as far as it matters here: to find that out again for each value takes longer than the value."""
+
+    name: str
+    type: Any
+    required: bool
+    inner: type[msgspec.Struct] | None
+    """The struct that it is, may be, or is a tuple of."""
+    is_list: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One reading; `misfits` grows as it goes."""
 
@@ -50,13 +62,12 @@ class Check:
         parts = {key: self._part(data[key], info, (*path, key)) for key, info in known.items() if key in data}
         return shape(**parts) if len(self.misfits) == before else None
 
-    def _part(self, data: object, info: FieldInfo, path: Path) -> Any:
-        inner = _struct_in(info.type)
-        if inner is None:
+    def _part(self, data: object, info: _Field, path: Path) -> Any:
+        if info.inner is None:
             return self._plain(data, info.type, path)
-        if _is_list(info.type):
-            return tuple(self._items(data, info.type, inner, path))
-        return self.struct(data, inner, path)
+        if info.is_list:
+            return tuple(self._items(data, info.type, info.inner, path))
+        return self.struct(data, info.inner, path)
 
     def _items(self, data: object, whole: Any, inner: type[msgspec.Struct], path: Path) -> Iterator[Any]:
         most = _most(whole)
@@ -90,12 +101,15 @@ def _most(whole: Any) -> int | None:
 
 
 @cache
-def _fields(shape: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
-    return {info.name: info for info in fields(shape)}
+def _fields(shape: type[msgspec.Struct]) -> Mapping[str, _Field]:
+    return {info.name: _field(info) for info in fields(shape)}
+
+
+def _field(info: FieldInfo) -> _Field:
+    return _Field(info.name, info.type, info.required, _struct_in(info.type), _is_list(info.type))
 
 
 def _struct_in(type_: Any) -> type[msgspec.Struct] | None:
-    """The struct that a field is, may be, or is a tuple of."""
     if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
         return type_
     if isinstance(type_, UnionType):

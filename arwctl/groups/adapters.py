@@ -26,7 +26,11 @@ OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Ins
 
 @command(app, "list")
 async def list_adapters(call: Call, *, output: Output = Format.TABLE) -> None:
-    """List the adapters of the agent on this machine, its own and those that packages bring."""
+    """List the adapters of the agent on this machine, its own and those that packages bring.
+
+    Examples:
+    arwctl runtime adapters list
+    """
     found = json.loads(await _said(program(AGENT), "adapters", "--state-dir", str(call.state_dir)))
     if output is not Format.TABLE:
         emit(call.screen, found, output)
@@ -66,7 +70,11 @@ async def lint(
     as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict-warnings", help="Warnings fail too.")] = False,
 ) -> int:
-    """Say everything that is wrong with an adapter manifest."""
+    """Say everything that is wrong with an adapter manifest.
+
+    Examples:
+    arwctl runtime adapters lint acme-echo.toml --strict-warnings
+    """
     from arwctl.adapter_lint import check, read  # noqa: PLC0415 - the other commands of runtimes must not wait for it
 
     found = check(read(path))
@@ -82,7 +90,11 @@ async def lint(
 
 @command(app, "schema")
 async def print_schema(call: Call, *, out: OutFile = None) -> None:
-    """Print the JSON Schema of adapter manifests."""
+    """Print the JSON Schema of adapter manifests.
+
+    Examples:
+    arwctl runtime adapters schema --out adapter.schema.json
+    """
     from arwctl.adapter_manifest import schema  # noqa: PLC0415 - as above
 
     _put(call, json.dumps(schema(), indent=2) + "\n", out)
@@ -96,7 +108,11 @@ async def init(
     name: Annotated[str, typer.Option("--name", help="For people.")],
     out: OutFile = None,
 ) -> None:
-    """Write an adapter manifest to begin with."""
+    """Write an adapter manifest to begin with.
+
+    Examples:
+    arwctl runtime adapters init --id acme.echo --name "Acme Echo" --out acme-echo.toml
+    """
     from arwctl.adapter_lint import check  # noqa: PLC0415 - as above
     from arwctl.adapter_manifest import skeleton  # noqa: PLC0415 - as above
 

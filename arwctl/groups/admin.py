@@ -19,11 +19,13 @@ from arwctl.checkup import Finding, Grade
 from arwctl.command import Call, Output, command, group
 from arwctl.exit_codes import ExitCode
 from arwctl.format import Format
+from arwctl.groups import authorities
 from arwctl.local import keeping
 from arwctl.output import emit
 from arwctl.screen import GREEN, RED, YELLOW
 
-app = group("Back up and restore the control plane of this machine; see whether all is well.")
+app = group("Back up and restore the control plane of this machine; see whether all is well; rotate its authority.")
+app.add_typer(authorities.app, name="ca")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
 COLOURS = {Grade.OK: GREEN, Grade.WARN: YELLOW, Grade.ERROR: RED}
@@ -37,19 +39,32 @@ async def backup(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it is there.")] = False,
 ) -> int:
-    """Write one file with all that a restore needs: database, CA and settings. Whether or not it runs."""
+    """Write one file with all that a restore needs: database, CA and settings. Whether or not it runs.
+
+    Examples:
+    arwctl admin backup arw-backup.tar
+    """
     return await keeping.kept(call.state_dir, "backup", file, *(["--force"] if force else []))
 
 
 @command(app, "restore")
 async def restore(call: Call, file: File) -> int:
-    """Put a backup back while the control plane is stopped; what was there is put aside."""
+    """Put a backup back while the control plane is stopped; what was there is put aside.
+
+    Examples:
+    arwctl admin restore arw-backup.tar
+    """
     return await keeping.kept(call.state_dir, "restore", file)
 
 
 @command(app, "doctor")
 async def doctor(call: Call, output: Output = Format.TABLE) -> int:
-    """Check everything, and say what to do. Exit code 0: all well; 1: there is something to do."""
+    """Check everything, and say what to do. Exit code 0: all well; 1: there is something to do.
+
+    Examples:
+    arwctl admin doctor
+    arwctl admin doctor -o json
+    """
     found = [*await _remote(call), *await _local(call)]
     if output is Format.TABLE:
         _print(call, found)

@@ -43,7 +43,13 @@ async def chat(
     stream: Annotated[bool | None, typer.Option(help="As it is made; the default on a terminal.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Ask a runtime and print its reply."""
+    """Ask a runtime and print its reply.
+
+    Examples:
+    arwctl chat -m tiny-chat "Why is the sky blue?"
+    arwctl chat -m tiny-chat --system "Be brief." "Why is the sky blue?"
+    arwctl chat -m tiny-vision --image photo.jpg "What is this?"
+    """
     told: list[Mapping[str, object]] = [{"role": "system", "content": system}] if system else []
     images = [Image.of(await asyncio.to_thread(content_of, file, "a picture"), str(file)) for file in image or ()]
     options = {"max_tokens": max_tokens, "temperature": temperature}

@@ -27,7 +27,13 @@ async def demo(
     ),
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state directory and its logs.")] = False,
 ) -> None:
-    """Show the whole loop with a real engine in a temporary state directory, then clean up."""
+    """Show the whole loop with a real engine in a temporary state directory, then clean up.
+
+    Examples:
+    arwctl demo
+    arwctl demo audio
+    arwctl demo --keep
+    """
     folder = Path(tempfile.mkdtemp(prefix="arw-demo-"))
     inner = Call(folder / "state", folder / "state" / "context.json", call.screen)
     try:

@@ -40,7 +40,13 @@ async def events(
     after: Annotated[int | None, typer.Option(help="Only events with a higher id.", min=0)] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Print the newest events; with --follow, go on with each new one, also after the control plane was away."""
+    """Print the newest events; with --follow, go on with each new one, also after the control plane was away.
+
+    Examples:
+    arwctl events --limit 20
+    arwctl events --follow --prefix runtime.
+    arwctl events --follow --after 1024 -o json
+    """
     async with call.client() as client:
         if follow:
             async for event in Following(client, call.screen, prefix).events(after, limit):

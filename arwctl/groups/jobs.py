@@ -21,7 +21,11 @@ Unfinished = Annotated[bool, typer.Option("--unfinished", help="Only those that 
 
 @command(app, "list")
 async def list_jobs(call: Call, *, unfinished: Unfinished = False, output: Output = Format.TABLE) -> None:
-    """List jobs, the newest last. Those that are over are kept for a week."""
+    """List jobs, the newest last. Those that are over are kept for a week.
+
+    Examples:
+    arwctl jobs list --unfinished
+    """
     async with call.client() as client:
         found = [job async for job in client.jobs.each() if not unfinished or job.state not in job_view.OVER]
     found.sort(key=lambda job: (job.create_time is not None and job.create_time.timestamp(), job.id))
@@ -30,7 +34,11 @@ async def list_jobs(call: Call, *, unfinished: Unfinished = False, output: Outpu
 
 @command(app, "show")
 async def show_job(call: Call, job: Id, *, output: Output = Format.TABLE) -> None:
-    """Show one job, and what came of it."""
+    """Show one job, and what came of it.
+
+    Examples:
+    arwctl jobs show swap-tiny-chat
+    """
     async with call.client() as client:
         found = (await client.jobs.get_job(m.GetJobRequest(name=one_of("jobs", job)))).job or m.Job()
     show(call.screen, found, output, lambda: job_view.describe(call.screen, found))
@@ -38,7 +46,11 @@ async def show_job(call: Call, job: Id, *, output: Output = Format.TABLE) -> Non
 
 @command(app, "watch")
 async def watch(call: Call, job: Id, *, output: Output = Format.TABLE) -> None:
-    """Follow a job to its end. Exit code 1: it did not succeed."""
+    """Follow a job to its end. Exit code 1: it did not succeed.
+
+    Examples:
+    arwctl jobs watch swap-tiny-chat
+    """
     async with call.client() as client:
         found = (await client.jobs.get_job(m.GetJobRequest(name=one_of("jobs", job)))).job or m.Job()
         found = await job_view.followed(client, call.screen, found)
@@ -49,7 +61,11 @@ async def watch(call: Call, job: Id, *, output: Output = Format.TABLE) -> None:
 
 @command(app, "cancel")
 async def cancel(call: Call, job: Id) -> None:
-    """Ask a job to end: a swap is rolled back, what else was ordered of a node stays so."""
+    """Ask a job to end: a swap is rolled back, what else was ordered of a node stays so.
+
+    Examples:
+    arwctl jobs cancel swap-tiny-chat
+    """
     async with call.client() as client:
         answer = await client.jobs.cancel_job(m.CancelJobRequest(name=one_of("jobs", job)))
     found = answer.job or m.Job()

@@ -20,7 +20,7 @@ from arwctl.registering import described
 DIFFERS = 2
 """Exit status of plan and diff when applying would change something."""
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Manifest, TOML or JSON.")]
+File = Annotated[Path, typer.Option("--file", "-f", help="Manifest, TOML or JSON; -: standard input.")]
 Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what a manifest of this file name declared and this one does not.")
 ]
@@ -32,7 +32,9 @@ async def plan(call: Call, *, file: File, prune: Prune = False, output: Output =
     Nothing is changed. Exit code 0: nothing would change. 2: something would (wrong usage is 2 as well, and told on
     standard error).
 
-    Examples: arwctl runtime plan -f fleet.toml; arwctl runtime plan -f fleet.toml --prune --output json
+    Examples:
+    arwctl runtime plan -f fleet.toml
+    arwctl runtime plan -f fleet.toml --prune -o json
     """
     found = await _planned(call, file, prune=prune)
     if output is Format.TABLE:
@@ -47,10 +49,13 @@ async def diff(call: Call, *, file: File, prune: Prune = False, output: Output =
 
     Exit codes as of plan: 0 no difference, 2 a difference.
 
-    Examples: arwctl runtime diff -f fleet.toml; arwctl runtime diff -f fleet.toml && echo "as declared"
+    Examples:
+    arwctl runtime diff -f fleet.toml
+    arwctl runtime diff -f fleet.toml && echo "as declared"
     """
     found = await _planned(call, file, prune=prune)
-    changed = [each for each in found.runtimes if each.action != m.PlannedAction.NOTHING]
+    differing = [each for each in found.runtimes if each.action != m.PlannedAction.NOTHING]
+    changed = [each for each in differing if not each.replica_of]
     if output is Format.TABLE:
         planning.tell_difference(call.screen, file.name, changed)
     else:
@@ -68,7 +73,9 @@ async def export(
 
     The models that it names must be registered where it is applied.
 
-    Examples: arwctl runtime export > fleet.toml; arwctl runtime export tiny-chat --output json
+    Examples:
+    arwctl runtime export > fleet.toml
+    arwctl runtime export tiny-chat -o json
     """
     if output is Format.YAML:
         raise ArwError("INVALID_ARGUMENT", "A manifest is TOML or JSON.", "Leave --output out, or say --output json.")
@@ -81,7 +88,7 @@ async def export(
 
 
 async def _planned(call: Call, file: Path, *, prune: bool) -> m.PlanManifestResponse:
-    declared = manifest.read(file)
+    declared = manifest.read(file, prune=prune)
     for model in declared.models:
         for path in model.files:
             checked(path)

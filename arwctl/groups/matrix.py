@@ -19,7 +19,10 @@ Grid = Annotated[
 async def matrix(call: Call, *, grid: Grid = False, output: Output = Format.TABLE) -> None:
     """Show the health of every node; with --grid, of every model on every accelerator in every kind of sandbox.
 
-    Examples: arwctl runtime matrix; arwctl runtime matrix --grid; arwctl runtime matrix --grid --output json
+    Examples:
+    arwctl runtime matrix
+    arwctl runtime matrix --grid
+    arwctl runtime matrix --grid -o json
     """
     await (_grid if grid else _nodes)(call, output)
 

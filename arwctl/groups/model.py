@@ -42,7 +42,12 @@ async def add(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the file of a known id.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Record where a model file lies, and its digest."""
+    """Record where a model file lies, and its digest.
+
+    Examples:
+    arwctl model add qwen3-4b.gguf --id qwen3-4b
+    arwctl model add llava.gguf --projector mmproj.gguf
+    """
     async with call.client(timeout_s=30) as client:
         model = await register(client, call, BroughtModel(id_ or id_of(file), file, projector), replace=replace)
     show(call.screen, model, output, lambda: call.screen.line(f"{model.id}: sha256 {model.sha256}"))
@@ -56,7 +61,11 @@ def id_of(file: Path) -> str:
 
 @command(app, "list")
 async def list_models(call: Call, *, output: Output = Format.TABLE) -> None:
-    """List models."""
+    """List models.
+
+    Examples:
+    arwctl model list
+    """
     async with call.client() as client:
         found = [model async for model in client.models.each()]
     listing(call.screen, found, output, MODELS)
@@ -64,7 +73,11 @@ async def list_models(call: Call, *, output: Output = Format.TABLE) -> None:
 
 @command(app, "delete")
 async def delete(call: Call, *, model: Annotated[str, typer.Argument(metavar="ID", help="Model id.")]) -> None:
-    """Forget a model; its file stays."""
+    """Forget a model; its file stays.
+
+    Examples:
+    arwctl model delete qwen3-4b
+    """
     name = one_of("models", model)
     async with call.client() as client:
         await client.models.delete_model(m.DeleteModelRequest(name=name))

@@ -13,16 +13,13 @@ from arw_client import messages as m
 from arwctl import devices, draining, execution, owner_limits, sandbox
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.output import Columns, document, emit, listing, pairs, show, when
-from arwctl.targets import key_values, one_of, seconds
+from arwctl.groups import tokens
+from arwctl.output import Columns, listing, pairs, show, when
+from arwctl.targets import NodeArgument, NodeOption, key_values, one_of, seconds
 
 app = group("See, admit, label, drain and revoke machines.")
-tokens = group("One-use tokens with which machines join.")
-app.add_typer(tokens, name="token")
+app.add_typer(tokens.app, name="token")
 
-NodeArgument = Annotated[str | None, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
-NodeOption = Annotated[str | None, typer.Option("--id", "--node", metavar="NODE", help="Node id.")]
-Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
 
 NODES = Columns[m.Node](
     ("node", "state", "agent", "accelerators", "labels", "last contact"),
@@ -36,23 +33,16 @@ NODES = Columns[m.Node](
     ),
     "No node has joined. Start one on this machine with `arwctl up`.",
 )
-TOKENS = Columns[m.JoinToken](
-    ("token", "for node", "approval", "labels", "expires", "used"),
-    lambda token: (
-        display_id(token.name),
-        token.node_id or "any",
-        "needed" if token.requires_approval else "no",
-        pairs(token.labels),
-        when(token.expire_time),
-        when(token.use_time),
-    ),
-    "There are no join tokens. Make one with `arwctl nodes token create`.",
-)
 
 
 @command(app, "list")
 async def list_nodes(call: Call, output: Output = Format.TABLE) -> None:
-    """List machines."""
+    """List machines.
+
+    Examples:
+    arwctl nodes list
+    arwctl nodes list -o json
+    """
     async with call.client() as client:
         nodes = [node async for node in client.nodes.each()]
     listing(call.screen, nodes, output, NODES)
@@ -62,7 +52,11 @@ async def list_nodes(call: Call, output: Output = Format.TABLE) -> None:
 async def show_node(
     call: Call, node: NodeArgument = None, id_: NodeOption = None, output: Output = Format.TABLE
 ) -> None:
-    """Show one machine."""
+    """Show one machine.
+
+    Examples:
+    arwctl nodes show laptop
+    """
     found = await _get(call, one_of("nodes", node, id_))
     show(call.screen, found, output, lambda: _describe(call, found))
 
@@ -114,7 +108,11 @@ def _held(removals: list[m.HeldRemoval]) -> list[str]:
 
 @command(app, "approve")
 async def approve(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
-    """Let in a machine that waits for approval, or is quarantined."""
+    """Let in a machine that waits for approval, or is quarantined.
+
+    Examples:
+    arwctl nodes approve laptop
+    """
     name = one_of("nodes", node, id_)
     async with call.client() as client:
         answer = await client.nodes.approve_node(m.ApproveNodeRequest(name=name))
@@ -123,7 +121,11 @@ async def approve(call: Call, node: NodeArgument = None, id_: NodeOption = None)
 
 @command(app, "revoke")
 async def revoke(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
-    """Cut a machine off for good; it returns only with a new token."""
+    """Cut a machine off for good; it returns only with a new token.
+
+    Examples:
+    arwctl nodes revoke laptop
+    """
     name = one_of("nodes", node, id_)
     async with call.client() as client:
         answer = await client.nodes.revoke_node(m.RevokeNodeRequest(name=name))
@@ -142,7 +144,12 @@ async def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Until nothing is left there.")] = False,
     patience: Annotated[str, typer.Option("--timeout", help="For --wait, such as 90s or 5m.")] = "30m",
 ) -> None:
-    """Move what runs on a machine elsewhere, and keep it empty until it is resumed."""
+    """Move what runs on a machine elsewhere, and keep it empty until it is resumed.
+
+    Examples:
+    arwctl nodes drain laptop --wait
+    arwctl nodes drain laptop --within 15m
+    """
     name, patience_s = one_of("nodes", node, id_), seconds(patience)
     time = timedelta(seconds=seconds(within)) if within else None
     async with call.client() as client:
@@ -155,7 +162,11 @@ async def drain(
 
 @command(app, "resume")
 async def resume(call: Call, node: NodeArgument = None, id_: NodeOption = None) -> None:
-    """End the drain of a machine; what left it stays where it is."""
+    """End the drain of a machine; what left it stays where it is.
+
+    Examples:
+    arwctl nodes resume laptop
+    """
     name = one_of("nodes", node, id_)
     async with call.client() as client:
         answer = await client.nodes.resume_node(m.ResumeNodeRequest(name=name))
@@ -166,7 +177,11 @@ async def resume(call: Call, node: NodeArgument = None, id_: NodeOption = None) 
 
 @command(app, "resume-placement")
 async def resume_placement(call: Call) -> None:
-    """Give up machines that fell silent so many at once that nothing is moved away from them."""
+    """Give up machines that fell silent so many at once that nothing is moved away from them.
+
+    Examples:
+    arwctl nodes resume-placement
+    """
     async with call.client() as client:
         found = (await client.nodes.resume_placement(m.ResumePlacementRequest())).nodes
     for node in found:
@@ -183,7 +198,12 @@ async def allow_removals(
     id_: NodeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let a machine stop at once what it was told to remove and holds back."""
+    """Let a machine stop at once what it was told to remove and holds back.
+
+    Examples:
+    arwctl nodes allow-removals laptop
+    arwctl nodes allow-removals laptop --yes
+    """
     name = one_of("nodes", node, id_)
     found = await _get(call, name)
     if not found.held_removals:
@@ -211,14 +231,19 @@ async def update(
     *,
     node: NodeArgument = None,
     id_: NodeOption = None,
-    label: Labels = [],  # noqa: B006 - typer's way to say "none"
+    label: tokens.Labels = [],  # noqa: B006 - typer's way to say "none"
     remove_label: Annotated[list[str], typer.Option(metavar="KEY", help="Drop a label; repeatable.")] = [],  # noqa: B006
     cordon: Annotated[bool | None, typer.Option("--cordon/--uncordon", help="Give it nothing new, or again.")] = None,
     overcommit: Annotated[
         bool | None, typer.Option("--overcommit/--no-overcommit", help="Let runtimes need more memory than it has.")
     ] = None,
 ) -> None:
-    """Change labels, or whether a machine gets new runtimes, and how many."""
+    """Change labels, or whether a machine gets new runtimes, and how many.
+
+    Examples:
+    arwctl nodes update laptop --label gpu=yes --remove-label old
+    arwctl nodes update laptop --cordon
+    """
     name, added = one_of("nodes", node, id_), key_values(label)
     async with call.client() as client:
         found = (await client.nodes.get_node(m.GetNodeRequest(name=name))).node or m.Node()
@@ -236,44 +261,3 @@ async def update(
 def _done(call: Call, node: m.Node | None, what: str) -> None:
     node = node or m.Node()
     call.screen.line(f"{display_id(node.name)}: {what} ({node.state_label})")
-
-
-@command(tokens, "create")
-async def create_token(
-    call: Call,
-    *,
-    name: Annotated[str, typer.Option("--name", "--id", metavar="NODE", help="Bind it to this node id.")] = "",
-    label: Labels = [],  # noqa: B006 - typer's way to say "none"
-    ttl: Annotated[str, typer.Option(help="Life, such as 90s, 15m, 12h or 7d.")] = "15m",
-    approval: Annotated[bool, typer.Option("--approval", help="The machine waits until you approve it.")] = False,
-    output: Output = Format.TABLE,
-) -> None:
-    """Make a one-use token; it is shown once."""
-    request = m.CreateJoinTokenRequest(
-        node_id=name, labels=key_values(label), ttl=timedelta(seconds=seconds(ttl)), requires_approval=approval
-    )
-    async with call.client() as client:
-        answer = await client.nodes.create_join_token(request)
-    if output is not Format.TABLE:
-        emit(call.screen, document(answer), output)
-        return
-    call.screen.line(answer.secret_text)
-    call.screen.note("On the new machine, paste the token into:")
-    call.screen.note(f"  arw-node-agent join --server {answer.enrollment_address} --token-file -")
-
-
-@command(tokens, "list")
-async def list_tokens(call: Call, output: Output = Format.TABLE) -> None:
-    """List tokens; their secrets are not kept."""
-    async with call.client() as client:
-        found = [token async for token in client.nodes.each_token()]
-    listing(call.screen, found, output, TOKENS)
-
-
-@command(tokens, "delete")
-async def delete_token(call: Call, token: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id.")]) -> None:
-    """Make a token useless."""
-    name = one_of("joinTokens", token)
-    async with call.client() as client:
-        await client.nodes.delete_join_token(m.DeleteJoinTokenRequest(name=name))
-    call.screen.line(f"{display_id(name)}: deleted")

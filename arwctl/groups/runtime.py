@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,56 +12,63 @@ import typer
 
 from arw_client import ArwError, Client, UnreachableError, display_id
 from arw_client import messages as m
-from arwctl import applying, execution, manifest, measured, status_view
+from arwctl import applying, execution, manifest, measured, project_view, runtime_set, status_view
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.groups import adapters, manifests, matrix, runtime_jobs
-from arwctl.log_archive import LIMIT_BYTES, LogArchive
+from arwctl.groups import adapters, manifests, matrix, runtime_jobs, runtime_logs, scaling
 from arwctl.output import Columns, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
-from arwctl.progress import byte_bar
 from arwctl.readiness import SERVES, Waiting, standing
 from arwctl.screen import BOLD, GREEN, YELLOW
 from arwctl.status_view import Status
-from arwctl.targets import one_of, seconds
+from arwctl.targets import RuntimeArgument, RuntimeOption, one_of, seconds
 
 app = group("Declare, watch, restore, stop and explain runtimes.")
 app.add_typer(adapters.app, name="adapters")
 
-IdArgument = Annotated[str | None, typer.Argument(metavar="ID", help="Runtime id.", show_default=False)]
-IdOption = Annotated[str | None, typer.Option("--id", "--runtime", metavar="ID", help="Runtime id.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Until it serves.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="For --wait, such as 90s or 5m.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The same as --output json.")]
 
-RUNTIMES = Columns[m.Runtime](
-    ("runtime", "state", "node", "model", "auto start", "mode", "engine"),
-    lambda runtime: (
-        runtime.id,
-        runtime.instance.state_label if runtime.instance else "No place",
-        display_id(runtime.node) or "-",
-        display_id(runtime.spec.model) if runtime.spec else "-",
-        "yes" if runtime.spec and runtime.spec.auto_start else "no",
-        execution.mode(runtime.instance) or "-",
-        (runtime.instance.engine if runtime.instance else "") or "-",
-    ),
-    "No runtime is declared. Declare one with `arwctl runtime apply -f FILE`.",
-)
+
+def columns(found: Sequence[m.Runtime]) -> Columns[m.Runtime]:
+    """`found`: all that are listed, for each may tell of others."""
+    return Columns(
+        ("runtime", "state", "node", "model", "auto start", "replicas", "mode", "engine"),
+        lambda runtime: (
+            runtime.id,
+            runtime.instance.state_label if runtime.instance else "No place",
+            display_id(runtime.node) or "-",
+            display_id(runtime.spec.model) if runtime.spec else "-",
+            "yes" if runtime.spec and runtime.spec.auto_start else "no",
+            runtime_set.told(runtime, found),
+            execution.mode(runtime.instance) or "-",
+            (runtime.instance.engine if runtime.instance else "") or "-",
+        ),
+        "No runtime is declared. Declare one with `arwctl runtime apply -f FILE`.",
+    )
 
 
 @command(app, "apply")
 async def apply(
     call: Call,
     *,
-    file: Annotated[Path, typer.Option("--file", "-f", help="Manifest, TOML or JSON.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="Manifest, TOML or JSON; -: standard input.")],
     wait: Wait = False,
     patience: Timeout = "5m",
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check, change nothing.")] = False,
     prune: manifests.Prune = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Declare the runtimes of a manifest, and the models it brings. The same again changes nothing."""
-    declared, patience_s = manifest.read(file), seconds(patience)
+    """Declare the runtimes of a manifest, and the models it brings. The same again changes nothing.
+
+    Examples:
+    arwctl runtime apply -f fleet.toml --wait
+    arwctl runtime apply -f fleet.toml --validate-only
+    arwctl runtime apply -f fleet.toml --prune
+    arwctl runtime apply -f - < fleet.toml
+    """
+    declared, patience_s = manifest.read(file, prune=prune), seconds(patience)
     async with call.client(timeout_s=30) as client:
         applied = await applying.apply(client, call, declared, validate_only=validate_only, prune=prune)
         if output is Format.TABLE:
@@ -78,6 +86,8 @@ command(app, "matrix")(matrix.matrix)
 command(app, "ensure-ready")(runtime_jobs.ensure_ready)
 command(app, "probe")(runtime_jobs.probe)
 command(app, "swap-model")(runtime_jobs.swap_model)
+command(app, "scale")(scaling.scale)
+command(app, "logs")(runtime_logs.logs)
 
 
 @command(app, "attach")
@@ -90,7 +100,12 @@ async def attach(
     wait: Wait = False,
     patience: Timeout = "1m",
 ) -> None:
-    """Use a server that runs already; it is never started or stopped from here."""
+    """Use a server that runs already; it is never started or stopped from here.
+
+    Examples:
+    arwctl runtime attach http://127.0.0.1:8080 --wait
+    arwctl runtime attach http://127.0.0.1:11434 --id ollama --model qwen3
+    """
     patience_s = seconds(patience)
     async with call.client(timeout_s=30) as client:
         applied = await applying.apply(client, call, manifest.external(id_, url, model), validate_only=False)
@@ -101,27 +116,40 @@ async def attach(
 
 @command(app, "list")
 async def list_runtimes(call: Call, *, output: Output = Format.TABLE) -> None:
-    """List runtimes."""
+    """List runtimes.
+
+    Examples:
+    arwctl runtime list
+    arwctl runtime list -o json
+    """
     async with call.client() as client:
         found = [runtime async for runtime in client.runtimes.each()]
-    listing(call.screen, found, output, RUNTIMES)
+    listing(call.screen, found, output, columns(found))
 
 
 @command(app, "get")
-async def get(call: Call, *, runtime: IdArgument = None, id_: IdOption = None, output: Output = Format.TABLE) -> None:
-    """Show one runtime, and what it was seen to take and to give."""
+async def get(
+    call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOption = None, output: Output = Format.TABLE
+) -> None:
+    """Show one runtime, and what it was seen to take and to give.
+
+    Examples:
+    arwctl runtime get tiny-chat
+    """
     name = one_of("runtimes", runtime, id_)
     async with call.client() as client:
         found = (await client.runtimes.get_runtime(m.GetRuntimeRequest(name=name))).runtime or m.Runtime()
-    show(call.screen, found, output, lambda: _describe(call, found))
+        rows = await runtime_set.members(client, found)
+    show(call.screen, found, output, lambda: _describe(call, found, rows))
 
 
-def _describe(call: Call, runtime: m.Runtime) -> None:
+def _describe(call: Call, runtime: m.Runtime, rows: Sequence[m.Runtime]) -> None:
     spec, instance = runtime.spec or m.RuntimeSpec(), runtime.instance
     facts = [
         ("Runtime", runtime.id),
         ("State", standing(runtime)),
         ("Node", display_id(runtime.node) or "-"),
+        ("Replicas", runtime_set.told(runtime, rows)),
         ("Adapter", spec.adapter),
         ("Model", display_id(spec.model) or "-"),
         ("Engine", (instance.engine if instance else "") or "-"),
@@ -135,13 +163,19 @@ def _describe(call: Call, runtime: m.Runtime) -> None:
 async def status(
     call: Call,
     *,
-    runtime: IdArgument = None,
-    id_: IdOption = None,
+    runtime: RuntimeArgument = None,
+    id_: RuntimeOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Print again after each change.")] = False,
     as_json: AsJson = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show every runtime with its health and budget, and the matrix of nodes."""
+    """Show every runtime with its health and budget, and the matrix of nodes.
+
+    Examples:
+    arwctl runtime status
+    arwctl runtime status tiny-chat --watch
+    arwctl runtime status --json
+    """
     form = Format.JSON if as_json else output
     wanted = display_id(one_of("runtimes", runtime, id_)) if runtime or id_ else ""
     async with call.client() as client:
@@ -178,14 +212,19 @@ async def _watch(call: Call, client: Client, wanted: str, form: Format) -> None:
 async def restore(
     call: Call,
     *,
-    runtime: IdArgument = None,
-    id_: IdOption = None,
+    runtime: RuntimeArgument = None,
+    id_: RuntimeOption = None,
     restart: Annotated[bool, typer.Option("--restart", help="Also when it runs.")] = False,
     reset_budget: Annotated[bool, typer.Option("--reset-budget", help="Forget the restarts counted so far.")] = False,
     wait: Wait = False,
     patience: Timeout = "5m",
 ) -> None:
-    """Start a runtime that is stopped or failed."""
+    """Start a runtime that is stopped or failed.
+
+    Examples:
+    arwctl runtime restore tiny-chat --wait
+    arwctl runtime restore tiny-chat --reset-budget
+    """
     name = one_of("runtimes", runtime, id_)
     request = m.RestoreRuntimeRequest(name=name, restart=restart, reset_budget=reset_budget)
     async with call.client() as client:
@@ -193,7 +232,8 @@ async def restore(
         call.screen.line(f"{accepted.id}: restore accepted{_budget(accepted)}")
         if wait:
             outdated = {m.InstanceState.ERROR} | (SERVES if restart else set())
-            await Waiting(client, call.screen, [accepted], outdated).until_ready(seconds(patience))
+            rows = await runtime_set.members(client, accepted)
+            await Waiting(client, call.screen, rows, outdated).until_ready(seconds(patience))
             call.screen.line(f"{accepted.id}: ready")
 
 
@@ -203,8 +243,12 @@ def _budget(runtime: m.Runtime) -> str:
 
 
 @command(app, "shutdown")
-async def shutdown(call: Call, *, runtime: IdArgument = None, id_: IdOption = None) -> None:
-    """Stop a runtime until it is restored."""
+async def shutdown(call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOption = None) -> None:
+    """Stop a runtime until it is restored.
+
+    Examples:
+    arwctl runtime shutdown tiny-chat
+    """
     name = one_of("runtimes", runtime, id_)
     async with call.client() as client:
         answer = await client.runtimes.shutdown_runtime(m.ShutdownRuntimeRequest(name=name))
@@ -212,77 +256,44 @@ async def shutdown(call: Call, *, runtime: IdArgument = None, id_: IdOption = No
 
 
 @command(app, "delete")
-async def delete(call: Call, *, runtime: IdArgument = None, id_: IdOption = None) -> None:
-    """Stop a runtime and forget it."""
+async def delete(call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOption = None) -> None:
+    """Stop a runtime and forget it.
+
+    Examples:
+    arwctl runtime delete tiny-chat
+    """
     name = one_of("runtimes", runtime, id_)
     async with call.client() as client:
         await client.runtimes.delete_runtime(m.DeleteRuntimeRequest(name=name))
     call.screen.line(f"{display_id(name)}: deleted")
 
 
-@command(app, "logs")
-async def logs(
-    call: Call,
-    *,
-    runtime: IdArgument = None,
-    id_: IdOption = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    tail: Annotated[int, typer.Option(help="Lines from the end.", min=1, max=10000)] = 100,
-    archive: Annotated[
-        Path | None, typer.Option("--archive", metavar="FILE.tar.gz", help="All kept logs of all launches.")
-    ] = None,
-) -> None:
-    """Print the engine's own log, or save all of it."""
-    name = one_of("runtimes", runtime, id_)
-    if archive is not None:
-        await _save(call, name, archive)
-        return
-    request = m.StreamLogsRequest(name=name, tail_lines=tail, follow=follow)
-    async with call.client() as client:
-        async for part in client.runtimes.stream_logs(request):
-            if part.dropped_bytes:
-                call.screen.note(f"{part.dropped_bytes} bytes were dropped: reading was too slow.", YELLOW)
-            call.screen.write(plain(part.data.decode(errors="replace").replace("\r\n", "\n")))
-
-
-async def _save(call: Call, name: str, path: Path) -> None:
-    id_, dropped = display_id(name), 0
-    request = m.StreamLogsRequest(name=name, whole=True)
-    with LogArchive(path, id_.replace("/", "__")) as made, byte_bar(call.screen, f"logs of {id_}") as progress:
-        async with call.client() as client:
-            async for part in client.runtimes.stream_logs(request):
-                dropped += part.dropped_bytes
-                if made.full:
-                    raise ArwError("INTERNAL", f"The logs of {id_} are larger than {LIMIT_BYTES >> 20} MiB.")
-                if part.data:
-                    await asyncio.to_thread(made.add, part.incarnation, part.data)
-                progress(made.size_bytes, None)
-    if dropped:
-        call.screen.note(f"{dropped} bytes were dropped: reading was too slow.", YELLOW)
-    call.screen.line(f"{path}: {made.launches} launches, {made.size_bytes} bytes of log")
-
-
 @command(app, "explain")
 async def explain(
-    call: Call, *, runtime: IdArgument = None, id_: IdOption = None, output: Output = Format.TABLE
+    call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOption = None, output: Output = Format.TABLE
 ) -> None:
-    """Say, for each node, why a runtime runs there or not."""
+    """Say, for each node, why a runtime runs there or not.
+
+    Examples:
+    arwctl runtime explain tiny-chat
+    """
     name = one_of("runtimes", runtime, id_)
     async with call.client() as client:
         answer = await client.runtimes.explain_runtime(m.ExplainRuntimeRequest(name=name))
-    show(call.screen, answer, output, lambda: _explain(call, answer))
+        pins = await project_view.touching(client, name) if output is Format.TABLE else []
+    show(call.screen, answer, output, lambda: _explain(call, answer, pins))
 
 
-def _explain(call: Call, answer: m.ExplainRuntimeResponse) -> None:
+def _explain(call: Call, answer: m.ExplainRuntimeResponse, pins: Sequence[str]) -> None:
     runtime = answer.runtime or m.Runtime()
-    call.screen.line(f"{runtime.id}: {standing(runtime)}")
+    call.screen.line(f"{runtime_set.named(runtime)}: {standing(runtime)}")
     if runtime.instance and runtime.instance.ready_time is None and runtime.instance.problem:
         call.screen.line(f"  next: {runtime.instance.problem.remedy}")
     if runs := execution.standing(runtime.instance):
         call.screen.line(f"  {runs}")
-    for problem in (runtime.stuck, answer.waits):
-        if problem:
-            call.screen.line(f"  {problem.text} {problem.remedy}")
+    troubles = (f"{problem.text} {problem.remedy}" for problem in (runtime.stuck, answer.waits) if problem)
+    for line in (*troubles, *pins):
+        call.screen.line(f"  {line}")
     for copy in answer.copies:
         node = display_id(copy.name.partition("/instances/")[0])
         call.screen.line(f"  left on {node}: {copy.state_label}; it serves nothing, and stops when {node} hears of it")

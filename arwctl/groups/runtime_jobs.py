@@ -39,16 +39,18 @@ async def ensure_ready(
 ) -> None:
     """Start a runtime if it is stopped or failed, and wait until it serves; say what is in the way if it does not.
 
-    Example: arwctl runtime ensure-ready tiny-chat --time-limit 2m
+    Examples:
+    arwctl runtime ensure-ready tiny-chat --time-limit 2m
     """
     order = _order(runtime, limit, ensure_ready=m.EnsureReadyTask())
     await _ordered(call, order, job, output, no_wait=no_wait)
 
 
 async def probe(call: Call, runtime: Id, *, limit: Limit = "", job: Key = "", output: Output = Format.TABLE) -> int:
-    """Ask how its node sees a runtime now. Exit code 1: it does not serve, or its node does not answer.
+    """Have its node ask a runtime's engine now. Exit code 1: it does not serve, or its node does not answer.
 
-    Example: arwctl runtime probe tiny-chat
+    Examples:
+    arwctl runtime probe tiny-chat
     """
     done = await _ordered(call, _order(runtime, limit, health_probe=m.HealthProbeTask()), job, output)
     found = done.health_probe
@@ -68,7 +70,9 @@ async def swap_model(
 ) -> None:
     """Give a runtime another model. When it does not get ready, the one before is put back.
 
-    Example: arwctl runtime swap-model tiny-chat tiny-chat-v2 --set slots=4
+    Examples:
+    arwctl runtime swap-model tiny-chat tiny-chat-v2 --set slots=4
+    arwctl runtime swap-model tiny-chat tiny-chat-v2 --job swap-tiny-chat --no-wait
     """
     task = m.SwapModelTask(model=resource_name("models", model), settings=_settings(setting))
     await _ordered(call, _order(runtime, limit, swap_model=task), job, output, no_wait=no_wait)

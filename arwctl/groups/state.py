@@ -37,7 +37,11 @@ NAMES = {
 
 @command(app, "watchers")
 async def watchers(call: Call, *, output: Output = Format.TABLE) -> None:
-    """Show whether the manifests that are followed by themselves could be loaded."""
+    """Show whether the manifests that are followed by themselves could be loaded.
+
+    Examples:
+    arwctl state watchers
+    """
     async with call.client() as client:
         found = await client.state.watchers()
     if output is not Format.TABLE:
@@ -50,7 +54,11 @@ async def watchers(call: Call, *, output: Output = Format.TABLE) -> None:
 
 @command(app, "replicas")
 async def replicas(call: Call, *, output: Output = Format.TABLE) -> None:
-    """List the processes of the control plane: one, or several on one database."""
+    """List the processes of the control plane: one, or several on one database.
+
+    Examples:
+    arwctl state replicas
+    """
     async with call.client() as client:
         found = await client.state.replicas()
     listing(call.screen, found, output, REPLICAS)

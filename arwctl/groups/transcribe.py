@@ -38,7 +38,12 @@ async def transcribe(
     language: Annotated[str, typer.Option(help="Of the speech, such as en; otherwise it is recognised.")] = "",
     output: Annotated[Form, typer.Option("--output", "-o", help="Form of the result.")] = Form.TEXT,
 ) -> None:
-    """Write down what is said in a recording."""
+    """Write down what is said in a recording.
+
+    Examples:
+    arwctl transcribe -m whisper talk.wav
+    arwctl transcribe -m whisper talk.wav --language de -o srt > talk.srt
+    """
     content = await asyncio.to_thread(content_of, file, "a WAV file")
     options = {"response_format": ASKED_FOR[output], **({"language": language} if language else {})}
     said = await heard(call, Recording(model, content, options))

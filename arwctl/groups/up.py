@@ -34,6 +34,11 @@ async def start(
     """Start the control plane and the node agent of this machine; only what is missing.
 
     Without --detach it stays, prints events, and Ctrl-C stops everything.
+
+    Examples:
+    arwctl up --detach
+    arwctl up --detach --engine /usr/local/bin/llama-server
+    arwctl up --detach --host 0.0.0.0
     """
     options = {
         "host": host or None,

@@ -14,7 +14,11 @@ app = alone("Print the versions of this program and of the control plane.")
 
 @command(app, "version")
 async def show_version(call: Call, output: Output = Format.TABLE) -> None:
-    """Print the versions of this program and of the control plane."""
+    """Print the versions of this program and of the control plane.
+
+    Examples:
+    arwctl version
+    """
     found = {"arwctl": version("arw"), "control_plane": await _remote(call)}
     if output is not Format.TABLE:
         emit(call.screen, found, output)

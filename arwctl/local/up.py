@@ -8,10 +8,16 @@ from contextlib import asynccontextmanager
 from arwctl.command import Call
 from arwctl.local.machine import Machine, Newcomer, Starting
 from arwctl.local.process import Running
+from arwctl.local.turns import turn
 
 
 async def up(call: Call, ports: Mapping[str, int | str], node: Newcomer) -> None:
-    """Idempotent. Each step says whether it was needed."""
+    """Idempotent, also when several are told at once. Each step says whether it was needed."""
+    async with turn(call.state_dir, call.screen):
+        await _up(call, ports, node)
+
+
+async def _up(call: Call, ports: Mapping[str, int | str], node: Newcomer) -> None:
     machine = Machine(call.state_dir, call.context_file)
     control_plane = machine.control_plane.running or machine.begin_control_plane(ports)
     async with _newcomer(machine, node) as newcomer:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cryptography import x509
-
 from control_plane.api.agent_service import AgentServicer, LogSink, Streams
+from control_plane.api.authority_service import AuthorityServicer, AuthorityUseCases
 from control_plane.api.enrollment_service import Desk, EnrollmentServicer
 from control_plane.api.job_service import JobServicer, JobUseCases
 from control_plane.api.model_service import ModelServicer, ModelUseCases
 from control_plane.api.node_service import JoinAddress, NodeServicer, NodeUseCases
 from control_plane.api.page_tokens import PageTokens
+from control_plane.api.project_service import ProjectServicer, ProjectUseCases
 from control_plane.api.rate_limit import FailedTries, TryRules
 from control_plane.api.runtime_service import RuntimeLog, RuntimeServicer, RuntimeUseCases
 from control_plane.api.servers import Servicers
 from control_plane.api.state_service import StateServicer, StateUseCases
 from control_plane.domain.replica import Replica
+from control_plane.trust.authority import EmbeddedAuthority
+from control_plane.trust.following import TrustKeeper
 from control_plane.use_cases.allow_removals import AllowRemovals, Guards
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.approve_node import ApproveNode
@@ -26,8 +28,10 @@ from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.create_join_token import CreateJoinToken
 from control_plane.use_cases.create_model import CreateModel
+from control_plane.use_cases.create_project import CreateProject
 from control_plane.use_cases.delete_join_token import DeleteJoinToken
 from control_plane.use_cases.delete_model import DeleteModel
+from control_plane.use_cases.delete_project import DeleteProject
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.diagnose_credential import DiagnoseCredential
 from control_plane.use_cases.drain_node import DrainNode, ResumeNode
@@ -41,20 +45,27 @@ from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.plan_manifest import PlanManifest
-from control_plane.use_cases.ports import CertificateAuthority, Clock, Fleet, ManifestReader, ManifestWriter, Store
+from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, ManifestWriter, Store
+from control_plane.use_cases.project_book import ProjectBook
+from control_plane.use_cases.project_keys import CreateProjectKey, RevokeProjectKey
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_events import ListEvents
 from control_plane.use_cases.read_jobs import GetJob, ListJobs, WatchJob
 from control_plane.use_cases.read_join_tokens import ListJoinTokens
 from control_plane.use_cases.read_models import GetModel, ListModels
 from control_plane.use_cases.read_nodes import GetNode, ListNodes
+from control_plane.use_cases.read_projects import GetProject, ListProjectKeys, ListProjects, ViewProjects
 from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
 from control_plane.use_cases.renew_certificate import RenewCertificate
+from control_plane.use_cases.renew_operator import RenewOperator
 from control_plane.use_cases.restore_runtime import RestoreRuntime
 from control_plane.use_cases.resume_placement import ResumePlacement
 from control_plane.use_cases.revoke_node import RevokeNode
+from control_plane.use_cases.rotate_authority import PrepareAuthority, ReadRotation, StepAuthority
+from control_plane.use_cases.scale_runtime import ScaleRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from control_plane.use_cases.update_node import UpdateNode
+from control_plane.use_cases.update_project import DeleteProjectPin, SetProjectPin, UpdateProject
 from control_plane.use_cases.watch_events import WatchEvents
 from control_plane.use_cases.watch_runtimes import WatchRuntimes
 
@@ -68,10 +79,8 @@ class Parts:
     fleet: Fleet
     clock: Clock
     circumstances: Circumstances
-    authority: CertificateAuthority
-    vouches_for: Callable[[x509.Certificate], bool]
-    pin: str
-    """Of the CA's key."""
+    authority: EmbeddedAuthority
+    trust: TrustKeeper
     reader: ManifestReader
     writer: ManifestWriter
     streams: Streams
@@ -85,6 +94,7 @@ class Parts:
     replicas: Callable[[], Sequence[Replica]]
     create_job: CreateJob
     jobs: JobBook
+    projects: ProjectBook
     grpc_address: Callable[[], str]
     enrollment_address: Callable[[], str]
     address_of_peer: Callable[[str], str]
@@ -96,10 +106,12 @@ def assembled(parts: Parts) -> Servicers:
     tokens = PageTokens()
     return Servicers(
         agent=_agent(parts),
+        authority=_authority(parts),
         enrollment=_enrollment(parts),
         job=_job(parts, tokens),
         model=_model(parts, tokens),
         node=_node(parts, tokens),
+        project=_project(parts, tokens),
         runtime=_runtime(parts, tokens),
         state=_state(parts),
     )
@@ -110,10 +122,22 @@ def _agent(parts: Parts) -> AgentServicer:
     return AgentServicer(parts.streams, parts.log_sink, renew, parts.authority)
 
 
+def _authority(parts: Parts) -> AuthorityServicer:
+    store, clock, trust = parts.store, parts.clock, parts.trust
+    read = ReadRotation(store, parts.mirror, clock)
+    use_cases = AuthorityUseCases(
+        read=read,
+        prepare=PrepareAuthority(store, clock, trust, read, lambda: len(parts.replicas()) > 1),
+        step=StepAuthority(store, clock, trust, read),
+        renew=RenewOperator(store, clock, parts.authority),
+    )
+    return AuthorityServicer(use_cases, parts.authority)
+
+
 def _enrollment(parts: Parts) -> EnrollmentServicer:
     store, clock = parts.store, parts.clock
     tries = FailedTries(clock, parts.tries)
-    desk = Desk(parts.authority, parts.vouches_for, parts.grpc_address, tries, parts.address_of_peer, clock, store)
+    desk = Desk(parts.authority, parts.trust, parts.grpc_address, tries, parts.address_of_peer, clock, store)
     enroll = EnrollNode(store, clock, SystemRandomness(), parts.authority)
     return EnrollmentServicer(enroll, DiagnoseCredential(store, clock), desk)
 
@@ -146,7 +170,25 @@ def _node(parts: Parts, tokens: PageTokens) -> NodeServicer:
         list_tokens=ListJoinTokens(store),
         delete_token=DeleteJoinToken(store),
     )
-    return NodeServicer(use_cases, tokens, clock, JoinAddress(parts.pin, parts.enrollment_address))
+    return NodeServicer(use_cases, tokens, clock, JoinAddress(lambda: parts.authority.pin, parts.enrollment_address))
+
+
+def _project(parts: Parts, tokens: PageTokens) -> ProjectServicer:
+    store, clock = parts.store, parts.clock
+    use_cases = ProjectUseCases(
+        create=CreateProject(store, clock, SystemRandomness()),
+        get=GetProject(store),
+        list=ListProjects(store),
+        update=UpdateProject(store, clock),
+        delete=DeleteProject(store, clock),
+        create_key=CreateProjectKey(store, clock, SystemRandomness()),
+        list_keys=ListProjectKeys(store, parts.projects),
+        revoke_key=RevokeProjectKey(store, clock),
+        set_pin=SetProjectPin(store, clock),
+        delete_pin=DeleteProjectPin(store, clock),
+        view=ViewProjects(parts.projects, parts.mirror, parts.fleet, clock),
+    )
+    return ProjectServicer(use_cases, tokens)
 
 
 def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
@@ -161,6 +203,7 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
         restore=RestoreRuntime(store, fleet, clock),
         shutdown=ShutdownRuntime(store, fleet, clock),
         delete=DeleteRuntime(store, clock),
+        scale=ScaleRuntime(store, fleet, clock),
         explain=ExplainRuntime(store, fleet, parts.circumstances),
         log=parts.runtime_log,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -17,7 +18,7 @@ from control_plane.domain.errors import CertificateUnknown, PermissionDenied, Un
 from control_plane.domain.ids import NodeId, OperatorId
 from control_plane.use_cases.authenticate_node import AuthenticateNode
 from control_plane.use_cases.authenticate_operator import AuthenticateOperator
-from wire.credentials import Identity, Role, identity_of, peer_certificate, serial_hex
+from wire.credentials import Identity, Role, identity_of, issuer_id, peer_certificate, serial_hex
 from wire.handlers import Continuation, ManyAnswers, OneAnswer, wrapped
 
 
@@ -43,16 +44,23 @@ METHODS: Mapping[str, Access] = {
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "ApplyManifest", "GetRuntime", "ListRuntimes"),
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "WatchRuntimes", "RestoreRuntime", "ShutdownRuntime"),
     **_methods("arw.v1.RuntimeService", Access.OPERATOR, "DeleteRuntime", "ExplainRuntime", "StreamLogs"),
-    **_methods("arw.v1.RuntimeService", Access.OPERATOR, "PlanManifest", "ExportManifest"),
+    **_methods("arw.v1.RuntimeService", Access.OPERATOR, "PlanManifest", "ExportManifest", "ScaleRuntime"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "GetNode", "ListNodes", "UpdateNode", "ApproveNode"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "RevokeNode", "CreateJoinToken", "ListJoinTokens"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "DeleteJoinToken", "AllowRemovals"),
     **_methods("arw.v1.NodeService", Access.OPERATOR, "DrainNode", "ResumeNode", "ResumePlacement"),
     **_methods("arw.v1.ModelService", Access.OPERATOR, "CreateModel", "GetModel", "ListModels", "DeleteModel"),
+    **_methods("arw.v1.ProjectService", Access.OPERATOR, "CreateProject", "GetProject", "ListProjects"),
+    **_methods("arw.v1.ProjectService", Access.OPERATOR, "UpdateProject", "DeleteProject", "CreateProjectKey"),
+    **_methods("arw.v1.ProjectService", Access.OPERATOR, "ListProjectKeys", "RevokeProjectKey"),
+    **_methods("arw.v1.ProjectService", Access.OPERATOR, "SetProjectPin", "DeleteProjectPin"),
     **_methods("arw.v1.JobService", Access.OPERATOR, "CreateJob", "GetJob", "ListJobs", "WatchJob", "CancelJob"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "GetRuntimeMatrix", "GetSupervisor"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "GetRuntimeGrid", "GetWatchers", "ListReplicas"),
     **_methods("arw.v1.StateService", Access.OPERATOR, "ListEvents", "WatchEvents"),
+    **_methods("arw.v1.AuthorityService", Access.OPERATOR, "ListAuthorities", "PrepareAuthority", "ActivateAuthority"),
+    **_methods("arw.v1.AuthorityService", Access.OPERATOR, "TaintAuthority", "RevokeAuthority"),
+    **_methods("arw.v1.AuthorityService", Access.OPERATOR, "RenewOperatorCertificate"),
     **_methods("grpc.health.v1.Health", Access.ANY_CERTIFICATE, "Check", "List", "Watch"),
 }
 
@@ -73,11 +81,17 @@ class Caller:
 caller: ContextVar[Caller] = ContextVar("caller")
 
 
+def _any_issuer(_: str) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Gatekeeper:
     trust_domain: str
     authenticate_node: AuthenticateNode
     authenticate_operator: AuthenticateOperator
+    check_issuer: Callable[[str], None] = _any_issuer
+    """CertificateRevoked when the authority of this id counts no more: connections outlive it."""
 
     async def admit(self, access: Access, certificate: x509.Certificate | None) -> None:
         """Put the caller into the context. Unauthenticated, PermissionDenied, Certificate*, NodeQuarantined."""
@@ -92,6 +106,7 @@ class Gatekeeper:
     async def check_standing(self, who: Caller) -> None:
         """Whether the certificate counts now. Certificate*, NodeQuarantined, StorageUnavailable."""
         shown = who.presented
+        self.check_issuer(shown.issuer)
         if who.role is Role.OPERATOR:
             await self.authenticate_operator.by_certificate(OperatorId(shown.node), shown.serial, shown.expire_time)
         else:
@@ -103,7 +118,10 @@ class Gatekeeper:
         identity = _identity(certificate)
         if identity is None or identity.trust_domain != self.trust_domain:
             raise CertificateUnknown("The certificate is not one of this control plane.", "Join or log in again.")
-        presented = Presented(NodeId(identity.name), serial_hex(certificate), certificate.not_valid_after_utc)
+        # Of thousands of connections nearly all name the same one.
+        issuer = sys.intern(issuer_id(certificate))
+        self.check_issuer(issuer)
+        presented = Presented(NodeId(identity.name), serial_hex(certificate), certificate.not_valid_after_utc, issuer)
         return Caller(identity.role, presented)
 
 

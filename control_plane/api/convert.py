@@ -180,6 +180,8 @@ def _descriptor_to_proto(descriptor: Descriptor) -> runtime_matrix_pb2.RuntimeDe
         accelerator=descriptor.accelerator.value,
         tags=descriptor.tags,
         auto_start=descriptor.auto_start,
+        replicas=descriptor.replicas,
+        replica_of=descriptor.replica_of or "",
     )
 
 

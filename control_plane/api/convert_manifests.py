@@ -11,20 +11,26 @@ from control_plane.api.convert import model_id
 from control_plane.domain.ids import NodeId, RuntimeId, resource_name
 from control_plane.domain.manifest_plan import Action, FieldChange, PlannedModel, PlannedRuntime
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.steps import Steps
 from control_plane.messages.models import part_from_proto
 from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.runtimes import desired_state_to_proto, runtime_to_proto
-from control_plane.use_cases.apply_manifest import AppliedRuntime
+from control_plane.use_cases.apply_manifest import Applied
 from control_plane.use_cases.create_model import NewModel
 from control_plane.use_cases.plan_manifest import Plan
 
 
-def applied_to_proto(applied: AppliedRuntime, now: datetime) -> pb.AppliedRuntime:
-    outcome = pb.ApplyOutcome.Value(f"APPLY_OUTCOME_{applied.outcome.name}")
-    return pb.AppliedRuntime(runtime=runtime_to_proto(applied.view, now), outcome=outcome)
+def applied_to_proto(applied: Applied, now: datetime) -> Steps[pb.ApplyManifestResponse]:
+    answer = pb.ApplyManifestResponse(revision=applied.revision)
+    for item in applied.runtimes:
+        outcome = pb.ApplyOutcome.Value(f"APPLY_OUTCOME_{item.outcome.name}")
+        answer.runtimes.add(runtime=runtime_to_proto(item.view, now), outcome=outcome)
+        yield
+    answer.runtimes.extend(map(_removed_to_proto, applied.removed))
+    return answer
 
 
-def removed_to_proto(runtime: RuntimeId) -> pb.AppliedRuntime:
+def _removed_to_proto(runtime: RuntimeId) -> pb.AppliedRuntime:
     named = runtime_pb2.Runtime(name=resource_name("runtimes", runtime), id=runtime)
     return pb.AppliedRuntime(runtime=named, outcome=pb.APPLY_OUTCOME_REMOVED)
 
@@ -43,7 +49,7 @@ def plan_to_proto(plan: Plan) -> pb.PlanManifestResponse:
 
 
 def _planned_to_proto(planned: PlannedRuntime) -> pb.PlannedRuntime:
-    before = planned.before
+    before, head = planned.before, planned.replica_of
     return pb.PlannedRuntime(
         name=resource_name("runtimes", planned.id),
         id=planned.id,
@@ -55,6 +61,7 @@ def _planned_to_proto(planned: PlannedRuntime) -> pb.PlannedRuntime:
         node=_node(planned.node),
         placement_problem=problem_to_proto(planned.problem),
         source_before=before.source if before is not None else "",
+        replica_of=resource_name("runtimes", head) if head is not None else "",
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -11,7 +11,7 @@ from arw.v1 import enrollment_service_pb2 as pb
 from arw.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from control_plane.api.rate_limit import FailedTries
 from control_plane.domain.admission import Presented
-from control_plane.domain.errors import CertificateUnknown, RateLimited, StorageUnavailable
+from control_plane.domain.errors import CertificateRevoked, CertificateUnknown, RateLimited, StorageUnavailable
 from control_plane.domain.ids import NodeId, TokenId, resource_name
 from control_plane.domain.node import Standing
 from control_plane.domain.problem import Problem
@@ -20,11 +20,21 @@ from control_plane.messages.times import duration_to_proto, time_to_proto
 from control_plane.use_cases.diagnose_credential import DiagnoseCredential
 from control_plane.use_cases.enroll_node import EnrollNode, Enrolment
 from control_plane.use_cases.ports import CertificateAuthority, Clock, Store, Transaction
-from wire.credentials import Role, identity_of, serial_hex
+from wire.credentials import Role, identity_of, issuer_id, serial_hex
 from wire.refusal import Refusal
 
 MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_WORD = 4096
+
+
+class Trust(Protocol):
+    """The authorities of this control plane, those revoked among them."""
+
+    def knows(self, certificate: x509.Certificate) -> bool:
+        """Whether one of them signed it."""
+
+    def check_issuer(self, issuer: str) -> None:
+        """CertificateRevoked when the authority of this id counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +42,7 @@ class Desk:
     """What enrolment needs beside its use cases."""
 
     authority: CertificateAuthority
-    vouches_for: Callable[[x509.Certificate], bool]
-    """Whether our own CA signed it."""
+    trust: Trust
     grpc_address: Callable[[], str]
     """What a joined agent dials."""
     tries: FailedTries
@@ -76,9 +85,16 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             self._desk.tries.failed(address)
             problem: Problem | None = _unknown()
         else:
-            problem = await self._diagnose(presented)
+            problem = self._of_issuer(presented) or await self._diagnose(presented)
         now = time_to_proto(self._desk.clock.now())
         return pb.DiagnoseCredentialResponse(problem=problem_to_proto(problem), server_time=now)
+
+    def _of_issuer(self, presented: Presented) -> Problem | None:
+        try:
+            self._desk.trust.check_issuer(presented.issuer)
+        except CertificateRevoked as refusal:
+            return Problem.of(refusal)
+        return None
 
     def _address(self, context: Any) -> str:
         """RateLimited when too many tries from there failed."""
@@ -112,9 +128,10 @@ class EnrollmentServicer(EnrollmentServiceServicer):
             identity = identity_of(certificate)
         except ValueError:
             return None
-        if identity.role is not Role.NODE or not self._desk.vouches_for(certificate):
+        if identity.role is not Role.NODE or not self._desk.trust.knows(certificate):
             return None
-        return Presented(NodeId(identity.name), serial_hex(certificate), certificate.not_valid_after_utc)
+        ends, issuer = certificate.not_valid_after_utc, issuer_id(certificate)
+        return Presented(NodeId(identity.name), serial_hex(certificate), ends, issuer)
 
 
 def _waiting(tx: Transaction, token: TokenId, key_sha256: str) -> int:

@@ -50,7 +50,7 @@ class NodeUseCases:
 class JoinAddress:
     """What a joining agent needs beside its token."""
 
-    pin: str
+    pin: Callable[[], str]
     """Of the CA's key."""
     address: Callable[[], str]
     """ "host:port" of the enrolment port."""
@@ -122,7 +122,7 @@ class NodeServicer(NodeServiceServicer):
         )
         return pb.CreateJoinTokenResponse(
             join_token=join_token_to_proto(grant.token),
-            secret_text=f"{grant.text}.{self._join.pin}",
+            secret_text=f"{grant.text}.{self._join.pin()}",
             enrollment_address=self._join.address(),
         )
 

@@ -14,7 +14,6 @@ from control_plane.api.convert_manifests import (
     applied_to_proto,
     plan_to_proto,
     planned_model_from_proto,
-    removed_to_proto,
 )
 from control_plane.api.page_tokens import PageTokens
 from control_plane.domain.errors import ManifestInvalid
@@ -30,7 +29,9 @@ from control_plane.use_cases.plan_manifest import PlanManifest
 from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
 from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.scale_runtime import ScaleRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
+from control_plane.use_cases.slices import in_slices
 from control_plane.use_cases.watch_runtimes import RuntimeChange, WatchRuntimes
 
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -63,6 +64,7 @@ class RuntimeUseCases:
     restore: RestoreRuntime
     shutdown: ShutdownRuntime
     delete: DeleteRuntime
+    scale: ScaleRuntime
     explain: ExplainRuntime
     log: RuntimeLog
 
@@ -83,9 +85,7 @@ class RuntimeServicer(RuntimeServiceServicer):
             prune=request.prune,
             request_id=request.request_id,
         )
-        runtimes = [applied_to_proto(item, self._clock.now()) for item in applied.runtimes]
-        runtimes += map(removed_to_proto, applied.removed)
-        return pb.ApplyManifestResponse(runtimes=runtimes, revision=applied.revision)
+        return await in_slices(applied_to_proto(applied, self._clock.now()))
 
     async def PlanManifest(self, request: pb.PlanManifestRequest, context: Any) -> pb.PlanManifestResponse:
         _check_size(request.content)
@@ -136,6 +136,12 @@ class RuntimeServicer(RuntimeServiceServicer):
     async def DeleteRuntime(self, request: pb.DeleteRuntimeRequest, context: Any) -> pb.DeleteRuntimeResponse:
         await self._do.delete(runtime_id(request.name), etag=request.etag, request_id=request.request_id)
         return pb.DeleteRuntimeResponse()
+
+    async def ScaleRuntime(self, request: pb.ScaleRuntimeRequest, context: Any) -> pb.ScaleRuntimeResponse:
+        view = await self._do.scale(
+            runtime_id(request.name), request.replicas, etag=request.etag, request_id=request.request_id
+        )
+        return pb.ScaleRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
 
     async def ExplainRuntime(self, request: pb.ExplainRuntimeRequest, context: Any) -> pb.ExplainRuntimeResponse:
         explanation = await self._do.explain(runtime_id(request.name))

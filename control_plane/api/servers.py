@@ -12,14 +12,17 @@ from grpc_reflection.v1alpha import reflection
 
 from arw.v1 import (
     agent_service_pb2_grpc,
+    authority_service_pb2_grpc,
     enrollment_service_pb2_grpc,
     job_service_pb2_grpc,
     model_service_pb2_grpc,
     node_service_pb2_grpc,
+    project_service_pb2_grpc,
     runtime_service_pb2_grpc,
     state_service_pb2_grpc,
 )
 from control_plane.api.agent_service import AgentServicer
+from control_plane.api.authority_service import AuthorityServicer
 from control_plane.api.authorization import AuthorizationInterceptor, Gatekeeper
 from control_plane.api.enrollment_service import EnrollmentServicer
 from control_plane.api.first_message import FirstMessageInterceptor
@@ -29,18 +32,22 @@ from control_plane.api.large_requests import LargeRequests
 from control_plane.api.model_service import ModelServicer
 from control_plane.api.node_service import NodeServicer
 from control_plane.api.open_streams import OpenStreams
+from control_plane.api.project_service import ProjectServicer
 from control_plane.api.runtime_service import RuntimeServicer
 from control_plane.api.state_service import StateServicer
+from control_plane.api.trust_hint import TrustHint
 from wire.call_log import CallLogInterceptor
 from wire.error_status import ErrorInterceptor
 from wire.server import ShortVisits, make_server
 
 SERVICES = (
     "arw.v1.AgentService",
+    "arw.v1.AuthorityService",
     "arw.v1.EnrollmentService",
     "arw.v1.JobService",
     "arw.v1.ModelService",
     "arw.v1.NodeService",
+    "arw.v1.ProjectService",
     "arw.v1.RuntimeService",
     "arw.v1.StateService",
 )
@@ -49,23 +56,27 @@ SERVICES = (
 @dataclass(frozen=True, slots=True)
 class Servicers:
     agent: AgentServicer
+    authority: AuthorityServicer
     enrollment: EnrollmentServicer
     job: JobServicer
     model: ModelServicer
     node: NodeServicer
+    project: ProjectServicer
     runtime: RuntimeServicer
     state: StateServicer
 
 
 def main_server(
-    servicers: Servicers, gatekeeper: Gatekeeper, streams: OpenStreams, health_servicer: Health
+    servicers: Servicers, gatekeeper: Gatekeeper, streams: OpenStreams, health_servicer: Health, hint: TrustHint
 ) -> grpc.aio.Server:
     """Everything that needs a certificate. No limit on calls: each agent holds one open."""
-    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), LargeRequests(), streams])
+    server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), hint, LargeRequests(), streams])
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(servicers.agent, server)
+    authority_service_pb2_grpc.add_AuthorityServiceServicer_to_server(servicers.authority, server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(servicers.job, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)
+    project_service_pb2_grpc.add_ProjectServiceServicer_to_server(servicers.project, server)
     runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(servicers.runtime, server)
     state_service_pb2_grpc.add_StateServiceServicer_to_server(servicers.state, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

@@ -6,20 +6,24 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 from starlette.types import ASGIApp
 
-from control_plane.data_path.callers import OperatorTokens
+from control_plane.data_path.callers import InferenceCallers, OperatorTokens
 from control_plane.data_path.hosting import hosted
 from control_plane.data_path.routes import RouteTable
 from control_plane.data_path.traffic import TrafficMeter
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
+from control_plane.process.chores import Chore
 from control_plane.use_cases.mirror import Mirror
-from control_plane.use_cases.ports import Fleet, Store
+from control_plane.use_cases.ports import Clock, Fleet, Store
+from control_plane.use_cases.project_book import ProjectBook
+from control_plane.use_cases.project_keys import RecordKeyUses
 from gateway.ports import Callers
 from gateway.server import Bound, Gateway, Listen, Listeners, Ports
 from gateway.settings import GatewaySettings
@@ -27,6 +31,7 @@ from gateway.settings import GatewaySettings
 _TICK_SECONDS = 2.0
 """Another process may change operators without a word."""
 _PAUSE_SECONDS = 0.01
+_USES_EVERY = timedelta(minutes=1)
 
 _log = structlog.get_logger()
 
@@ -62,6 +67,8 @@ class DataPath:
         sessions: Sessions,
         traffic: TrafficMeter,
         *,
+        projects: ProjectBook,
+        clock: Clock,
         application: Callable[[Callers], ASGIApp],
         where: Where,
         settings: GatewaySettings,
@@ -72,9 +79,12 @@ class DataPath:
         self._fleet = fleet
         self._sessions = sessions
         self._bell = asyncio.Event()
-        self._routes = RouteTable(mirror, fleet)
-        self._callers = OperatorTokens(self._bell.set)
-        self._application = application(self._callers)
+        self._projects = projects
+        self._routes = RouteTable(mirror, fleet, projects.projects)
+        self._operators = OperatorTokens(self._bell.set)
+        self._callers = InferenceCallers(self._operators, projects, clock)
+        self._record = RecordKeyUses(store)
+        self._application = application(self._operators)
         self._where = where
         listeners = Listeners(where.http, where.relay, where.relay_socket, where.http_socket)
         self._gateway = Gateway(
@@ -88,6 +98,7 @@ class DataPath:
             await self._refresh()
             async with hosted(self._application, self._where.http_socket), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_fresh())
+                tasks.create_task(Chore("key uses", self._record_uses, _USES_EVERY).run())
                 await self._gateway.run(started)
         finally:
             for end in ended:
@@ -127,7 +138,12 @@ class DataPath:
 
     async def _refresh(self) -> None:
         await self._mirror.look()
-        self._callers.replace(await self._store.read(lambda tx: tx.operators.all()))
+        await self._projects.look()
+        self._operators.replace(await self._store.read(lambda tx: tx.operators.all()))
+
+    async def _record_uses(self) -> None:
+        """What is lost by a database that is away is told by the next use."""
+        await self._record(self._callers.taken_uses())
 
 
 def build_data_path(
@@ -137,6 +153,8 @@ def build_data_path(
     sessions: Sessions,
     traffic: TrafficMeter,
     *,
+    projects: ProjectBook,
+    clock: Clock,
     application: Callable[[Callers], ASGIApp],
     http: tuple[str, int, ssl.SSLContext | None],
     relay: tuple[str, int, ssl.SSLContext],
@@ -146,7 +164,8 @@ def build_data_path(
 ) -> DataPath:
     """Everything between clients and engines. Call on the loop; then `await run(started)`.
 
-    `application` makes the ASGI application from the same callers. Addresses are (host, port, TLS). `grace` in seconds.
+    `application` makes the ASGI application from the callers that are operators.
+    Addresses are (host, port, TLS). `grace` in seconds.
     """
     where = Where(Listen(*http), Listen(*relay), runtime_directory / "relay.sock", runtime_directory / "http.sock")
     return DataPath(
@@ -155,6 +174,8 @@ def build_data_path(
         fleet,
         sessions,
         traffic,
+        projects=projects,
+        clock=clock,
         application=application,
         where=where,
         settings=settings or GatewaySettings(),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 
-from control_plane.data_path.tasks import can, is_reachable
-from control_plane.domain.ids import RuntimeId, instance_name
+from control_plane.data_path.tasks import abilities, can, is_reachable
+from control_plane.domain.ids import ProjectId, RuntimeId, instance_name
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.pin import Pin
+from control_plane.domain.project import Project
 from control_plane.domain.runtime import SYSTEM_CLAIM, DesiredState, Runtime
+from control_plane.domain.runtime_set import replica_ids
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases.mirror import Changed, Mirror
 from control_plane.use_cases.ports import Fleet
 from control_plane.use_cases.views import node_view, runtime_view
 from gateway.ports import Route, ServedModel, Task
-from gateway.refusals import GatewayRefusal, ModelNotFound, NodeOffline, NotServing, WrongTask
+from gateway.refusals import GatewayRefusal, ModelNotFound, NodeOffline, NoEngine, NotServing, PinNotServing, WrongTask
 
 _LISTED = 20
 _NONE_DECLARED = "No runtime is declared yet: arwctl runtime apply -f FILE."
@@ -25,43 +29,81 @@ _COMING = frozenset((InstanceState.PENDING, InstanceState.STARTING, InstanceStat
 
 
 class RouteTable:
-    """A name is a runtime's id, else its display name, else a model's id."""
+    """A name is a runtime's id, else its display name, else a model's id. Of those that go by it, each has its turn.
 
-    def __init__(self, mirror: Mirror, fleet: Fleet) -> None:
+    A runtime's id stands for its replicas too; a replica's own for that one alone.
+
+    `projects`: as they are known now, for their pins.
+    """
+
+    def __init__(self, mirror: Mirror, fleet: Fleet, projects: Mapping[ProjectId, Project]) -> None:
         self._runtimes = mirror.runtimes
         self._nodes = mirror.nodes
         self._fleet = fleet
+        self._projects = projects
         self._titles = _Names()
         self._models = _Names()
-        self._turn = count()
+        self._turns: dict[RuntimeId, Iterator[int]] = {}
+        """By the first of those that take turns: requests for others put none of them out of turn."""
         mirror.on_change(self._changed)
 
-    def resolve(self, model: str, task: Task = Task.TEXT) -> Route:
+    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
         named = [self._runtimes[runtime] for runtime in self._named(model)]
         if not named:
             raise self._unknown(model)
         views = [runtime_view(runtime, self._fleet) for runtime in named if can(runtime.spec, task)]
         if not views:
             raise self._cannot(model, task)
-        serving = [view for view in views if view.state.serves]
+        owner = self._projects.get(ProjectId(project)) if project else None
+        pin = owner.pin(model) if owner is not None else None
+        serving = self._serving(views) if pin is None else self._held(views, pin, project)
+        serving = [view for view in serving if _instance(view) not in avoid] if avoid else serving
         if not serving:
-            raise self._why_none([view for view in views if view.state in _COMING] or views)
-        return _route(serving[next(self._turn) % len(serving)])
+            raise NotServing(f"{model[:200]!r} serves nowhere else.", "Try again.", retry_after=_SOON_SECONDS)
+        turn = next(self._turns.setdefault(views[0].runtime.id, count()))
+        return _route(serving[turn % len(serving)])
 
     def models(self) -> Sequence[ServedModel]:
-        views = (runtime_view(self._runtimes[name], self._fleet) for name in sorted(self._runtimes))
-        return [_served(view.runtime) for view in views if view.state.serves and is_reachable(view.runtime.spec)]
+        found: dict[RuntimeId, ServedModel] = {}
+        for runtime in (self._runtimes[name] for name in sorted(self._runtimes)):
+            head = self._runtimes.get(runtime.replica_of, runtime) if runtime.replica_of else runtime
+            if runtime_view(runtime, self._fleet).state.serves and is_reachable(runtime.spec):
+                found.setdefault(head.id, _served(head, runtime.node or ""))
+        return [found[name] for name in sorted(found)]
+
+    def _serving(self, views: Sequence[RuntimeView]) -> Sequence[RuntimeView]:
+        """At least one; GatewayRefusal."""
+        serving = [view for view in views if view.state.serves]
+        if not serving:
+            raise self._why_none(_coming_first(views))
+        return serving
+
+    def _held(self, views: Sequence[RuntimeView], pin: Pin, project: str) -> Sequence[RuntimeView]:
+        """Those of them that serve and that the pin holds to, at least one; GatewayRefusal."""
+        fitting = [view for view in views if pin.combination.fits(view)]
+        serving = [view for view in fitting if view.state.serves]
+        if not serving and not pin.fallback:
+            raise _pinned(pin, project, self._why_none(_coming_first(fitting)) if fitting else None)
+        return serving or self._serving(views)
 
     def _named(self, name: str) -> Sequence[RuntimeId]:
-        if name in self._runtimes:
-            return [RuntimeId(name)]
+        row = self._runtimes.get(RuntimeId(name))
+        if row is not None:
+            replicas = (replica for replica in replica_ids(row.id, row.spec.replicas) if self._follows(replica, row))
+            return [row.id, *replicas]
         return sorted(self._titles.named(name) or self._models.named(name))
+
+    def _follows(self, replica: RuntimeId, head: Runtime) -> bool:
+        row = self._runtimes.get(replica)
+        return row is not None and row.replica_of == head.id
 
     def _changed(self, changed: Changed) -> None:
         for runtime in changed.runtimes:
             row = self._runtimes.get(runtime)
             self._titles.call(runtime, row.spec.display_name if row else "")
             self._models.call(runtime, row.spec.model if row else "")
+            if row is None:
+                self._turns.pop(runtime, None)
 
     def _why_none(self, views: Sequence[RuntimeView]) -> GatewayRefusal:
         """Of the first: one that is about to serve, when there is one."""
@@ -72,14 +114,16 @@ class RouteTable:
         return _unreached(runtime, away) if away and not away.liveness.online else _why_not(views[0])
 
     def _unknown(self, model: str) -> ModelNotFound:
-        names = sorted(self._runtimes)
+        names = sorted(name for name, runtime in self._runtimes.items() if runtime.replica_of is None)
         there = f"There is: {', '.join(names[:_LISTED])}." if names else _NONE_DECLARED
         return ModelNotFound(f"No runtime or model is named {model[:200]!r}.", there, model=model[:200])
 
     def _cannot(self, model: str, task: Task) -> WrongTask:
-        able = sorted(name for name, runtime in self._runtimes.items() if can(runtime.spec, task))
+        heads = (runtime for runtime in self._runtimes.values() if runtime.replica_of is None)
+        able = sorted(runtime.id for runtime in heads if can(runtime.spec, task))
         there = f"These can: {', '.join(able[:_LISTED])}." if able else "No declared runtime can."
-        return WrongTask(f"{model[:200]!r} cannot {task.value}.", there, model=model[:200])
+        kind = WrongTask if able else NoEngine
+        return kind(f"{model[:200]!r} cannot {task.value}.", there, model=model[:200])
 
 
 class _Names:
@@ -102,20 +146,43 @@ class _Names:
         return self._named.get(name, ())
 
 
+def _coming_first(views: Sequence[RuntimeView]) -> Sequence[RuntimeView]:
+    """Then the others that are wanted."""
+    return sorted(views, key=lambda view: (not _is_coming(view), view.runtime.desired_state is DesiredState.STOPPED))
+
+
+def _is_coming(view: RuntimeView) -> bool:
+    return view.state in _COMING and view.runtime.node is not None
+
+
+def _instance(view: RuntimeView) -> str:
+    assert view.instance is not None  # noqa: S101 - what serves was reported
+    return instance_name(view.instance.node, view.runtime.id)
+
+
 def _route(view: RuntimeView) -> Route:
     runtime, instance = view.runtime, view.instance
-    assert instance is not None  # noqa: S101 - what serves was reported
+    assert instance is not None  # noqa: S101 - as above
     return Route(
-        instance=instance_name(instance.node, runtime.id),
+        instance=_instance(view),
         node=instance.node,
         claim=SYSTEM_CLAIM,
         fence=runtime.fence,
         model_alias=runtime.id,
+        tasks=abilities(runtime.spec),
     )
 
 
-def _served(runtime: Runtime) -> ServedModel:
-    return ServedModel(runtime.id, int(runtime.create_time.timestamp()), runtime.spec.model, runtime.node or "")
+def _served(runtime: Runtime, node: str) -> ServedModel:
+    spec = runtime.spec
+    return ServedModel(
+        runtime.id,
+        int(runtime.create_time.timestamp()),
+        spec.model,
+        node,
+        tasks=abilities(spec),
+        embeds=bool(spec.settings.embeddings),
+    )
 
 
 def _unreached(runtime: Runtime, away: NodeView) -> GatewayRefusal:
@@ -130,6 +197,19 @@ def _unreached(runtime: Runtime, away: NodeView) -> GatewayRefusal:
         f"Bring the node back: arw-node-agent run on that machine. See arwctl nodes show {node}.",
         retry_after=_LATER_SECONDS,
         node=node,
+    )
+
+
+def _pinned(pin: Pin, project: str, why: GatewayRefusal | None) -> PinNotServing:
+    """`why`: what keeps those that fit from serving; None when none fits."""
+    said = f"Project {project} pins {pin.asked!r} to {pin.combination}, and no runtime with that serves."
+    remove = f"Let others serve: arwctl project unpin {project} {shlex.quote(pin.asked)}"
+    return PinNotServing(
+        f"{said} {why.text}" if why else said,
+        f"{why.remedy} {remove}" if why else remove,
+        retry_after=why.retry_after if why else _LATER_SECONDS,
+        project=project,
+        pin=pin.asked,
     )
 
 

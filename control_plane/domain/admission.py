@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from control_plane.domain.authority import NodeTrust
 from control_plane.domain.errors import (
     CertificateExpired,
     CertificateNotActive,
@@ -25,6 +26,8 @@ class Presented:
     serial: str
     """Lower-case hex."""
     expire_time: datetime
+    issuer: str = ""
+    """Id of the authority that signed it."""
 
 
 def refusal(node: Node | None, presented: Presented, now: datetime) -> Refusal | None:
@@ -77,7 +80,15 @@ def activated(node: Node, presented: Presented) -> Node:
         pending_serial="",
         certificate_expire_time=presented.expire_time,
         newer_certificate_believed=False,
+        trust=_trust(node, presented),
     )
+
+
+def _trust(node: Node, presented: Presented) -> NodeTrust:
+    """Nobody knows which bundle came with a certificate that was forgotten: the agent will say."""
+    if presented.serial == node.pending_serial:
+        return node.trust.activated
+    return NodeTrust(presented.issuer or node.trust.issuer)
 
 
 def _was_forgotten(node: Node, presented: Presented) -> bool:

@@ -9,6 +9,7 @@ from control_plane.domain.ids import NodeId
 from control_plane.domain.labels import unmatched
 from control_plane.domain.node import Standing
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.steps import Steps
 
 
 class Candidates:
@@ -16,6 +17,7 @@ class Candidates:
 
     def __init__(self, nodes: Mapping[NodeId, NodeView]) -> None:
         self._nodes = nodes
+        self._unseen: Iterable[NodeId] = nodes
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -28,6 +30,13 @@ class Candidates:
     def get(self, node: NodeId) -> NodeView | None:
         view = self._nodes.get(node)
         return view if view is not None and _may_return(view) else None
+
+    def looked_at(self) -> Steps[None]:
+        """What may be made only when it is asked for is made, so that `matching` need not; once is enough."""
+        for node in self._unseen:
+            self._nodes.get(node)
+            yield
+        self._unseen = ()
 
     def matching(self, selector: Mapping[str, str]) -> Sequence[NodeView]:
         """Those that have every label of `selector`."""

@@ -36,6 +36,12 @@ def declared(
     return changed, Outcome.UPDATED
 
 
+def redeclared(runtime: Runtime, spec: RuntimeSpec) -> Runtime:
+    """By an order. What its manifest says stays known, so that reading the same file again does not undo that."""
+    said = runtime.declared or runtime.spec
+    return replace(runtime, spec=spec, generation=runtime.generation + 1, declared=None if spec == said else said)
+
+
 def _new(entry: ManifestRuntime, source: str, uid: str, now: datetime) -> Runtime:
     return Runtime(
         id=entry.id,

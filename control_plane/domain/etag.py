@@ -5,6 +5,7 @@ import json
 
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
+from control_plane.domain.project import Project
 from control_plane.domain.runtime import Runtime
 
 
@@ -23,6 +24,11 @@ def of_node(node: Node) -> str:
     drain = (node.drain.since.isoformat(), node.drain.until and node.drain.until.isoformat()) if node.drain else ()
     later = (*drain, *(["overcommit"] if node.overcommit else []), node.given_up_epoch or "")
     return _digest(node.uid, node.standing, node.schedulable, sorted(node.labels.items()), *filter(None, later))
+
+
+def of_project(project: Project) -> str:
+    pins = [(pin.asked, str(pin.combination), pin.fallback) for pin in project.pins]
+    return _digest(project.uid, project.display_name, project.disabled, pins)
 
 
 def _digest(*parts: object) -> str:

@@ -14,6 +14,10 @@ TokenId = NewType("TokenId", str)
 OperatorId = NewType("OperatorId", str)
 ReplicaId = NewType("ReplicaId", str)
 JobId = NewType("JobId", str)
+ProjectId = NewType("ProjectId", str)
+KeyId = NewType("KeyId", str)
+AuthorityId = NewType("AuthorityId", str)
+"""Of an authority's key: lower-case hex of its SubjectKeyIdentifier, which what it signed names."""
 
 MAX_LENGTH = 128
 _COLLECTIONS = ("nodes/", "runtimes/", "models/", "instances/")

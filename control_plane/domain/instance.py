@@ -113,6 +113,8 @@ class Instance:
     execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
     """UNSPECIFIED: it was never started."""
     execution_reason: str = ""
+    answered_probes: tuple[str, ...] = ()
+    """Which requests to ask the engine now this answers, the newest last."""
     ran_on: AcceleratorKind = AcceleratorKind.UNSPECIFIED
     """Before this launch, as far as this control plane saw; not told by the node."""
     refused: bool = False

@@ -76,12 +76,14 @@ class Seen:
     state: InstanceState
     incarnation: int
     problem: Problem | None = None
+    runtime: RuntimeId | None = None
+    """None: earlier versions did not say that it is the job's."""
 
     @classmethod
     def of(cls, instance: Instance | None) -> Seen | None:
         if instance is None:
             return None
-        return cls(instance.node, instance.state, instance.incarnation, instance.problem)
+        return cls(instance.node, instance.state, instance.incarnation, instance.problem, instance.runtime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,13 @@ class Probed:
     node: NodeId | None = None
     incarnation: int = 0
     latency: timedelta | None = None
-    """Of the node's own last probe of the engine."""
+    """Of the node's last probe of the engine."""
     report_time: datetime | None = None
     """When the node last had something new to say of it."""
     contact_time: datetime | None = None
     """When the node was heard, after the probe was asked for."""
+    fresh: bool = False
+    """The node looked for this job; else it is what it told last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ class Job:
     generation: int = 0
     """Of a swap: the runtime's, as the job left it."""
     seen: Seen | None = None
+    replicas_seen: tuple[Seen, ...] = ()
+    """The same of its replicas."""
     settle_time: datetime | None = None
     """Since when the runtime stands as it might stay, though it may be what was seen; None: it does not."""
     previous: RuntimeSpec | None = None

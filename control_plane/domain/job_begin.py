@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain import restart_budget
+from control_plane.domain.declaration import redeclared
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.job import Job, JobKind, JobState
 from control_plane.domain.job_ends import ended
@@ -37,64 +38,77 @@ class Step:
 def begun(job: Job, facts: Facts, view: RuntimeView) -> Step:
     match job.order.kind:
         case JobKind.RESTORE:
-            return _restored(job, view, facts.now, restart=job.order.restart, reset_budget=job.order.reset_budget)
+            return _restored(job, facts, view, restart=job.order.restart, reset_budget=job.order.reset_budget)
         case JobKind.ENSURE_READY:
-            return _ensured(job, view, facts.now)
+            return _ensured(job, facts, view)
         case JobKind.SHUTDOWN:
-            return _shut_down(job, view)
+            return _shut_down(job, facts, view)
         case JobKind.HEALTH_PROBE:
             return Step(job)
         case JobKind.SWAP_MODEL:
             return _swapped(job, facts, view.runtime)
 
 
-def _restored(job: Job, view: RuntimeView, now: datetime, *, restart: bool, reset_budget: bool) -> Step:
-    refusal = None if reset_budget else restart_budget.objection(view.instance, now)
+def _restored(job: Job, facts: Facts, view: RuntimeView, *, restart: bool, reset_budget: bool) -> Step:
+    now, views = facts.now, (view, *facts.replicas)
+    refusals = [] if reset_budget else [restart_budget.objection(each.instance, now) for each in views]
+    refusal = next(filter(None, refusals), None)
     if refusal is not None:
         return Step(ended(job, JobState.FAILED, now, Problem.of(refusal)))
     runtime = view.runtime
     order = RestoreOrder(runtime.restore.serial + 1, restart, reset_budget)
     wanted = replace(runtime, restore=order, desired_state=DesiredState.RUNNING)
-    if view.state.serves and not restart and runtime.desired_state is DesiredState.RUNNING:
+    if not restart and all(each.state.serves and not _is_stopped(each) for each in _placed(view, facts)):
         job = ended(job, JobState.SUCCEEDED, now, summary=line(view))
     return Step(job, Touch.RESTORE, wanted)
 
 
-def _ensured(job: Job, view: RuntimeView, now: datetime) -> Step:
+def _ensured(job: Job, facts: Facts, view: RuntimeView) -> Step:
     """What is stopped or failed is started, as by a restore; what serves or is about to is left alone."""
-    stopped = view.runtime.desired_state is DesiredState.STOPPED
-    if stopped or view.state is InstanceState.ERROR:
-        return _restored(job, view, now, restart=False, reset_budget=False)
-    current = view.instance is not None and view.instance.observed_generation >= view.runtime.generation
-    if view.state.serves and current:
-        return Step(ended(job, JobState.SUCCEEDED, now, summary=line(view)))
-    return Step(replace(job, seen=None))
+    if any(_is_stopped(each) or each.state is InstanceState.ERROR for each in (view, *facts.replicas)):
+        return _restored(job, facts, view, restart=False, reset_budget=False)
+    if all(each.state.serves and _is_current(each) for each in _placed(view, facts)):
+        return Step(ended(job, JobState.SUCCEEDED, facts.now, summary=line(view)))
+    return Step(replace(job, seen=None, replicas_seen=()))
 
 
-def _shut_down(job: Job, view: RuntimeView) -> Step:
-    if view.runtime.desired_state is DesiredState.STOPPED:
+def _placed(view: RuntimeView, facts: Facts) -> Sequence[RuntimeView]:
+    """Whom the job waits for: a replica without a place holds nobody up."""
+    return [view, *(each for each in facts.replicas if each.instance is not None)]
+
+
+def _is_stopped(view: RuntimeView) -> bool:
+    return view.runtime.desired_state is DesiredState.STOPPED
+
+
+def _is_current(view: RuntimeView) -> bool:
+    return view.instance is not None and view.instance.observed_generation >= view.runtime.generation
+
+
+def _shut_down(job: Job, facts: Facts, view: RuntimeView) -> Step:
+    if all(_is_stopped(each) for each in (view, *facts.replicas)):
         return Step(job)
     return Step(job, Touch.SHUTDOWN, replace(view.runtime, desired_state=DesiredState.STOPPED))
 
 
 def _swapped(job: Job, facts: Facts, runtime: Runtime) -> Step:
-    spec = swapped(runtime.spec, job)
+    spec, head = swapped(runtime.spec, job), runtime.replica_of
+    if head is not None:
+        text = f"{runtime.id} is a replica of {head}, and has the model that {head} has."
+        problem = Problem(
+            "INVALID_ARGUMENT", text, f"Swap that of {head}.", {"runtime": runtime.id, "replica_of": head}
+        )
+        return Step(ended(job, JobState.FAILED, facts.now, problem))
     if runtime.desired_state is DesiredState.STOPPED:
         text = f"Runtime {runtime.id} is shut down."
         problem = Problem("SHUT_DOWN", text, f"Start it first: `arwctl runtime restore {runtime.id}`.")
         return Step(ended(job, JobState.FAILED, facts.now, problem))
     if spec == runtime.spec:
-        return Step(replace(job, generation=runtime.generation, seen=None))
+        return Step(replace(job, generation=runtime.generation, seen=None, replicas_seen=()))
     if facts.objection is not None:
         return Step(ended(job, JobState.FAILED, facts.now, facts.objection))
     job = replace(job, previous=runtime.spec, generation=runtime.generation + 1)
     return Step(job, Touch.DECLARE, redeclared(runtime, spec))
-
-
-def redeclared(runtime: Runtime, spec: RuntimeSpec) -> Runtime:
-    """What its manifest says stays known, so that reading the same file again does not undo the swap."""
-    said = runtime.declared or runtime.spec
-    return replace(runtime, spec=spec, generation=runtime.generation + 1, declared=None if spec == said else said)
 
 
 def swapped(spec: RuntimeSpec, job: Job) -> RuntimeSpec:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
+from control_plane.domain.declaration import redeclared
 from control_plane.domain.job import Job, JobKind, JobStage, JobState, Seen
-from control_plane.domain.job_begin import Step, Touch, begun, redeclared
+from control_plane.domain.job_begin import Step, Touch, begun
 from control_plane.domain.job_ends import badly_ended, ended, finding, well_ended
-from control_plane.domain.job_facts import Facts
+from control_plane.domain.job_facts import Facts, whole
 from control_plane.domain.job_standing import arrived, failed, late, line, lost, percent, settles
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import RestoreOrder, Runtime, RuntimeSpec
@@ -25,7 +25,7 @@ def next_step(job: Job, facts: Facts) -> Step | None:
     if taken is not None or view is None:
         return Step(ended(job, JobState.ABORTED, now, taken))
     if job.cancel_requested and job.stage is JobStage.FORWARD:
-        return _cancelled(job, view, now)
+        return _cancelled(job, facts, view)
     if job.state is JobState.QUEUED:
         return _queued(job, facts, view)
     return _probed(job, facts, view) if job.order.kind is JobKind.HEALTH_PROBE else _awaited(job, facts, view)
@@ -43,63 +43,72 @@ def _queued(job: Job, facts: Facts, view: RuntimeView) -> Step | None:
     if facts.now >= job.deadline and not facts.amnesty:
         problem = Problem("IN_USE", "Its time was over before the jobs before it were.", "Order it again.")
         return Step(ended(job, JobState.FAILED, facts.now, problem))
-    return None if facts.busy else begun(_started(job, view, facts.now), facts, view)
+    return None if facts.busy else begun(_started(job, facts, view), facts, view)
 
 
-def _started(job: Job, view: RuntimeView, now: datetime) -> Job:
+def _started(job: Job, facts: Facts, view: RuntimeView) -> Job:
     return replace(
         job,
         state=JobState.RUNNING,
-        start_time=now,
+        start_time=facts.now,
         progress_percent=5,
         summary=line(view),
         seen=Seen.of(view.instance),
+        replicas_seen=_seen(facts),
     )
 
 
 def _awaited(job: Job, facts: Facts, view: RuntimeView) -> Step | None:
-    now = facts.now
-    if arrived(job, view, now):
+    now, judged = facts.now, whole(job, facts, view)
+    if all(arrived(one, each, now) for one, each in judged):
         return Step(well_ended(job, view, now))
-    problem = failed(job, view, now) or late(job, facts, view)
+    waited = next(each for one, each in judged if not arrived(one, each, now))
+    problem = next(filter(None, (failed(one, each, now) for one, each in judged)), None) or late(job, facts, waited)
     if problem is None:
-        since = (job.settle_time or now) if settles(view) else None
-        told = replace(job, summary=_told(job, view), progress_percent=percent(job, view), settle_time=since)
+        since = (job.settle_time or now) if all(settles(each) for _, each in judged) else None
+        told = replace(job, summary=_told(job, waited), progress_percent=percent(job, waited), settle_time=since)
         return None if told == job else Step(told)
     if job.stage is JobStage.ROLLING_BACK:
         return Step(badly_ended(job, problem, now))
     if job.previous is not None:
-        return _rolling_back(replace(job, problem=problem), job.previous, view, now)
+        return _rolling_back(replace(job, problem=problem), job.previous, facts, view)
     return Step(ended(job, JobState.FAILED, now, problem))
 
 
+def _seen(facts: Facts) -> tuple[Seen, ...]:
+    seen = (Seen.of(each.instance) for each in facts.replicas)
+    return tuple(each for each in seen if each is not None)
+
+
 def _told(job: Job, view: RuntimeView) -> str:
-    if job.stage is JobStage.FORWARD:
-        return line(view)
-    return f"{_reason(job)} Rolling back: {line(view)}"
+    """`view`: of the one that is waited for."""
+    replica = view.runtime.replica_of and view.runtime.id != job.order.runtime
+    said = f"{view.runtime.id}: {line(view)}" if replica else line(view)
+    return said if job.stage is JobStage.FORWARD else f"{_reason(job)} Rolling back: {said}"
 
 
 def _reason(job: Job) -> str:
     return job.problem.text if job.problem else "Cancelled."
 
 
-def _cancelled(job: Job, view: RuntimeView, now: datetime) -> Step:
+def _cancelled(job: Job, facts: Facts, view: RuntimeView) -> Step:
     """What was ordered of the node is left as it is; a swap is taken back."""
     if job.previous is not None:
-        return _rolling_back(job, job.previous, view, now)
-    return Step(ended(job, JobState.CANCELLED, now, summary="Cancelled."))
+        return _rolling_back(job, job.previous, facts, view)
+    return Step(ended(job, JobState.CANCELLED, facts.now, summary="Cancelled."))
 
 
-def _rolling_back(job: Job, previous: RuntimeSpec, view: RuntimeView, now: datetime) -> Step:
+def _rolling_back(job: Job, previous: RuntimeSpec, facts: Facts, view: RuntimeView) -> Step:
     """The restarts that the new model cost are not held against the one before."""
     runtime = view.runtime
     job = replace(
         job,
         stage=JobStage.ROLLING_BACK,
         settle_time=None,
-        deadline=now + job.order.time_limit,
+        deadline=facts.now + job.order.time_limit,
         generation=runtime.generation + 1,
         seen=Seen.of(view.instance),
+        replicas_seen=_seen(facts),
     )
     back = replace(redeclared(runtime, previous), restore=_fresh_budget(runtime))
     said = f"{_reason(job)} Rolling back."
@@ -111,10 +120,15 @@ def _fresh_budget(runtime: Runtime) -> RestoreOrder:
 
 
 def _probed(job: Job, facts: Facts, view: RuntimeView) -> Step | None:
-    """A report counts when its node was heard after the probe was asked for."""
-    heard = facts.online and facts.contact is not None and facts.contact > job.create_time
-    if view.instance is None or heard:
-        found = finding(view, facts.contact if heard else None)
+    """A node that cannot look, or does not in time, has to be heard after the order: then what it told last counts."""
+    instance, contact = view.instance, facts.contact
+    fresh = facts.online and instance is not None and job.id in instance.answered_probes
+    heard = facts.online and contact is not None and contact > job.create_time
+    if fresh and instance is not None and not heard:
+        contact, heard = instance.update_time, True
+    waits = facts.asked and not fresh and facts.now < job.deadline
+    if instance is None or (heard and not waits):
+        found = replace(finding(view, contact if heard else None), fresh=fresh)
         return Step(replace(ended(job, JobState.SUCCEEDED, facts.now, summary=line(view)), probed=found))
     problem = late(job, facts, view)
     return Step(ended(job, JobState.FAILED, facts.now, problem)) if problem else None

@@ -54,6 +54,7 @@ def _whole(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
         "accelerator": spec.accelerator.value,
         "on_missing_accelerator": spec.on_missing_accelerator.value,
         "auto_start": spec.auto_start,
+        "replicas": spec.replicas,
         "modes": [mode.value for mode in spec.execution.modes],
         "preferred_mode": spec.execution.preferred.value,
         "image": spec.execution.image,

@@ -43,7 +43,13 @@ class PlannedRuntime:
 
     @property
     def changes(self) -> tuple[FieldChange, ...]:
-        return tuple(_changes(self.before, self.after))
+        """Of a replica none: they are its head's."""
+        return tuple(_changes(self.before, self.after)) if self.replica_of is None else ()
+
+    @property
+    def replica_of(self) -> RuntimeId | None:
+        row = self.after or self.before
+        return row.replica_of if row is not None else None
 
 
 @dataclass(frozen=True, slots=True)

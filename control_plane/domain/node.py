@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.accelerator import Accelerator, AcceleratorKind, NodeUsage
+from control_plane.domain.authority import NodeTrust
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.problem import Problem
@@ -124,6 +125,7 @@ class Node:
     certificate_expire_time: datetime | None = None
     newer_certificate_believed: bool = False
     """The database was put back: a certificate that ends later was issued since, and is active once it is used."""
+    trust: NodeTrust = field(default_factory=NodeTrust)
     session_epoch: int = 0
     installation_id: str = ""
     boot_id: str = ""

@@ -13,6 +13,8 @@ from control_plane.domain.problem import Problem
 
 PATIENCE = timedelta(seconds=60)
 """How long a silent node is a warning before it is an error."""
+MAX_PLACED = 1000
+"""Runtimes that a node is given, unless a control plane is told otherwise."""
 FLAPS = 3
 """A node that went so often within a while takes nothing new before it was steady for a while."""
 
@@ -53,6 +55,8 @@ class NodeView:
     """By the health of what is placed there, where placement asks; 0: all is well."""
     unsteady_until: datetime | None = None
     """It came and went of late, and takes nothing new before; where placement asks."""
+    most_runtimes: int = MAX_PLACED
+    """That placement gives it."""
     remainders: tuple[Remainder, ...] = ()
     """Of a node that is drained, where somebody asked for them."""
 

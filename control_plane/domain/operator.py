@@ -18,3 +18,7 @@ class Operator:
     certificate_serial: str = ""
     """Lower-case hex of the client certificate; empty: it has none."""
     revoked: bool = False
+    issuer: str = ""
+    """Id of the authority that signed the certificate; empty: as with NodeTrust."""
+    former_serials: tuple[str, ...] = ()
+    """Of certificates that were renewed, the newest first. They count until they end, for copies of the context."""

@@ -8,14 +8,16 @@ from types import MappingProxyType
 
 from control_plane.domain.candidates import Candidates
 from control_plane.domain.house import ENOUGH, Assignment, House
-from control_plane.domain.ids import ModelId, NodeId
+from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.merits import loaded_on
 from control_plane.domain.model import Model
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.owner_room import Placed
 from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.runtime_set import turn
 from control_plane.domain.situation import UNTIMED, Situation
+from control_plane.domain.steps import Steps, finished
 from control_plane.domain.ties import Tie, stuck, tie
 from control_plane.domain.verdict import Verdict, judged
 
@@ -40,15 +42,33 @@ def place(
 
     `others`: how many runtimes beside these are placed on each node. `placed`: which.
     """
-    ordered = sorted(runtimes, key=lambda runtime: runtime.id)
+    return finished(placing(runtimes, models, nodes, others, placed, situation=situation))
+
+
+def placing(
+    runtimes: Iterable[Runtime],
+    models: Mapping[ModelId, Model],
+    nodes: Mapping[NodeId, NodeView],
+    others: Mapping[NodeId, int],
+    placed: Placed,
+    *,
+    situation: Situation,
+) -> Steps[list[Assignment]]:
+    """`place` in steps. Mappings are to stay as they are meanwhile."""
+    ordered = sorted(runtimes, key=turn)
     candidates = Candidates(nodes)
-    ties = {runtime.id: _tie(runtime, candidates, situation) for runtime in ordered}
+    ties = yield from _ties(ordered, candidates, situation)
     moving = sum(how is not Tie.KEPT for how in ties.values())
     house = House(models, candidates, Counter(others), Rooms(models, placed), enough=max(ENOUGH, 2 * moving))
     for runtime in ordered:
         if runtime.node is not None and ties[runtime.id] is Tie.KEPT:
             house.take(runtime, runtime.node)
-    return [_assigned(runtime, ties[runtime.id], house) for runtime in ordered]
+            yield
+    found = []
+    for runtime in ordered:
+        found.append((yield from _assigned(runtime, ties[runtime.id], house)))
+        yield
+    return sorted(found, key=lambda assignment: assignment.runtime)
 
 
 def verdicts(
@@ -59,23 +79,42 @@ def verdicts(
     rooms: Rooms | None = None,
 ) -> list[Verdict]:
     """What placement thinks of each node, in id order. `load`, `rooms`: of runtimes placed there, this one left out."""
-    rooms = rooms or Rooms({}, _nobody)
-    present = Candidates({view.node.id: view for view in nodes}).matching({})
-    ordered = sorted(present, key=lambda view: view.node.id)
-    loaded = loaded_on(model, ordered[0].footprints) if ordered else frozenset()
-    found = [judged(runtime, model, view, load.get(view.node.id, 0), rooms, loaded=loaded) for view in ordered]
+    views = {view.node.id: view for view in nodes}
+    return finished(judging(runtime, model, views, load, rooms or Rooms({}, _nobody)))
+
+
+def judging(
+    runtime: Runtime, model: Model | None, nodes: Mapping[NodeId, NodeView], load: Mapping[NodeId, int], rooms: Rooms
+) -> Steps[list[Verdict]]:
+    """`verdicts` in steps."""
+    candidates = Candidates(nodes)
+    yield from candidates.looked_at()
+    ordered = sorted(candidates.matching({}), key=lambda view: view.node.id)
+    loaded = loaded_on(model, candidates.footprints)
+    found: list[Verdict] = []
+    for view in ordered:
+        found.append(judged(runtime, model, view, load.get(view.node.id, 0), rooms, loaded=loaded))
+        yield
     chosen = runtime.node or _best(found)
     return [Verdict(v.node, v.node == chosen, v.problems, v.score, v.score_reasons) for v in found]
+
+
+def _ties(runtimes: Iterable[Runtime], candidates: Candidates, situation: Situation) -> Steps[dict[RuntimeId, Tie]]:
+    found = {}
+    for runtime in runtimes:
+        found[runtime.id] = _tie(runtime, candidates, situation)
+        yield
+    return found
 
 
 def _tie(runtime: Runtime, candidates: Candidates, situation: Situation) -> Tie:
     return tie(runtime, candidates.get(runtime.node) if runtime.node else None, situation)
 
 
-def _assigned(runtime: Runtime, how: Tie, house: House) -> Assignment:
+def _assigned(runtime: Runtime, how: Tie, house: House) -> Steps[Assignment]:
     if how is Tie.KEPT:
         return Assignment(runtime.id, runtime.node)
-    found = house.seat(runtime)
+    found = yield from house.seat(runtime)
     own = house.candidates.get(runtime.node) if runtime.node else None
     if how is Tie.CUT or found.problem is None or own is None:
         return found

@@ -1,9 +1,10 @@
-"""What is left of nodes beside what is placed on them."""
+"""What is left of nodes beside what is placed on them, and who may not be there together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from control_plane.domain.crowd import NODE_FULL
 from control_plane.domain.ids import ModelId, NodeId
 from control_plane.domain.memory_room import MemoryRooms
 from control_plane.domain.model import Model
@@ -11,24 +12,31 @@ from control_plane.domain.node_view import NodeView
 from control_plane.domain.owner_room import OwnerRooms, Placed
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.set_room import REPLICA_THERE, SetRooms
 
-ROOM_REASONS = frozenset({"MEMORY_INSUFFICIENT", "LOCAL_POLICY_DENIED", "NO_NODE"})
+ROOM_REASONS = frozenset({"MEMORY_INSUFFICIENT", "LOCAL_POLICY_DENIED", "NO_NODE", NODE_FULL, REPLICA_THERE})
 """Of problems that may end when something leaves a node."""
 
 
 class Rooms:
-    """By the word of their owners, and of their memory."""
+    """By the word of their owners, of their memory, and of the sets that runtimes belong to."""
 
     def __init__(self, models: Mapping[ModelId, Model], placed: Placed) -> None:
         """`placed`: beside those that are put in."""
         self._owners = OwnerRooms(models, placed)
         self._memory = MemoryRooms(models, placed)
+        self._sets = SetRooms(placed)
 
     def put(self, runtime: Runtime, node: NodeId) -> None:
         self._owners.put(runtime, node)
         self._memory.put(runtime, node)
+        self._sets.put(runtime, node)
+
+    def apart(self, runtime: Runtime, view: NodeView) -> bool:
+        """Whether it may not be where others may, for one of its set is there."""
+        return self._sets.objection(runtime, view) is not None
 
     def objections(self, runtime: Runtime, view: NodeView) -> Iterator[Problem]:
-        for objection in (self._owners.objection(runtime, view), self._memory.objection(runtime, view)):
-            if objection is not None:
+        for room in (self._sets, self._owners, self._memory):
+            if (objection := room.objection(runtime, view)) is not None:
                 yield objection

@@ -132,6 +132,8 @@ class RuntimeSpec:
     external: ExternalSettings | None = None
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
     placement: PlacementSettings = PlacementSettings()
+    replicas: int = 1
+    """How many of it serve, each on a node of its own; of a replica itself always 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +178,5 @@ class Runtime:
     """Why it is still on a node that it is to leave; None while it is to leave none."""
     departure: Departure | None = None
     """None: it never had another place."""
+    replica_of: RuntimeId | None = None
+    """Whom it follows; None: it was declared itself."""

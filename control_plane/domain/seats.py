@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 
 from control_plane.domain.ids import NodeId
-from control_plane.domain.problem import Problem
+from control_plane.domain.steps import Steps
 
 
 class Seats:
@@ -15,8 +15,6 @@ class Seats:
     ) -> None:
         """`taken` names each node whose load grew; `packs`: the more there are, the better."""
         self.offered = len(bonus)
-        self.problem: Problem | None = None
-        """Why there are none, or none any more; None before somebody found none."""
         self._bonus = dict(bonus)
         self._load = load
         self._taken = taken
@@ -25,19 +23,33 @@ class Seats:
         self._heap = [(self._cost(node), node) for node in bonus]
         heapq.heapify(self._heap)
 
-    def best(self, has_room: Callable[[NodeId], bool]) -> NodeId | None:
-        """A node without room is left out from then on: none gets room while placing."""
+    def best(
+        self, has_room: Callable[[NodeId], bool], apart: Callable[[NodeId], bool] = lambda _: False
+    ) -> Steps[NodeId | None]:
+        """A node without room is left out from then on: none gets room while placing. `apart`: not for this one."""
+        aside: list[tuple[int, NodeId]] = []
+        node = yield from self._best(has_room, apart, aside)
+        for left in aside:
+            heapq.heappush(self._heap, left)
+        return node
+
+    def _best(
+        self, has_room: Callable[[NodeId], bool], apart: Callable[[NodeId], bool], aside: list[tuple[int, NodeId]]
+    ) -> Steps[NodeId | None]:
         self._look()
         while self._heap:
             cost, node = self._heap[0]
             if node not in self._bonus:
                 heapq.heappop(self._heap)
+            elif apart(node):
+                aside.append(heapq.heappop(self._heap))
             elif (current := self._cost(node)) != cost:
                 heapq.heapreplace(self._heap, (current, node))
             elif has_room(node):
                 return node
             else:
                 del self._bonus[node]
+            yield
         return None
 
     def _look(self) -> None:

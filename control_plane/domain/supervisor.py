@@ -25,6 +25,8 @@ class Descriptor:
     accelerator: AcceleratorKind
     auto_start: bool
     tags: dict[str, str] = field(default_factory=dict)
+    replicas: int = 1
+    replica_of: RuntimeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ def descriptor(view: RuntimeView) -> Descriptor:
         accelerator=spec.accelerator,
         auto_start=spec.auto_start,
         tags=dict(spec.tags),
+        replicas=spec.replicas,
+        replica_of=view.runtime.replica_of,
     )
 
 

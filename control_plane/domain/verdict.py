@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from control_plane.domain.crowd import crowded
 from control_plane.domain.ids import NodeId
 from control_plane.domain.merits import HERE_SCORE, merits, of_load, points
 from control_plane.domain.model import Model
@@ -38,7 +39,8 @@ def judged(
 ) -> Verdict:
     """What placement thinks of a node. `loaded`: where its model was in memory before."""
     node = view.node.id
-    problems = () if runtime.node == node and keeps(runtime, view) else tuple(_against(runtime, model, view, rooms))
+    keeps_it = runtime.node == node and keeps(runtime, view)
+    problems = () if keeps_it else tuple(_against(runtime, model, view, load, rooms))
     if problems:
         return Verdict(node, chosen=False, problems=problems)
     reasons = [of_load(runtime, load)]
@@ -48,8 +50,10 @@ def judged(
     return Verdict(node, False, (), points(reasons), tuple(f"{p:+d} {text}" for p, text in reasons))
 
 
-def _against(runtime: Runtime, model: Model | None, view: NodeView, rooms: Rooms) -> Iterator[Problem]:
+def _against(runtime: Runtime, model: Model | None, view: NodeView, load: int, rooms: Rooms) -> Iterator[Problem]:
     yield from objections(runtime, model, view)
+    if (crowd := crowded(view, load)) is not None:
+        yield crowd
     yield from rooms.objections(runtime, view)
 
 

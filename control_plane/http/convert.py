@@ -134,6 +134,8 @@ def _descriptor(of: supervisor.Descriptor) -> shapes.Descriptor:
         profile=of.profile,
         accelerator=of.accelerator,
         tags=dict(of.tags),
+        replicas=of.replicas,
+        replica_of=of.replica_of,
     )
 
 
@@ -167,7 +169,14 @@ def _status(of: supervisor.Status) -> dict[str, Any]:
 
 def _runtime(of: supervisor.SupervisorRow) -> shapes.Runtime:
     about = of.descriptor
-    return shapes.Runtime(**_status(of.status), adapter=about.adapter, name=about.name, profile=about.profile)
+    return shapes.Runtime(
+        **_status(of.status),
+        adapter=about.adapter,
+        name=about.name,
+        profile=about.profile,
+        replicas=about.replicas,
+        replica_of=about.replica_of,
+    )
 
 
 def budget_to_json(of: instance.RestartBudget) -> shapes.RestartBudget:

@@ -79,6 +79,7 @@ def _health(of: Probed) -> job_shapes.HealthFound:
         latency_ms=of.latency / timedelta(milliseconds=1) if of.latency is not None else None,
         reported=_stamp(of.report_time),
         heard=_stamp(of.contact_time),
+        fresh=of.fresh,
     )
 
 

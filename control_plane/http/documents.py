@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from control_plane.http import convert, grid_shapes, job_shapes, shapes, watcher_shapes
+from control_plane.http import convert, grid_shapes, job_shapes, project_shapes, shapes, watcher_shapes
 from control_plane.http.convert_grid import grid_to_json
 from control_plane.http.convert_jobs import jobs_to_json
+from control_plane.http.convert_projects import projects_to_json
 from control_plane.http.convert_watchers import watchers_to_json
 from control_plane.http.orders import Orders
 from control_plane.http.versions import Version, version_of
@@ -19,6 +20,7 @@ from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.read_jobs import GetJobs
+from control_plane.use_cases.read_projects import GetProjects
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.watch_events import WatchEvents
 
@@ -34,6 +36,7 @@ class Views:
     manifests: GetManifests
     watchers: GetWatchers
     jobs: GetJobs
+    projects: GetProjects
     orders: Orders
     events: WatchEvents
     bell: StateBell
@@ -80,6 +83,10 @@ async def _jobs(views: Views) -> shapes.Shape:
     return jobs_to_json(await views.jobs())
 
 
+async def _projects(views: Views) -> shapes.Shape:
+    return projects_to_json(await views.projects())
+
+
 async def _cluster(views: Views) -> shapes.Shape:
     return convert.cluster_to_json(await views.cluster())
 
@@ -116,5 +123,12 @@ DOCUMENTS = (
         _watchers,
     ),
     Document("orchestrator_jobs", "/state/orchestrator/jobs", "Work on runtimes", job_shapes.OrchestratorJobs, _jobs),
+    Document(
+        "projects",
+        "/state/projects",
+        "Who may ask for inference, and which runtimes answer",
+        project_shapes.Projects,
+        _projects,
+    ),
     Document("cluster", "/state/cluster", "The machines", shapes.Cluster, _cluster),
 )

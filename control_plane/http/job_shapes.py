@@ -23,9 +23,10 @@ class HealthFound(Shape):
     detail: list[str]
     node: NodeName | None = None
     incarnation: Count = 0
-    latency_ms: Annotated[float | None, Meta(description="Of the node's own last probe of the engine")] = None
+    latency_ms: Annotated[float | None, Meta(description="Of the node's last probe of the engine")] = None
     reported: Annotated[Stamp | None, Meta(description="When the node last had something new to say of it")] = None
     heard: Annotated[Stamp | None, Meta(description="When the node was heard, after the order")] = None
+    fresh: Annotated[bool, Meta(description="The node looked for this order; else it is what it told last")] = False
 
 
 class Job(Shape):

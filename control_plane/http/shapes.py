@@ -123,6 +123,8 @@ class Descriptor(Shape):
     profile: str = ""
     accelerator: AcceleratorKind = AcceleratorKind.UNSPECIFIED
     tags: dict[str, str] = {}
+    replicas: Annotated[int, Meta(ge=1, description="How many of it there are; of a replica itself always 1")] = 1
+    replica_of: Annotated[RuntimeName | None, Meta(description="The runtime that it follows")] = None
 
 
 class Status(Shape):
@@ -177,6 +179,8 @@ class Runtime(Status, kw_only=True):
     adapter: str
     name: str = ""
     profile: str = ""
+    replicas: Annotated[int, Meta(ge=1, description="How many of it there are; of a replica itself always 1")] = 1
+    replica_of: Annotated[RuntimeName | None, Meta(description="The runtime that it follows")] = None
 
 
 class Runtimes(Shape):

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from msgspec import field
 
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
+from control_plane.domain.authority import AuthorityState
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
 from control_plane.domain.job import JobKind, JobState
 from control_plane.domain.node import NodeState
+from control_plane.domain.supervisor_log import Deed
 from control_plane.domain.watcher import WatchArea, WatchStatus
+from control_plane.http.project_shapes import ProjectKeyTold, ProjectTold
 from control_plane.http.shapes import Count, MatrixStatus, NodeName, RestartBudget, RuntimeName, Shape, Stamp
 
 
@@ -80,6 +83,20 @@ class AcceleratorSwitched(AboutRuntime):
     accelerator_label: str
     reason: str
     summary: str
+
+
+class SupervisorLog(AboutRuntime):
+    node: NodeName
+    event: Deed
+    severity: Severity
+    severity_label: str
+    text: str
+    incarnation: Count
+    engine: str
+    pid: Count | None
+    exit_code: int | None
+    signal: Count | None
+    oom_killed: bool
 
 
 class Declared(AboutRuntime):
@@ -152,6 +169,13 @@ class NodeChanged(Shape, kw_only=True):
     text: str = ""
     problems: list[Told] = field(default_factory=list)
     held_removals: list[RuntimeName] = field(default_factory=list)
+
+
+class AuthorityTold(Shape):
+    """A step of a rotation, by the authority that it is about."""
+
+    id: str
+    state: AuthorityState
 
 
 class HistoryChanged(Shape):
@@ -250,6 +274,10 @@ class Topic:
 
 
 TOPICS = (
+    Topic("authority.activated", "Another authority signs from now on", AuthorityTold),
+    Topic("authority.prepared", "Another authority is trusted, and signs nothing yet", AuthorityTold),
+    Topic("authority.revoked", "What an authority signed counts no more", AuthorityTold),
+    Topic("authority.tainted", "What an authority signed is to be renewed", AuthorityTold),
     Topic("cluster.history.changed", "The database came back without its last changes", HistoryChanged),
     Topic("cluster.node.advertise", "What a machine has, when it connects and when that changes", NodeAdvertised),
     Topic("cluster.node.changed", "A node's state, labels or troubles changed", NodeChanged),
@@ -261,6 +289,11 @@ TOPICS = (
     Topic("orchestrator.job.completed", "A job is over", JobCompleted),
     Topic("orchestrator.job.created", "Somebody ordered something", JobCreated),
     Topic("orchestrator.job.progress", "A job goes on", JobTold),
+    Topic("project.created", "A project was made", ProjectTold),
+    Topic("project.deleted", "A project, its pins and its keys are gone", ProjectTold),
+    Topic("project.key.created", "A project got a key", ProjectKeyTold),
+    Topic("project.key.revoked", "A key of a project is refused from now on", ProjectKeyTold),
+    Topic("project.updated", "A project was named, disabled, enabled or pinned", ProjectTold),
     Topic("runtime.accelerator.switch", "A runtime runs on another accelerator", AcceleratorSwitched),
     Topic("runtime.declared", "A runtime was created or changed", Declared),
     Topic("runtime.deleted", "A runtime is no longer wanted", OnNode),
@@ -274,5 +307,6 @@ TOPICS = (
     Topic("runtime.restore.requested", "A runtime is to be started", RestoreRequested),
     Topic("runtime.shutdown.requested", "An operator wants a runtime stopped", ShutdownRequested),
     Topic("runtime.state.changed", "An instance entered another state", StateChanged),
+    Topic("runtime.supervisor.log", "A node started a process, or one ended, and how", SupervisorLog),
     Topic("service.health", "What the control plane looks at by itself is in order, or no longer", ServiceHealth),
 )

@@ -13,8 +13,9 @@ from control_plane.domain import labels
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import InvalidId
 from control_plane.domain.execution import MODES, ExecutionMode, ExecutionSettings
-from control_plane.domain.ids import ModelId, RuntimeId, checked
+from control_plane.domain.ids import MAX_LENGTH, ModelId, RuntimeId, checked
 from control_plane.domain.manifest import (
+    MAX_RUNTIMES,
     Fault,
     Manifest,
     ManifestFile,
@@ -32,6 +33,7 @@ from control_plane.domain.runtime import (
     RestartPolicy,
     RuntimeSpec,
 )
+from control_plane.domain.runtime_set import MAX_REPLICAS, replica_id
 from control_plane.manifests.adapters import check_adapter
 from control_plane.manifests.parse import parse
 from control_plane.manifests.shapes import (
@@ -93,6 +95,9 @@ def _check_meaning(document: Document, check: Check) -> None:
         check.note(("version",), f"must be {VERSION}, not {document.version}")
     _check_entries("models", "model", document.models, check)
     _check_entries("runtimes", "runtime", document.runtimes, check)
+    asked = sum(entry.replicas for entry in document.runtimes)
+    if asked > MAX_RUNTIMES:
+        check.note(("runtimes",), f"has {asked} with all replicas, at most {MAX_RUNTIMES} are allowed")
     for index, entry in enumerate(document.runtimes):
         _check_runtime(entry, ("runtimes", index), check)
     for index, model in enumerate(document.models):
@@ -128,6 +133,8 @@ def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
     if len(set(entry.modalities)) < len(entry.modalities):
         check.note((*path, "modalities"), "names a modality twice")
     _check_execution(entry, path, check)
+    if entry.replicas > 1 and len(replica_id(RuntimeId(entry.id), MAX_REPLICAS)) > MAX_LENGTH:
+        check.note((*path, "id"), f"is too long for what has replicas: '.{MAX_REPLICAS}' has to fit behind it")
     after = _placement(entry.placement).move_after
     if after is not None and after > LONGEST_MOVE_AFTER:
         check.note((*path, "placement", "on_disconnect"), f"must be at most {LONGEST_MOVE_AFTER.days}d")
@@ -206,6 +213,7 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         external=_external(entry.external) if entry.external is not None else None,
         execution=_execution(entry),
         placement=_placement(entry.placement),
+        replicas=entry.replicas,
     )
 
 

@@ -14,6 +14,7 @@ from control_plane.domain.runtime import (
     Modality,
     PlacementStrategy,
 )
+from control_plane.domain.runtime_set import MAX_REPLICAS
 
 MAX_PROMPT_BYTES = 16384
 
@@ -41,7 +42,7 @@ class Settings(Struct, frozen=True):
     gpu_layers: CountOrNone | UnsetType = UNSET
     batch_size: Count | UnsetType = UNSET
     embeddings: bool | UnsetType = UNSET
-    pooling: Literal["none", "mean", "cls", "last"] | UnsetType = UNSET
+    pooling: Literal["none", "mean", "cls", "last", "rank"] | UnsetType = UNSET
     warm_up: bool | UnsetType = UNSET
     warm_up_prompts: Annotated[tuple[Prompt, ...], Meta(max_length=8)] | UnsetType = UNSET
     prompt_cache: CacheName | UnsetType = UNSET
@@ -88,6 +89,7 @@ class RuntimeEntry(Struct, frozen=True):
     accelerator: str = ""
     on_missing_accelerator: MissingAccelerator = MissingAccelerator.DEGRADE
     auto_start: bool = False
+    replicas: Annotated[int, Meta(ge=1, le=MAX_REPLICAS)] = 1
     preset: Line = ""
     tags: Tags = {}
     settings: Settings = Settings()

@@ -73,6 +73,7 @@ def instance_to_proto(instance: Instance | None, now: datetime) -> pb.Instance |
         prompt_cache_warm=instance.prompt_cache_warm,
         execution_mode=mode_to_proto(instance.execution_mode),
         execution_reason=instance.execution_reason,
+        answered_probes=instance.answered_probes,
     )
 
 
@@ -103,6 +104,7 @@ def instance_from_proto(message: pb.Instance, now: datetime) -> Instance:
         prompt_cache_warm=message.prompt_cache_warm if message.HasField("prompt_cache_warm") else None,
         execution_mode=mode_from_proto(message.execution_mode),
         execution_reason=clipped(message.execution_reason),
+        answered_probes=clipped_lines(message.answered_probes),
     )
 
 

@@ -108,6 +108,7 @@ def _probed_to_proto(found: Probed | None) -> pb.HealthProbeResult | None:
         latency=duration_to_proto(found.latency),
         report_time=time_to_proto(found.report_time),
         contact_time=time_to_proto(found.contact_time),
+        fresh=found.fresh,
     )
 
 

@@ -40,6 +40,7 @@ def runtime_to_proto(view: RuntimeView, now: datetime) -> pb.Runtime:
         instance=instance_to_proto(view.instance, now),
         source=runtime.source,
         stuck=problem_to_proto(runtime.stuck),
+        replica_of=resource_name("runtimes", runtime.replica_of) if runtime.replica_of else "",
     )
 
 
@@ -66,6 +67,7 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         external=_external_to_proto(spec.external) if spec.external is not None else None,
         execution=execution_to_proto(spec.execution),
         placement=_placement_to_proto(spec.placement),
+        replicas=spec.replicas,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -20,11 +19,12 @@ from control_plane.domain.instance import Instance
 from control_plane.domain.node import HeldRemoval, Node, NodeInventory
 from control_plane.domain.replica import Place
 from control_plane.messages.nodes import inventory_from_proto
+from control_plane.sessions.bell import Bell
+from control_plane.sessions.beside import beside
 from control_plane.sessions.desired_feed import DesiredPage, Wanted
 from control_plane.sessions.invitation import Terms
 from control_plane.sessions.outbox import Outbox
 from control_plane.sessions.rejections import rejected
-from control_plane.sessions.rules import MANY_REPLICAS
 from control_plane.sessions.session import ServerSession, refusal_message
 from control_plane.sessions.steps import (
     Admit,
@@ -39,6 +39,7 @@ from control_plane.sessions.steps import (
     Say,
     Step,
     Trouble,
+    Trusts,
     Withdraw,
 )
 from control_plane.use_cases.admit_session import Admission, Greeting
@@ -73,6 +74,9 @@ class Host(Protocol):
     async def advertise(self, connection: AgentConnection, inventory: NodeInventory) -> None:
         """Store what the machine is now, unless another stream has the seat."""
 
+    async def trusts(self, connection: AgentConnection, digest: str) -> None:
+        """Record which authorities the node knows; tell it when there are others."""
+
     def measure(self, connection: AgentConnection, usage: NodeUsage) -> None: ...
 
     def known(self, connection: AgentConnection, reject: Reject) -> Instance | None: ...
@@ -100,9 +104,15 @@ class AgentConnection:
         self._session = session
         self._host = host
         self._outbox = Outbox()
-        self._bell = asyncio.Event()
+        self._bell = Bell()
         self._ending: _Ending | None = None
         self._writer: asyncio.Task[Any] | None = None
+        self._rests_until: datetime | None = None
+        """No tick does anything before; None: the next one may."""
+        self.trusts = ""
+        """Digest of the authorities that the node has, as it is stored."""
+        self.trust_told: tuple[str, ...] = ()
+        """What was said last of the authorities; empty: nothing."""
 
     @property
     def epoch(self) -> int:
@@ -130,23 +140,22 @@ class AgentConnection:
     def process_id(self) -> str:
         return self._session.peer.process_id
 
-    @property
-    def knows_replicas(self) -> bool:
-        """Its agent deals with other replicas than the one that has the stream."""
-        return MANY_REPLICAS in self._session.peer.capabilities
+    def can(self, capability: str) -> bool:
+        """Whether its agent has it, and this control plane too."""
+        return capability in self._session.peer.capabilities
 
     async def messages(self, requests: AsyncIterator[pb.AgentMessage]) -> AsyncIterator[pb.ControlMessage]:
         """What to write, until the session ends; then its refusal, if any, is raised."""
         self._writer = asyncio.current_task()
         try:
-            async with _beside(self._read(requests), self._bell.set) as reader:
+            async with beside(self._read(requests), self._bell.ring) as reader:
                 while not (reader.done() and not self._outbox.finished):
-                    self._bell.clear()
+                    self._bell.still()
                     while (message := self._outbox.take()) is not None:
                         yield message
                     if self._outbox.finished:
                         break
-                    await self._bell.wait()
+                    await self._bell.rung()
                 if reader.done():
                     reader.result()
         finally:
@@ -159,14 +168,18 @@ class AgentConnection:
 
     def say(self, message: pb.ControlMessage) -> bool:
         said = self._outbox.put(message)
-        self._bell.set()
+        self._bell.ring()
         return said
 
     def tick(self, now: datetime) -> bool:
         """Do what is due; True when the stream was told to end and its writer is stuck."""
+        if self._rests_until is not None and now < self._rests_until:
+            return False
         if now >= self.presented.expire_time:
             self.end(_expired(self.presented))
         self._do(self._session.tick(now))
+        rests = self._session.rests_until()
+        self._rests_until = rests and min(rests, self.presented.expire_time)
         return self._ending is not None and now - self._ending.at >= self._session.close_within
 
     @property
@@ -210,6 +223,7 @@ class AgentConnection:
         """Reads on while the writer waits, so the two never wait for each other."""
         try:
             async for message in requests:
+                self._rests_until = None
                 for step in self._session.received(message, self._host.now()):
                     await self._take(step)
                 if self._outbox.finished:
@@ -231,10 +245,13 @@ class AgentConnection:
                 await self._host.trouble(self, step)
             case Advertise(inventory):
                 await self._host.advertise(self, inventory)
+            case Trusts(digest):
+                await self._host.trusts(self, digest)
             case _:
                 self._do((step,))
 
     def _do(self, steps: Iterable[Step]) -> None:
+        self._rests_until = None
         for step in steps:
             match step:
                 case Say(message):
@@ -251,14 +268,14 @@ class AgentConnection:
                     _log.warning(event, node=self.node, session_epoch=self.epoch, **fields)
                 case Close():
                     self._close(step)
-                case Admit() | Observe() | Reject() | Trouble() | Advertise():
+                case Admit() | Observe() | Reject() | Trouble() | Advertise() | Trusts():
                     raise TypeError(f"{type(step).__name__} has to be awaited")
 
     def _close(self, close: Close) -> None:
         if self._ending is None:
             self._ending = _Ending(close, self._host.now())
             self._outbox.finish(refusal_message(close))
-            self._bell.set()
+            self._bell.ring()
 
 
 def _greeting(hello: pb.Hello) -> Greeting:
@@ -282,18 +299,3 @@ def _expired(presented: Presented) -> CertificateExpired:
         node=presented.node,
         expire_time=ended,
     )
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None], done: Callable[[], None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Run `work` beside the block and end it with the block; `done` is called when it ended by itself.
-
-    A task group would cancel the block when the work fails; here that could hit grpc in the middle of a write.
-    """
-    task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(lambda _: done())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})

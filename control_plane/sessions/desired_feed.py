@@ -118,9 +118,10 @@ class DesiredFeed:
         quiet = self._quiet_since
         return quiet is not None and self._idle and now - quiet >= self._rules.bookmark_every
 
-    def rests(self, now: datetime) -> bool:
-        """Nothing is due by time."""
-        return self._idle and not self.bookmark_due(now)
+    def rests_until(self) -> datetime | None:
+        """Nothing is due by time before, unless something happens; None: something may be at any moment."""
+        quiet = self._quiet_since
+        return quiet + self._rules.bookmark_every if quiet is not None and self._idle else None
 
     def overdue(self, now: datetime) -> bool:
         return any(now - sent.at >= self._rules.ack_within for sent in self._unacked.values())

@@ -64,6 +64,8 @@ class FleetState:
         self._turns: list[Turn] = []
         self._amnesty_until = clock.now() + rules.amnesty
         self._swept_at: datetime | None = None
+        self._calm_until = clock.now()
+        """Nobody is silent for too long before, whoever comes or breaks off meanwhile."""
         self.answers_for_all = True
         """Whether it is this replica that reports the nodes of a replica that is no more."""
 
@@ -213,16 +215,19 @@ class FleetState:
 
     def period(self) -> timedelta:
         """Until a node's next heartbeat: grows with the fleet, and differs a little each time."""
-        by_size = timedelta(seconds=self.contacts.number_here / self._rules.agents_per_second)
-        return max(self._rules.heartbeat, by_size) * (1 + JITTER * (2 * self._chance() - 1))
+        seconds = max(self._rules.heartbeat.total_seconds(), self.contacts.number_here / self._rules.agents_per_second)
+        return timedelta(seconds=seconds * (1 + JITTER * (2 * self._chance() - 1)))
 
     def sweep(self) -> None:
         """Find who fell silent."""
         now = self._clock.now()
         self._excuse(now)
-        if now >= self._amnesty_until:
-            silence = self._silence
-            for node, contact in self.contacts.items():
+        if now < max(self._amnesty_until, self._calm_until):
+            return
+        silence = self._silence
+        self._calm_until = now + min(silence, self._rules.resume_within)
+        for node, contact in self.contacts.items():
+            if contact.online:
                 self._judge(node, contact, now, silence)
 
     def turns(self) -> tuple[Turn, ...]:
@@ -241,6 +246,7 @@ class FleetState:
         if abs(slip) < max(self._rules.tick, timedelta(seconds=1)):
             return
         self._amnesty_until += slip
+        self._calm_until = now
         if slip >= UNANSWERED_PERIODS * self._rules.heartbeat:
             # Its agents left it meanwhile, and come back in their own time, as after a start.
             self._amnesty_until = max(self._amnesty_until, now + self._rules.amnesty)
@@ -249,12 +255,14 @@ class FleetState:
             contact.broke_at = contact.broke_at and _excused(contact.broke_at, slip, now)
 
     def _judge(self, node: NodeId, contact: Contact, now: datetime, silence: timedelta) -> None:
-        if not contact.online:
-            return
-        if contact.broke_at is not None and now - contact.broke_at >= self._rules.resume_within:
+        resumes = contact.broke_at and contact.broke_at + self._rules.resume_within
+        speaks = contact.heard_at + silence if contact.replica is None else None
+        if resumes is not None and now >= resumes:
             self._offline(node, contact, "its stream broke and did not resume")
-        elif contact.replica is None and now - contact.heard_at >= silence:
+        elif speaks is not None and now >= speaks:
             self._offline(node, contact, "no heartbeat")
+        else:
+            self._calm_until = min(filter(None, (self._calm_until, resumes, speaks)))
 
     @property
     def _silence(self) -> timedelta:

@@ -34,6 +34,11 @@ class FullReport:
         if self._seq is not None and seq > self._seq:
             self._reason = self._reason or "a report is missing"
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a reason to ask, now or later."""
+        return bool(self._reason)
+
     def due(self, now: datetime) -> str:
         """Why to ask now; empty when there is no need, or not yet. A clock that was set back makes it due."""
         if not self._reason or (self._asked_at is not None and timedelta() <= now - self._asked_at < self._interval):

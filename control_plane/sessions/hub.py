@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 import structlog
 
@@ -15,7 +17,9 @@ from control_plane.domain.admission import Presented
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
 from control_plane.domain.node import HeldRemoval, Node, NodeInventory
+from control_plane.sessions.admissions import Admissions
 from control_plane.sessions.connection import Abort, AgentConnection
+from control_plane.sessions.cuts import Cuts
 from control_plane.sessions.fleet import FleetState
 from control_plane.sessions.follower import DesiredFollower, Reader
 from control_plane.sessions.invitation import Invitation, Terms
@@ -28,6 +32,7 @@ from control_plane.sessions.rules import SessionRules
 from control_plane.sessions.session import ServerSession
 from control_plane.sessions.steps import Reject, Trouble
 from control_plane.sessions.suspects import Suspects
+from control_plane.sessions.trust import TrustTold
 from control_plane.sessions.turn_reports import TurnReports
 from control_plane.use_cases.admit_session import Admission, AdmitSession, Greeting
 from control_plane.use_cases.observe_instances import Observation, ObserveInstances
@@ -54,14 +59,6 @@ class SessionUseCases:
     inventory: UpdateInventory
 
 
-@dataclass(slots=True)
-class _Cuts:
-    """Streams whose writers are stuck."""
-
-    group: asyncio.TaskGroup | None = None
-    under_way: set[AgentConnection] = field(default_factory=set)
-
-
 class Sessions:
     def __init__(
         self,
@@ -75,36 +72,38 @@ class Sessions:
         flaps: FlapRules,
         tick: timedelta,
         elsewhere: Elsewhere,
+        trust: TrustTold,
     ) -> None:
         self._clock = clock
         self._fleet = fleet
         self._use_cases = use_cases
         self._invitation = invitation
         self._rules = rules
+        self._trust = trust
         self._tick = tick
         self._registry: Registry[AgentConnection] = Registry(flaps)
         self._reach = Reach(self._registry, fleet, elsewhere, lambda: invitation.replicas()[0])
         self.logs = LogBroker(self._reach.ask_log)
         self._follower = DesiredFollower(store, self)
-        self._cuts = _Cuts()
+        self._cuts = Cuts()
         self._report = TurnReports(fleet, use_cases.report)
         self._suspects = Suspects(use_cases.quarantine, self._registry.cut)
         self._leaving = Leaving(self._registry)
+        self._admissions = Admissions(rules.admission)
         self._rejections: dict[NodeId, Rejections] = {}
 
     # For the servicer, the data path and the composition root.
 
-    async def serve(
+    def serve(
         self, presented: Presented, requests: AsyncIterator[pb.AgentMessage], abort: Abort
     ) -> AsyncIterator[pb.ControlMessage]:
-        """One stream from its Hello to its end. Raises what ended it."""
+        """One stream from its Hello to its end. Raises what ended it; a refusal to begin at once."""
         self._leaving.check()
         rejections = self._rejections.setdefault(presented.node, Rejections(presented.node))
         session = ServerSession(rejections, self._rules, self.now(), self._fleet.period)
         connection = AgentConnection(presented, session, self, abort)
         self._registry.opened(connection)
-        async for message in connection.messages(requests):
-            yield message
+        return connection.messages(requests)
 
     def say(self, node: NodeId, message: pb.ControlMessage) -> bool:
         """Put a message into the outbox of the node's session, whichever replica has it; False without one, or room."""
@@ -113,6 +112,10 @@ class Sessions:
     def park(self, node: NodeId, idle: int) -> bool:
         """Ask the node for this many parked and idle connections at this replica."""
         return self._reach.park(node, idle)
+
+    def probe(self, node: NodeId, runtime: RuntimeId, request: str) -> bool:
+        """Have the node ask the engine now, and name the request in its report; False: it cannot be asked."""
+        return self._reach.probe(node, runtime, request)
 
     def let_through(self, node: NodeId, removals: Sequence[HeldRemoval]) -> bool:
         """Let the node stop at once what it holds back so; False without a session."""
@@ -169,6 +172,10 @@ class Sessions:
         for connection in self._registry:
             connection.replicas_changed(replicas, self._invitation.parked_connections)
 
+    async def authorities_changed(self) -> None:
+        """Tell the nodes; end the streams that stand on one that counts no more."""
+        await self._trust.changed(tuple(self._registry))
+
     def step_aside(self) -> None:
         """Send every node to another replica and let none in until `come_back`."""
         self._leaving.step_aside()
@@ -182,8 +189,12 @@ class Sessions:
         return self._clock.now()
 
     async def admit(self, connection: AgentConnection, greeting: Greeting) -> tuple[Admission, Terms]:
-        admission = await self._use_cases.admit(connection.presented, greeting)
+        async with self._admissions.turn():
+            self._leaving.check()
+            admission = await self._use_cases.admit(connection.presented, greeting)
         connection.adopt(admission.session_epoch)
+        self._trust.authorities.check_issuer(connection.presented.issuer)
+        connection.trusts = sys.intern(admission.node.trust.bundle)
         if self._registry.seat(connection, self.now()):
             raise await self._suspects.quarantine(connection.node)
         self._fleet.connected(
@@ -222,6 +233,9 @@ class Sessions:
             raise superseded(connection.node)
         await self._use_cases.inventory(connection.node, connection.epoch, inventory)
 
+    async def trusts(self, connection: AgentConnection, digest: str) -> None:
+        await self._trust.heard(connection, digest)
+
     def measure(self, connection: AgentConnection, usage: NodeUsage) -> None:
         self._fleet.measured(connection.node, connection.epoch, usage)
 
@@ -240,7 +254,7 @@ class Sessions:
         self._registry.closed(connection)
         self._leaving.one_left()
         self._follower.drop(connection)
-        self._cuts.under_way.discard(connection)
+        self._cuts.gone(connection)
         if connection.epoch:
             self._fleet.disconnected(connection.node, connection.epoch, for_good=for_good)
             _log.info("session_closed", node=connection.node, session_epoch=connection.epoch, why=connection.why)
@@ -269,19 +283,16 @@ class Sessions:
         """Everything that is due by time, for all nodes at once."""
         while True:
             await asyncio.sleep(self._tick.total_seconds())
-            for number, connection in enumerate(self._registry, start=1):
-                if connection.tick(self.now()):
-                    self._cut_off(connection)
-                if number % TICKED_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            left = iter(self._registry)
+            while some := tuple(islice(left, TICKED_AT_ONCE)):
+                self._ticked(some)
+                await asyncio.sleep(0)
             self._fleet.sweep()
             await self._report()
             await self._suspects.settle()
 
-    def _cut_off(self, connection: AgentConnection) -> None:
-        """The status follows as soon as the peer reads; the handler ends now."""
-        if connection in self._cuts.under_way or self._cuts.group is None:
-            return
-        self._cuts.under_way.add(connection)
-        self._cuts.group.create_task(connection.abort(connection.refusal or draining()))
-        connection.cut()
+    def _ticked(self, connections: Iterable[AgentConnection]) -> None:
+        now = self.now()
+        for connection in connections:
+            if connection.tick(now):
+                self._cuts.cut_off(connection)

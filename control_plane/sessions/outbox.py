@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from arw.v1 import session_pb2 as pb
 
-MAX_LOG_REQUESTS = 16
+MOST = {"log_request": 16, "probe_instance": 256}
+"""Of these kinds, none of which stands for another of its own, so many may wait."""
 # Answers to heartbeats go before anything bulky.
-_ORDER = ("welcome", "heartbeat_ack", "drain_notice", "replicas_changed", "report_full_state")
+_ORDER = ("welcome", "heartbeat_ack", "drain_notice", "replicas_changed", "trust_bundle", "report_full_state")
 
 
 class Outbox:
@@ -23,10 +24,10 @@ class Outbox:
         # Lists: an empty deque holds 600 bytes, and there are two for each stream.
         self._parks: list[pb.ControlMessage] = []
         self._batches: list[pb.ControlMessage] = []
-        self._log_requests: list[pb.ControlMessage] = []
+        self._requests: list[pb.ControlMessage] = []
 
     def put(self, message: pb.ControlMessage) -> bool:
-        """False when there is no room: only requests for logs can meet that."""
+        """False when there is no room: only what MOST names can meet that."""
         if self.finished:
             return False
         kind = message.WhichOneof("body") or ""
@@ -34,10 +35,10 @@ class Outbox:
             self._batches.append(message)
         elif kind == "park_connections":
             self._parks = [other for other in self._parks if _where(other) != _where(message)] + [message]
-        elif kind != "log_request":
+        elif kind not in MOST:
             self._slots[kind] = message
-        elif len(self._log_requests) < MAX_LOG_REQUESTS:
-            self._log_requests.append(message)
+        elif sum(other.WhichOneof("body") == kind for other in self._requests) < MOST[kind]:
+            self._requests.append(message)
         else:
             return False
         return True
@@ -49,7 +50,7 @@ class Outbox:
         self.finished = True
         self._parks.clear()
         self._batches.clear()
-        self._log_requests.clear()
+        self._requests.clear()
         self._slots = {"welcome": last} if last is not None else {}
 
     def take(self) -> pb.ControlMessage | None:
@@ -64,7 +65,7 @@ class Outbox:
         for kind in _ORDER:
             if kind in self._slots:
                 return self._slots.pop(kind)
-        for queue in (self._parks, self._batches, self._log_requests):
+        for queue in (self._parks, self._batches, self._requests):
             if queue:
                 return queue.pop(0)
         return None

@@ -11,13 +11,14 @@ from google.protobuf.message import DecodeError
 
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import InvalidArgument
-from control_plane.domain.ids import NodeId
+from control_plane.domain.ids import NodeId, RuntimeId, instance_name
 from control_plane.domain.node import HeldRemoval
 from control_plane.domain.replica import Place
 from control_plane.messages.nodes import held_from_proto, held_to_proto
 from control_plane.sessions.connection import AgentConnection
 from control_plane.sessions.fleet import FleetState
 from control_plane.sessions.registry import Registry
+from control_plane.sessions.rules import MANY_REPLICAS, PROBES
 
 _log = structlog.get_logger()
 
@@ -72,6 +73,13 @@ class Reach:
         request.grpc_address = "" if self._seated(node) else self._here().grpc_address
         return self.say(node, pb.ControlMessage(log_request=request))
 
+    def probe(self, node: NodeId, runtime: RuntimeId, request: str) -> bool:
+        connection = self._seated(node)
+        if connection is not None and not connection.can(PROBES):
+            return False
+        asked = pb.ProbeInstance(request=request, instance=instance_name(node, runtime))
+        return self.say(node, pb.ControlMessage(probe_instance=asked))
+
     def let_through(self, node: NodeId, removals: Sequence[HeldRemoval]) -> bool:
         connection = self._seated(node)
         if connection is not None:
@@ -119,7 +127,10 @@ def _deliver(connection: AgentConnection, message: pb.ControlMessage) -> None:
                 connection.allow(held_from_proto(connection.node, message.desired_batch.allowed_removals))
         case "log_request":
             # An agent that knows one replica only would send the log here, where nobody waits for it.
-            if connection.knows_replicas:
+            if connection.can(MANY_REPLICAS):
+                connection.say(message)
+        case "probe_instance":
+            if connection.can(PROBES):
                 connection.say(message)
         case "park_connections":
             connection.say(message)

@@ -7,21 +7,44 @@ from datetime import timedelta
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1", "replicas.many/1")
+CAPABILITIES = (
+    *("desired.delta/1", "logs.push/1", "relay.http1/1"),
+    *("replicas.many/1", "instances.probe/1", "trust.bundle/1"),
+)
 DELTA = "desired.delta/1"
 MANY_REPLICAS = "replicas.many/1"
 """Follows ReplicasChanged, and parks and sends logs where it is told, not only where its stream is."""
+TRUST = "trust.bundle/1"
+"""Takes another bundle of authorities while it is connected, and says which one it has."""
+PROBES = "instances.probe/1"
+"""Asks an engine how it is when it is told to."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_REVISION = 2**63 - 1
 MAX_REPORTED = 10_000
 """Instances and names in one message of a node: a full report names everything that was ever placed there."""
+MAX_TRUST_REPORTS = 100
+"""In one stream."""
 MAX_WORD = 200
 """Characters of an id that a node says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionRules:
+    at_once: int = 64
+    """Agents whose Hello is in work."""
+    line: int = 1000
+    """Those who wait for their turn."""
+    patience: timedelta = timedelta(seconds=4)
+    """How long one waits; an agent waits 10 s for its Welcome."""
+    again_after: timedelta = timedelta(seconds=5)
+    each: timedelta = timedelta(milliseconds=5)
+    """Over so much time for each of them, those who were turned away come back."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRules:
+    admission: AdmissionRules = AdmissionRules()
     hello_within: timedelta = timedelta(seconds=5)
     ack_within: timedelta = timedelta(seconds=30)
     bookmark_every: timedelta = timedelta(seconds=60)

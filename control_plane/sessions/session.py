@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from arw.v1 import authority_pb2
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.errors import NodeMismatch, Unavailable
 from control_plane.domain.ids import RuntimeId
@@ -28,6 +29,7 @@ from control_plane.sessions.rules import (
     MAX_MESSAGE_BYTES,
     MAX_REPORTED,
     MAX_REVISION,
+    MAX_TRUST_REPORTS,
     MAX_WORD,
     SessionRules,
 )
@@ -43,6 +45,7 @@ from control_plane.sessions.steps import (
     Say,
     Step,
     Trouble,
+    Trusts,
     Withdraw,
 )
 from control_plane.sessions.troubles import OF_THE_NODE, held_removals, troubles
@@ -74,7 +77,7 @@ class ServerSession:
         self._rules = rules
         self._opened_at = opened_at
         self._pace = pace
-        self._received = 0
+        self._received = self._trust_reports = 0
         self._feed = DesiredFeed(rules, Held("", 0, b""), delta=False)
         self._loading = self._changed = False
         self._history = ""
@@ -133,6 +136,10 @@ class ServerSession:
             return self.refuse(violation("The stream was opened without a Hello."))
         return []
 
+    def rests_until(self) -> datetime | None:
+        """A tick does nothing before, unless something happens first; None: any tick may do something."""
+        return self._feed.rests_until() if self.stage is Stage.OPEN and not self._full.wanted else None
+
     def drain(self, within: timedelta) -> list[Step]:
         if self.stage is not Stage.OPEN:
             return []
@@ -148,7 +155,7 @@ class ServerSession:
             return []
         self.stage = Stage.CLOSED
         retry_after = self._rules.retry_after if refusal.reason in _RETRIED else None
-        return [Close(refusal, retry_after)]
+        return [Close(refusal, refusal.passes_in or retry_after)]
 
     def _guarded(self, act: Callable[[], list[Step]]) -> list[Step]:
         if self.stage is Stage.CLOSED:
@@ -168,7 +175,7 @@ class ServerSession:
             raise violation(f"A message of session {message.session_epoch} arrived in session {self.epoch}.")
         return [*self._handle(message, now), *self._inventories.due(now)]
 
-    def _handle(self, message: pb.AgentMessage, now: datetime) -> list[Step]:
+    def _handle(self, message: pb.AgentMessage, now: datetime) -> list[Step]:  # noqa: PLR0911 - one line a message
         match message.WhichOneof("body"):
             case "heartbeat":
                 return self._heartbeat(message.seq, message.heartbeat, now)
@@ -179,6 +186,8 @@ class ServerSession:
             case "inventory_report":
                 self._inventories.add(message.inventory_report.inventory, now)
                 return []
+            case "trust_report":
+                return self._trusting(message.trust_report)
             case "goodbye":
                 self.stage = Stage.CLOSED
                 return [Close(None, for_good=message.goodbye.kind == pb.GOODBYE_KIND_SHUTDOWN)]
@@ -219,6 +228,13 @@ class ServerSession:
 
     def _batches(self, now: datetime) -> list[Step]:
         return [Say(pb.ControlMessage(desired_batch=batch)) for batch in self._feed.take(now)]
+
+    def _trusting(self, report: authority_pb2.TrustReport) -> list[Step]:
+        """One at the start, and one for each word of ours."""
+        self._trust_reports += 1
+        if self._trust_reports > MAX_TRUST_REPORTS:
+            raise violation("The node says time and again whom it trusts.")
+        return [Trusts(report.bundle_digest.hex()[:MAX_WORD])]
 
     def _heartbeat(self, seq: int, heartbeat: pb.Heartbeat, now: datetime) -> list[Step]:
         ack = pb.HeartbeatAck(heartbeat_seq=seq, next_period=duration_to_proto(self._pace()))
@@ -280,8 +296,6 @@ class ServerSession:
         return [Say(pb.ControlMessage(report_full_state=pb.ReportFullState(reason=reason)))] if reason else []
 
     def _tick_open(self, now: datetime) -> list[Step]:
-        if self._feed.rests(now):
-            return self._ask_full(now)
         if self._feed.overdue(now):
             late = Unavailable("The node left a batch of desired state unacknowledged.", "See the node agent's log.")
             return self.refuse(late)

@@ -107,4 +107,13 @@ class Trouble:
     """The removals that it holds back."""
 
 
-Step = Admit | Say | Load | Observe | Reject | Withdraw | Trouble | Advertise | Measure | Contact | Note | Close
+@dataclass(frozen=True, slots=True)
+class Trusts:
+    """The node said which bundle of authorities it has, by its digest."""
+
+    digest: str
+
+
+Step = (
+    Admit | Say | Load | Observe | Reject | Withdraw | Trouble | Advertise | Measure | Contact | Trusts | Note | Close
+)

@@ -12,6 +12,7 @@ import structlog
 from msgspec import inspect
 
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
+from control_plane.domain.authority import Authority, AuthorityState
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
@@ -20,6 +21,7 @@ from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
 from control_plane.domain.operator import Operator
+from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modality, PlacementStrategy, Runtime
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # What an unknown value means here: the choice that lets in and starts nothing. In a list it is left out beside others.
 _CAUTIOUS: Mapping[type[Enum], Enum] = {
     AcceleratorKind: AcceleratorKind.OTHER,
+    AuthorityState: AuthorityState.REVOKED,
     DesiredState: DesiredState.STOPPED,
     DeviceHealth: DeviceHealth.UNUSABLE,
     ExecutionMode: ExecutionMode.UNSPECIFIED,
@@ -109,4 +112,8 @@ MODEL = Codec(Model)
 JOIN_TOKEN = Codec(JoinToken)
 OPERATOR = Codec(Operator)
 JOB = Codec(Job)
+AUTHORITY = Codec(Authority)
+PROJECT = Codec(Project)
+PROJECT_KEY = Codec(ProjectKey)
+KEY_USE = Codec(KeyUse)
 PLACED = Codec(Placed)

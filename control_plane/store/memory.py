@@ -10,18 +10,29 @@ from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
+from control_plane.domain.authority import Authority
 from control_plane.domain.event import EventsKept
-from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import (
+    AuthorityId,
+    JobId,
+    KeyId,
+    ModelId,
+    NodeId,
+    OperatorId,
+    ProjectId,
+    RuntimeId,
+    TokenId,
+)
 from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
+from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import Runtime
 from control_plane.store import codec
 from control_plane.store.board_view import Limits
 from control_plane.store.memory_tables import (
-    MemoryAuthorityRow,
     MemoryDesiredTable,
     MemoryJournal,
     MemoryNodes,
@@ -34,7 +45,6 @@ from control_plane.store.sole_board import SOLE_TERM, SoleBoard
 from control_plane.use_cases.lost_history import JUMP
 from control_plane.use_cases.ports import (
     USUALLY_KEPT,
-    AuthorityRow,
     Change,
     Clock,
     DesiredTable,
@@ -99,7 +109,10 @@ class MemoryTransaction:
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
     jobs: Table[JobId, Job]
-    authority: AuthorityRow
+    projects: Table[ProjectId, Project]
+    project_keys: Table[KeyId, ProjectKey]
+    key_uses: Table[KeyId, KeyUse]
+    authorities: Table[AuthorityId, Authority]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -115,7 +128,10 @@ class MemoryTransaction:
         self.join_tokens = MemoryTable(state, "join_tokens", codec.JOIN_TOKEN)
         self.operators = MemoryTable(state, "operators", codec.OPERATOR)
         self.jobs = MemoryTable(state, "jobs", codec.JOB, partial(self.revise, "jobs"))
-        self.authority = MemoryAuthorityRow(state)
+        self.projects = MemoryTable(state, "projects", codec.PROJECT, partial(self.revise, "projects"))
+        self.project_keys = MemoryTable(state, "project_keys", codec.PROJECT_KEY, partial(self.revise, "project_keys"))
+        self.key_uses = MemoryTable(state, "key_uses", codec.KEY_USE)
+        self.authorities = MemoryTable(state, "authorities", codec.AUTHORITY, partial(self.revise, "authorities"))
         self.desired = MemoryDesiredTable(state, self._take_revision)
 
     def revise(self, kind: str, name: str) -> int:

@@ -17,7 +17,7 @@ from control_plane.store import codec
 from control_plane.store.codec import Codec
 from control_plane.store.retention import REQUESTS_KEPT, request_id_reused
 from control_plane.store.rows import Identified
-from control_plane.use_cases.ports import Change, Clock, StoredAuthority
+from control_plane.use_cases.ports import Change, Clock
 
 Row = TypeVar("Row", bound=Identified)
 Key_contra = TypeVar("Key_contra", bound=str, contravariant=True)
@@ -38,7 +38,6 @@ class State:
     desired: dict[tuple[NodeId, str], DesiredRow] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """By method and request id."""
-    authority: StoredAuthority | None = None
     is_writable: bool = False
 
     def copy(self) -> State:
@@ -109,17 +108,6 @@ class MemoryNodes(MemoryTable[NodeId, Node]):
         stored = self.get(row.id)
         epoch = max(row.session_epoch, stored.session_epoch if stored else 0)
         super().put(replace(row, session_epoch=epoch))
-
-
-class MemoryAuthorityRow:
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def get(self) -> StoredAuthority | None:
-        return self._state.authority
-
-    def put(self, row: StoredAuthority) -> None:
-        self._state.changing().authority = row
 
 
 class MemoryDesiredTable:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from control_plane.domain.authority import Authority
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import NodeId
 from control_plane.domain.job import Job
@@ -13,12 +14,12 @@ from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
+from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import Runtime
 from control_plane.store import codec
 from control_plane.store.codec import Codec
 from control_plane.store.session import Record, Session
 from control_plane.store.statements import RowStatements, Statements
-from control_plane.use_cases.ports import StoredAuthority
 
 
 class Identified(Protocol):
@@ -107,19 +108,6 @@ class SqlDesiredTable:
         return [node for (node,) in self._session.rows(self._session.statements.desired_changed, after=revision)]
 
 
-class SqlAuthorityRow:
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def get(self) -> StoredAuthority | None:
-        record = self._session.one(self._session.statements.authority)
-        return None if record is None else StoredAuthority(*record)
-
-    def put(self, row: StoredAuthority) -> None:
-        statement = self._session.statements.authority_put
-        self._session.run(statement, id=1, certificate=row.certificate, sealed_key=row.sealed_key)
-
-
 def _desired_row(node: NodeId, name: str, revision: int, generation: int, document: str | None) -> DesiredRow:
     content = None if document is None else codec.PLACED.decode(document)
     return DesiredRow(node, name, revision, generation, content)
@@ -159,4 +147,8 @@ RUNTIMES: Kind[Runtime] = Kind(codec.RUNTIME, lambda of: of.runtimes, _no_column
 MODELS: Kind[Model] = Kind(codec.MODEL, lambda of: of.models, _no_columns, _as_it_is)
 OPERATORS: Kind[Operator] = Kind(codec.OPERATOR, lambda of: of.operators, _no_columns, _as_it_is)
 JOBS: Kind[Job] = Kind(codec.JOB, lambda of: of.jobs, _no_columns, _as_it_is)
+AUTHORITIES: Kind[Authority] = Kind(codec.AUTHORITY, lambda of: of.authorities, _no_columns, _as_it_is)
+PROJECTS: Kind[Project] = Kind(codec.PROJECT, lambda of: of.projects, _no_columns, _as_it_is)
+PROJECT_KEYS: Kind[ProjectKey] = Kind(codec.PROJECT_KEY, lambda of: of.project_keys, _no_columns, _as_it_is)
+KEY_USES: Kind[KeyUse] = Kind(codec.KEY_USE, lambda of: of.key_uses, _no_columns, _as_it_is)
 JOIN_TOKENS = Kind(codec.JOIN_TOKEN, lambda of: of.join_tokens, _token_columns, _restored_token)

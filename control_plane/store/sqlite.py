@@ -21,7 +21,7 @@ from control_plane.store.listeners import Listeners, Position
 from control_plane.store.session import Session
 from control_plane.store.sole_board import SoleBoard
 from control_plane.store.sql_store import SqlStore
-from control_plane.store.sqlite_place import MOVED, MOVED_FAULT, Place
+from control_plane.store.sqlite_place import MOVED, MOVED_FAULT, UNWRITABLE_FAULT, Place
 from control_plane.store.statements import Statements
 from control_plane.store.transaction import SqlTransaction
 from control_plane.store.writer import Writer
@@ -47,10 +47,7 @@ _FAULTS: Mapping[int, tuple[str, str]] = {
         "The disk that holds the database is full.",
         "Free some space on it. Reading goes on meanwhile, and writing resumes by itself.",
     ),
-    sqlite3.SQLITE_READONLY: (
-        "The database cannot be written.",
-        "Give the user who runs the control plane write access to the database file and its folder.",
-    ),
+    sqlite3.SQLITE_READONLY: UNWRITABLE_FAULT,
     sqlite3.SQLITE_IOERR: (
         "The disk that holds the database failed to read or write.",
         "Look for disk errors and quotas in the system's log, then repeat the request.",
@@ -118,6 +115,7 @@ class SqliteStore(SqlStore):
 
     def _read(self, query: Callable[[Transaction], T]) -> T:
         with refusals():
+            self._place.check_writable()
             # As many as there are threads, at the most.
             reading = self._free.pop() if self._free else self._new_reading()
             try:

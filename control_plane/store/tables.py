@@ -116,17 +116,37 @@ leader = sa.Table(
     sa.Column("holder", sa.Text, nullable=False),
 )
 
-authority = sa.Table(
-    "authority",
+authorities = sa.Table(
+    "authorities",
     metadata,
-    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
-    sa.Column("certificate", sa.LargeBinary, nullable=False),
-    # NULL: the key is kept elsewhere.
-    sa.Column("sealed_key", sa.LargeBinary),
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
 )
 
 jobs = sa.Table(
     "jobs",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+project_keys = sa.Table(
+    "project_keys",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+# Apart from the keys: that one was used is no change of intent.
+key_uses = sa.Table(
+    "key_uses",
     metadata,
     sa.Column("id", _KEY, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),

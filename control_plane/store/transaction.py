@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
+from control_plane.domain.authority import Authority
 from control_plane.domain.event import EventsKept
-from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import (
+    AuthorityId,
+    JobId,
+    KeyId,
+    ModelId,
+    NodeId,
+    OperatorId,
+    ProjectId,
+    RuntimeId,
+    TokenId,
+)
 from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.operator import Operator
+from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import Runtime
 from control_plane.store import board_tables, codec, rows
 from control_plane.store.backup_history import begin_anew
@@ -21,10 +33,10 @@ from control_plane.store.counters import Counters, StoredCounters
 from control_plane.store.journal import SqlJournal, SqlRequestLog
 from control_plane.store.listeners import Position
 from control_plane.store.retention import node_not_found
-from control_plane.store.rows import SqlAuthorityRow, SqlDesiredTable, SqlTable
+from control_plane.store.rows import SqlDesiredTable, SqlTable
 from control_plane.store.session import Session
 from control_plane.store.sole_board import SOLE_TERM
-from control_plane.use_cases.ports import AuthorityRow, Change, Clock, DesiredTable, Journal, RequestLog, Table
+from control_plane.use_cases.ports import Change, Clock, DesiredTable, Journal, RequestLog, Table
 
 
 class SqlTransaction:
@@ -36,7 +48,10 @@ class SqlTransaction:
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
     jobs: Table[JobId, Job]
-    authority: AuthorityRow
+    projects: Table[ProjectId, Project]
+    project_keys: Table[KeyId, ProjectKey]
+    key_uses: Table[KeyId, KeyUse]
+    authorities: Table[AuthorityId, Authority]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -61,7 +76,10 @@ class SqlTransaction:
         self.join_tokens = SqlTable(session, rows.JOIN_TOKENS)
         self.operators = SqlTable(session, rows.OPERATORS)
         self.jobs = SqlTable(session, rows.JOBS, partial(self.revise, "jobs"))
-        self.authority = SqlAuthorityRow(session)
+        self.projects = SqlTable(session, rows.PROJECTS, partial(self.revise, "projects"))
+        self.project_keys = SqlTable(session, rows.PROJECT_KEYS, partial(self.revise, "project_keys"))
+        self.key_uses = SqlTable(session, rows.KEY_USES)
+        self.authorities = SqlTable(session, rows.AUTHORITIES, partial(self.revise, "authorities"))
         self.desired = SqlDesiredTable(session, self._take_revision)
 
     def restart(self) -> None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from control_plane.domain.ids import NodeId, OperatorId
+from control_plane.domain.ids import AuthorityId, NodeId, OperatorId
 from control_plane.trust import sealing
 from control_plane.trust.key_file import load_or_make_key
 from control_plane.trust.signing_request import checked_key, checked_request
 from control_plane.use_cases.ports import Clock, IssuedCertificate
 from wire.atomic_file import write_atomically
-from wire.credentials import CONTROL_PLANE_NAME, Identity, Role, key_pem, pin, serial_hex, spki_sha256
+from wire.credentials import (
+    CONTROL_PLANE_NAME,
+    Identity,
+    Role,
+    bundle_digest,
+    key_id,
+    key_pem,
+    new_key,
+    pin,
+    serial_hex,
+    signed,
+    spki_sha256,
+)
 
 _DER = serialization.Encoding.DER
 
@@ -47,7 +58,9 @@ class EmbeddedAuthority:
         self._clock = clock
         self._lifetimes = lifetimes
         self.certificate = certificate
+        """Of the key that signs."""
         self.trust_domain = trust_domain_of(certificate)
+        self._others: tuple[x509.Certificate, ...] = ()
 
     @classmethod
     def open(cls, directory: Path, clock: Clock, lifetimes: Lifetimes) -> Self:
@@ -55,9 +68,9 @@ class EmbeddedAuthority:
         key = load_or_make_key(directory / "ca.key")
         path = directory / "ca.pem"
         if not path.exists():
-            certificate = _self_signed(key, clock.now(), lifetimes)
+            certificate = self_signed(key, clock.now(), lifetimes)
             write_atomically(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        authority = cls(key, x509.load_pem_x509_certificate(path.read_bytes()), clock, lifetimes)
+        authority = cls(key, x509.load_pem_x509_certificates(path.read_bytes())[0], clock, lifetimes)
         if spki_sha256(authority.certificate) != spki_sha256(key):
             raise ValueError(f"{path} does not belong to {directory / 'ca.key'}")
         return authority
@@ -67,16 +80,48 @@ class EmbeddedAuthority:
         """Of the CA key, as a join token carries it."""
         return pin(self.certificate)
 
+    @property
+    def id(self) -> AuthorityId:
+        """Of the key that signs."""
+        return AuthorityId(key_id(self.certificate))
+
+    def turn(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        """Sign with this key from now on."""
+        self._key, self.certificate = key, certificate
+
+    def trust(self, others: Iterable[x509.Certificate]) -> None:
+        """These count beside the one that signs."""
+        self._others = tuple(others)
+
+    def successor(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        """A new key for the same trust domain."""
+        key = new_key()
+        return key, self_signed(key, self._clock.now(), self._lifetimes, self.trust_domain)
+
     def sealed(self, secret: bytes) -> bytes:
         """Its key, for those who know the secret."""
         return sealing.sealed(self._key, self.certificate, secret)
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        return self._key
 
     def key_pem(self) -> bytes:
         """For a backup; in clear."""
         return key_pem(self._key)
 
     def trust_bundle(self) -> tuple[bytes, ...]:
-        return (self.certificate.public_bytes(_DER),)
+        """Of the one that signs first."""
+        return tuple(one.public_bytes(_DER) for one in (self.certificate, *self._others))
+
+    @property
+    def bundle_digest(self) -> str:
+        return bundle_digest(self.trust_bundle())
+
+    @property
+    def hint(self) -> str:
+        """For clients: what `trust_bundle` holds, and who signs."""
+        return f"{self.bundle_digest}.{self.id}"
 
     def key_of(self, csr_der: bytes) -> str:
         return spki_sha256(checked_request(csr_der))
@@ -96,12 +141,12 @@ class EmbeddedAuthority:
         return self._issue(csr_der, names, ExtendedKeyUsageOID.SERVER_AUTH, self._lifetimes.server)
 
     def vouches_for(self, certificate: x509.Certificate) -> bool:
-        """Whether this authority signed it; says nothing of its dates."""
-        try:
-            certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        """Whether one that is trusted signed it; says nothing of its dates."""
+        return any(signed(certificate, one) for one in (self.certificate, *self._others))
+
+    def signed(self, certificate: x509.Certificate) -> bool:
+        """Whether the key that signs now signed it."""
+        return signed(certificate, self.certificate)
 
     def _issue(
         self, csr_der: bytes, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier, life: timedelta
@@ -109,10 +154,11 @@ class EmbeddedAuthority:
         request = checked_request(csr_der)
         leaf = self._leaf(request, names, usage, self._clock.now(), life)
         return IssuedCertificate(
-            chain=(leaf.public_bytes(_DER), *self.trust_bundle()),
+            chain=(leaf.public_bytes(_DER), self.certificate.public_bytes(_DER)),
             serial=serial_hex(leaf),
             expire_time=leaf.not_valid_after_utc,
             public_key_sha256=spki_sha256(request),
+            issuer=self.id,
         )
 
     def _leaf(
@@ -135,9 +181,14 @@ class EmbeddedAuthority:
         return builder.add_extension(own, critical=False).sign(self._key, hashes.SHA256())
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime, lifetimes: Lifetimes) -> x509.Certificate:
-    trust_domain = str(uuid.uuid4())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ARW {trust_domain}")])
+def self_signed(
+    key: ec.EllipticCurvePrivateKey, now: datetime, lifetimes: Lifetimes, trust_domain: str = ""
+) -> x509.Certificate:
+    """Of an authority; without a trust domain, the first one of a new domain."""
+    is_first, trust_domain = not trust_domain, trust_domain or str(uuid.uuid4())
+    # A name of its own for each: who verifies looks for an issuer by its name.
+    mark = "" if is_first else f" {spki_sha256(key)[:8]}"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ARW {trust_domain}{mark}")])
     builder = _dated(now, lifetimes.authority, lifetimes.backdate).subject_name(name).issuer_name(name)
     builder = builder.public_key(key.public_key())
     own_uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"arw://{trust_domain}")])

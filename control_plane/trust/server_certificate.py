@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,7 +17,7 @@ from control_plane.trust.authority import EmbeddedAuthority
 from control_plane.trust.key_file import load_or_make_key
 from control_plane.use_cases.ports import Clock
 from wire.atomic_file import write_atomically
-from wire.credentials import certificate_pem, csr_der, spki_sha256
+from wire.credentials import TurningContext, certificate_pem, csr_der, server_context, spki_sha256
 
 LONGEST_NAP_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -42,17 +43,30 @@ class ServerCertificate:
         self.refresh()
 
     def on_renewal(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after the file holds a new chain."""
+        """Call `listener` after the files hold a new chain, or others whom to trust."""
         self._listeners.append(listener)
 
     def refresh(self) -> None:
-        """Write a new chain when the present one is missing, foreign, for other hosts, or two thirds over."""
-        if not self._still_good():
+        """Write a new chain when the present one is missing, of another key, for other hosts, or two thirds over."""
+        if self._renewed():
+            self._tell()
+
+    def trust_changed(self) -> None:
+        """The file of those who are trusted is another; the chain too, when another one signs now."""
+        self._renewed()
+        self._tell()
+
+    def _renewed(self) -> bool:
+        is_due = not self._still_good()
+        if is_due:
             issued = self._authority.issue_server(csr_der(self._key), self._hosts)
             write_atomically(self.chain_path, certificate_pem(issued.chain), 0o644)
             _log.info("server_certificate_issued", serial=issued.serial, expire_time=issued.expire_time.isoformat())
-            for listener in self._listeners:
-                listener()
+        return is_due
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def credentials(self, *, require_client: bool) -> grpc.ServerCredentials:
         """For a gRPC port; each handshake sees the newest chain."""
@@ -72,6 +86,15 @@ class ServerCertificate:
             newer,  # type: ignore[arg-type]  # the stub forgets None
             require_client_authentication=require_client,
         )
+
+    def context(self) -> ssl.SSLContext:
+        """For a port of mutual TLS; each handshake sees the newest chain, and whom to trust."""
+        shown = TurningContext(self._context)
+        self.on_renewal(shown.turn)
+        return shown.outer
+
+    def _context(self) -> ssl.SSLContext:
+        return server_context(self.chain_path, self.key_path, self.ca_path, require_client=True)
 
     async def run(self) -> None:
         """A disk that is full now has a third of the certificate's life to get better."""
@@ -101,7 +124,7 @@ class ServerCertificate:
             leaf = self._leaf()
         except ValueError:
             return False
-        ours = spki_sha256(leaf) == spki_sha256(self._key) and self._authority.vouches_for(leaf)
+        ours = spki_sha256(leaf) == spki_sha256(self._key) and self._authority.signed(leaf)
         return ours and self._names_hosts(leaf) and self._clock.now() < _renewal_time(leaf)
 
     def _names_hosts(self, leaf: x509.Certificate) -> bool:

@@ -37,12 +37,17 @@ class AuthenticateOperator:
     async def by_certificate(self, operator: OperatorId, serial: str, expire_time: datetime) -> Operator:
         """CertificateUnknown, -Revoked, -Expired, -NotActive."""
         row = await self.store.read(lambda tx: tx.operators.get(operator))
-        if row is None:
-            raise CertificateUnknown(f"There is no operator {operator}.", _REMEDY, operator=operator)
-        refused = _refusal(row, serial, expire_time, self.clock.now())
-        if refused:
-            raise refused
-        return row
+        return accepted(row, operator, serial, expire_time, self.clock.now())
+
+
+def accepted(row: Operator | None, operator: OperatorId, serial: str, expire_time: datetime, now: datetime) -> Operator:
+    """Whose certificate this is. CertificateUnknown, -Revoked, -Expired, -NotActive."""
+    if row is None:
+        raise CertificateUnknown(f"There is no operator {operator}.", _REMEDY, operator=operator)
+    refused = _refusal(row, serial, expire_time, now)
+    if refused:
+        raise refused
+    return row
 
 
 def _refusal(row: Operator, serial: str, expire_time: datetime, now: datetime) -> Refusal | None:
@@ -50,7 +55,7 @@ def _refusal(row: Operator, serial: str, expire_time: datetime, now: datetime) -
         return CertificateRevoked(f"Operator {row.id} was revoked.", _REMEDY, operator=row.id)
     if expire_time <= now:
         return CertificateExpired(f"The certificate of operator {row.id} expired.", _REMEDY, operator=row.id)
-    if not row.certificate_serial or serial != row.certificate_serial:
+    if not row.certificate_serial or serial not in (row.certificate_serial, *row.former_serials):
         return CertificateNotActive(
             f"This certificate of operator {row.id} was replaced by a newer one.", _REMEDY, operator=row.id
         )

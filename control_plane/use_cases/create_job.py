@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from control_plane.domain.errors import InvalidArgument, RateLimited, RequestIdReused
-from control_plane.domain.ids import JobId
+from control_plane.domain.ids import JobId, NodeId
 from control_plane.domain.job import MAX_TIME_LIMIT, Job, JobKind, JobOrder
 from control_plane.domain.job_begin import swapped
 from control_plane.domain.job_facts import Facts
@@ -19,6 +20,7 @@ from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.job_changes import against, carry_out, facts_of
 from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, ManifestWriter, Randomness, Store, Transaction
 from control_plane.use_cases.rows import model_of, runtime_of
+from control_plane.use_cases.runtime_sets import replicas_of
 
 MAX_UNFINISHED = 1000
 
@@ -26,7 +28,9 @@ MAX_UNFINISHED = 1000
 @dataclass(frozen=True, slots=True)
 class _Seen:
     runtime: Runtime
-    node: Node | None
+    replicas: Sequence[Runtime]
+    nodes: Mapping[NodeId, Node]
+    """Where they lie."""
     model: Model | None
     """Of a swap: the new one."""
 
@@ -74,10 +78,10 @@ class CreateJob:
     def _facts(self, job: Job, seen: _Seen) -> Facts:
         objection = None
         if job.order.kind is JobKind.SWAP_MODEL:
-            wanted = replace(seen.runtime, spec=swapped(seen.runtime.spec, job))
-            objection = against(wanted, seen.model, seen.node, self.fleet)
-        busy = is_busy(job, self.book.unfinished())
-        return facts_of(seen.runtime, self.fleet, self.clock.now(), objection=objection, busy=busy)
+            wanted, rows = swapped(seen.runtime.spec, job), (seen.runtime, *seen.replicas)
+            objection = against(wanted, rows, seen.model, seen.nodes.get, self.fleet)
+        busy, now = is_busy(job, self.book.unfinished()), self.clock.now()
+        return facts_of(seen.runtime, self.fleet, now, objection=objection, busy=busy, replicas=seen.replicas)
 
     async def _check_swap(self, job: Job, seen: _Seen) -> None:
         """The same adapter has to run the new model with what is set."""
@@ -102,9 +106,10 @@ class CreateJob:
 
 def _seen(tx: Transaction, order: JobOrder) -> _Seen:
     runtime = runtime_of(tx, order.runtime)
-    node = tx.nodes.get(runtime.node) if runtime.node else None
+    replicas = replicas_of(tx, runtime)
+    nodes = (tx.nodes.get(row.node) for row in (runtime, *replicas) if row.node is not None)
     model = model_of(tx, order.model) if order.kind is JobKind.SWAP_MODEL else None
-    return _Seen(runtime, node, model)
+    return _Seen(runtime, replicas, {node.id: node for node in nodes if node is not None}, model)
 
 
 def _created(tx: Transaction, job: Job, seen: _Seen, facts: Facts) -> Job:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from control_plane.domain import etag, secret
+from control_plane.domain.authority import NodeTrust
 from control_plane.domain.enrolment import Applicant, enrolled, named
 from control_plane.domain.errors import TokenExpired, TokenInvalid, TokenUsed
 from control_plane.domain.ids import NodeId, TokenId, checked
@@ -73,6 +74,7 @@ class EnrollNode:
                 certificate_expire_time=issued.expire_time,
                 newer_certificate_believed=False,
                 public_key_sha256=issued.public_key_sha256,
+                trust=NodeTrust(issued.issuer, "", self.authority.bundle_digest),
             )
         )
         return Enrolment(node.id, issued)

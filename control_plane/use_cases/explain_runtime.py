@@ -7,7 +7,7 @@ from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.instance import Instance
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import verdicts
+from control_plane.domain.placement import judging
 from control_plane.domain.problem import Problem
 from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import Runtime
@@ -17,6 +17,7 @@ from control_plane.domain.view import RuntimeView
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.ports import Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of
+from control_plane.use_cases.slices import in_slices
 from control_plane.use_cases.views import NodeViews, runtime_view, strain_of
 
 
@@ -50,11 +51,11 @@ class ExplainRuntime:
     async def __call__(self, runtime: RuntimeId) -> Explanation:
         facts = await self.store.read(lambda tx: _facts(tx, runtime))
         rows = {node.id: node for node in facts.nodes}
-        steady = self.circumstances.unsteady_until
-        nodes = NodeViews(rows, self.fleet, lambda node: self._strain(facts, node), steady)
+        nodes = NodeViews(rows, self.fleet, lambda node: self._strain(facts, node), self.circumstances)
         rooms = Rooms(facts.models, lambda node: facts.placed.get(node, ()))
         load = {node: len(runtimes) for node, runtimes in facts.placed.items()}
-        judged = verdicts(facts.runtime, facts.models.get(facts.runtime.spec.model), nodes.values(), load, rooms)
+        model = facts.models.get(facts.runtime.spec.model)
+        judged = await in_slices(judging(facts.runtime, model, nodes, load, rooms))
         view = runtime_view(facts.runtime, self.fleet)
         return Explanation(view, tuple(judged), self._waits(facts.runtime, nodes), tuple(self._copies(facts)))
 
@@ -62,7 +63,7 @@ class ExplainRuntime:
         own = nodes.get(runtime.node) if runtime.node is not None else None
         if own is None:
             return None
-        return waits(runtime, own, self.circumstances.situation(view.node for view in nodes.values()))
+        return waits(runtime, own, self.circumstances.situation(nodes.values()))
 
     def _copies(self, facts: _Facts) -> Iterator[Instance]:
         row = facts.runtime

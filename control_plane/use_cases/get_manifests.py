@@ -33,6 +33,6 @@ def _news(tx: Transaction) -> tuple[Event, ...]:
 
 def _by_source(runtimes: Iterable[Runtime]) -> Mapping[str, tuple[RuntimeId, ...]]:
     found: dict[str, list[RuntimeId]] = defaultdict(list)
-    for runtime in runtimes:
+    for runtime in (runtime for runtime in runtimes if runtime.replica_of is None):
         found[runtime.source].append(runtime.id)
     return {source: tuple(sorted(found[source])) for source in sorted(found)}

@@ -24,10 +24,15 @@ class GrantOperator:
     clock: Clock
     randomness: Randomness
 
-    async def __call__(self, operator: OperatorId, *, name: str = "", certificate_serial: str = "") -> OperatorGrant:
+    async def __call__(
+        self, operator: OperatorId, *, name: str = "", certificate_serial: str = "", issuer: str = ""
+    ) -> OperatorGrant:
+        """`issuer`: who signed the certificate."""
         _check(operator)
         text = secret.crockford(self.randomness.secret(secret.SECRET_BYTES))
-        row = Operator(operator, name or operator, secret.hashed(text), self.clock.now(), certificate_serial)
+        row = Operator(
+            operator, name or operator, secret.hashed(text), self.clock.now(), certificate_serial, issuer=issuer
+        )
         await self.store.write(lambda tx: _put(tx, row))
         return OperatorGrant(row, f"{operator}.{text}")
 

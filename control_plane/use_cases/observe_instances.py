@@ -6,11 +6,13 @@ from datetime import datetime
 
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import Instance
+from control_plane.domain.supervisor_log import entries
 from control_plane.domain.transition import Transition, with_history
 from control_plane.domain.view import with_severity
 from control_plane.use_cases import announcements
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import fenced
+from control_plane.use_cases.supervisor_events import supervisor_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def _told(
 
 def _tell(tx: Transaction, transition: Transition, now: datetime) -> None:
     instance = transition.after
+    for entry in entries(transition):
+        tx.journal.append(supervisor_log(entry, now))
     tx.journal.append(announcements.state_changed(instance, now))
     if transition.is_launch_end:
         tx.journal.append(announcements.restore_completed(instance, now, transition.launch_error))

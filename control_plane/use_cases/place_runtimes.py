@@ -1,25 +1,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from control_plane.domain.candidates import Candidates
 from control_plane.domain.errors import NotLeading
 from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId, instance_name
 from control_plane.domain.node import Standing
-from control_plane.domain.placement import place
+from control_plane.domain.placement import placing
 from control_plane.domain.problem import Problem
 from control_plane.domain.rooms import ROOM_REASONS
 from control_plane.domain.runtime import Departure, DesiredState, Runtime
 from control_plane.domain.situation import Situation
+from control_plane.domain.steps import Steps
 from control_plane.domain.ties import turns_at
 from control_plane.use_cases import announcements
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.mirror import Changed, Mirror
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import save_runtime
+from control_plane.use_cases.slices import SLICE, in_slices
 from control_plane.use_cases.strains import Strains
 from control_plane.use_cases.tell_silence import TellSilence
 from control_plane.use_cases.views import NodeViews
@@ -33,18 +36,26 @@ class PlaceRuntimes:
 
     Call after each change of intent and of liveness, from one loop. What changes meanwhile is left to the next call.
     Only runtimes that changed are judged again, unless nodes or models changed, came or went, or a deadline passed;
-    and those without a place when one left a node.
+    and those without a place when one left a node. However many they are, others on the loop have their turns.
     """
 
     def __init__(
-        self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock, circumstances: Circumstances | None = None
+        self,
+        store: Store,
+        mirror: Mirror,
+        fleet: Fleet,
+        clock: Clock,
+        circumstances: Circumstances | None = None,
+        *,
+        slice_: timedelta = SLICE,
     ) -> None:
-        """`circumstances`: shared with those who explain; None: its own."""
+        """`circumstances`: shared with those who explain; None: its own. `slice_`: how long it holds the loop."""
         self._store = store
         self._mirror = mirror
         self._fleet = fleet
         self._clock = clock
         self._strains = Strains(mirror, fleet)
+        self._slice = slice_
         self._circumstances = circumstances or Circumstances(fleet, clock)
         self._situation = Situation(clock.now())
         self._tell = TellSilence(store, clock)
@@ -53,7 +64,7 @@ class PlaceRuntimes:
         self._homeless: frozenset[RuntimeId] = frozenset()
         """Without a place, or stuck: one may become free when another leaves its own."""
         self._takes: dict[RuntimeId, tuple[NodeId | None, int]] = {}
-        """Where each that is to run takes room, and as which generation."""
+        """Where each takes a place, and as which generation it takes memory; 0: it is shut down."""
         self._due: datetime | None = None
         """When time alone moves something."""
         mirror.on_change(self._heard)
@@ -61,7 +72,7 @@ class PlaceRuntimes:
 
     async def __call__(self) -> int:
         await self._mirror.look()
-        moved = await self._written(self._moves(self._unsettled()))
+        moved = await self._written(await in_slices(self._moves(), self._slice))
         await self._tell(self._situation.silence)
         return moved
 
@@ -88,45 +99,59 @@ class PlaceRuntimes:
     def _left(self, runtime: RuntimeId) -> bool:
         """Whether what it took where it was may be free now."""
         row = self._mirror.runtimes.get(runtime)
-        takes = (row.node, row.generation) if row and row.desired_state is DesiredState.RUNNING else None
+        takes = (row.node, row.generation if row.desired_state is DesiredState.RUNNING else 0) if row else None
         before = self._takes.pop(runtime, None)
         if takes is not None:
             self._takes[runtime] = takes
-        return before not in (None, takes)
+        if before is None or takes is None or takes[0] != before[0]:
+            return before is not None
+        return before[1] not in (0, takes[1])
 
     def _heard_of(self, _node: NodeId) -> None:
         self._everyone = True
 
-    def _unsettled(self) -> Collection[Runtime]:
-        """The runtimes to judge now."""
+    def _moves(self) -> Steps[list[tuple[Runtime, Assignment]]]:
+        """By the rows as they are at the first step."""
+        everyone, runtimes = self._unsettled()
+        if not runtimes and not everyone:
+            return []
+        load, seen = self._load_beside(runtimes), {runtime.id: runtime for runtime in runtimes}
+        nodes, models = dict(self._mirror.nodes), dict(self._mirror.models)
+        views = NodeViews(nodes, self._fleet, self._strains.of, self._circumstances)
+        if everyone:
+            yield from self._look_around(views)
+
+        def placed(node: NodeId) -> Iterator[Runtime]:
+            return (runtime for runtime in self._mirror.placed(node) if runtime.id not in seen)
+
+        situation = replace(self._situation, now=self._clock.now())
+        found = yield from placing(runtimes, models, views, load, placed, situation=situation)
+        turns = yield from _turns(runtimes, views, situation)
+        self._due = min([*turns, *([self._due] if self._due else [])], default=None)
+        return (yield from _changed(seen, found))
+
+    def _unsettled(self) -> tuple[bool, Collection[Runtime]]:
+        """The runtimes to judge now, and whether they are all."""
         if self._due is not None and self._clock.now() >= self._due:
             self._everyone = True
         everyone, self._everyone = self._everyone, False
-        if everyone:
-            self._due = self._circumstances.steady_next()
-            self._situation = self._circumstances.situation(self._mirror.nodes.values())
         changed, self._changed = self._changed, set()
         known = self._mirror.runtimes
-        return known.values() if everyone else [known[runtime] for runtime in changed if runtime in known]
+        if everyone:
+            return True, tuple(known.values())
+        return False, [known[runtime] for runtime in changed if runtime in known]
 
-    def _moves(self, runtimes: Collection[Runtime]) -> list[tuple[Runtime, Assignment]]:
-        if not runtimes:
-            return []
-        load, judged = self._mirror.load(), {runtime.id for runtime in runtimes}
+    def _load_beside(self, runtimes: Iterable[Runtime]) -> dict[NodeId, int]:
+        load = self._mirror.load()
         for runtime in runtimes:
             if runtime.node is not None:
                 load[runtime.node] -= 1
+        return load
 
-        def placed(node: NodeId) -> Iterator[Runtime]:
-            return (runtime for runtime in self._mirror.placed(node) if runtime.id not in judged)
-
-        situation = replace(self._situation, now=self._clock.now())
-        views = NodeViews(self._mirror.nodes, self._fleet, self._strains.of, self._circumstances.unsteady_until)
-        found = place(runtimes, self._mirror.models, views, load, placed, situation=situation)
-        turns = (time for runtime in runtimes if (time := _turn(runtime, views, situation)) is not None)
-        self._due = min([*turns, *([self._due] if self._due else [])], default=None)
-        seen = self._mirror.runtimes
-        return [(seen[a.runtime], a) for a in found if _differs(seen[a.runtime], a)]
+    def _look_around(self, views: NodeViews) -> Steps[None]:
+        self._due = self._circumstances.steady_next()
+        yield from Candidates(views).looked_at()
+        self._situation = self._circumstances.situation(views.values())
 
 
 def _may_find_room(runtime: Runtime) -> bool:
@@ -139,11 +164,30 @@ def _waits(runtime: Runtime) -> bool:
     return runtime.node is None or runtime.stuck is not None
 
 
+def _turns(runtimes: Iterable[Runtime], views: NodeViews, situation: Situation) -> Steps[list[datetime]]:
+    found = []
+    for runtime in runtimes:
+        if (time := _turn(runtime, views, situation)) is not None:
+            found.append(time)
+        yield
+    return found
+
+
 def _turn(runtime: Runtime, views: NodeViews, situation: Situation) -> datetime | None:
     view = views.get(runtime.node) if runtime.node else None
     if view is None or (view.node.drain is None and runtime.spec.placement.move_after is None):
         return None
     return turns_at(runtime, view, situation)
+
+
+def _changed(seen: Mapping[RuntimeId, Runtime], found: Iterable[Assignment]) -> Steps[list[tuple[Runtime, Assignment]]]:
+    changed = []
+    for assignment in found:
+        runtime = seen[assignment.runtime]
+        if _differs(runtime, assignment):
+            changed.append((runtime, assignment))
+        yield
+    return changed
 
 
 def _differs(runtime: Runtime, assignment: Assignment) -> bool:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.domain.candidates import Candidates
 from control_plane.domain.declaration import Outcome, declared
 from control_plane.domain.house import Assignment
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
@@ -11,12 +12,15 @@ from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntim
 from control_plane.domain.manifest_plan import Action, PlannedModel, PlannedRuntime
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import place
+from control_plane.domain.placement import placing
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.steps import Steps
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.create_model import NewModel
-from control_plane.use_cases.declare_runtimes import check_models, undeclared
+from control_plane.use_cases.declare_runtimes import check_models, check_sets, heeds, undeclared
 from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, Store, Transaction
+from control_plane.use_cases.runtime_sets import follows, members
+from control_plane.use_cases.slices import in_slices
 from control_plane.use_cases.views import NodeViews, strain_of
 
 _ACTIONS = {
@@ -30,7 +34,7 @@ _ACTIONS = {
 @dataclass(frozen=True, slots=True)
 class Plan:
     runtimes: tuple[PlannedRuntime, ...]
-    """In the manifest's order, then what would be removed."""
+    """In the manifest's order, each before its replicas; then what would be removed."""
     models: tuple[PlannedModel, ...]
     revision: int
 
@@ -71,15 +75,18 @@ class PlanManifest:
         """`models`: what the caller would register before it applies."""
         manifest = await asyncio.to_thread(self.reader.read, content, form, source)
         facts = await self.store.read(lambda tx: self._facts(tx, manifest, models, prune=prune))
-        places = {assignment.runtime: assignment for assignment in self._placed(facts)}
+        places = {assignment.runtime: assignment for assignment in await in_slices(self._placed(facts))}
         planned = [_planned(before, after, outcome, places) for before, after, outcome in facts.declared]
         removed = [PlannedRuntime(row.id, Action.REMOVE, row, None) for row in facts.leaving]
         return Plan((*planned, *removed), facts.brought, facts.revision)
 
     def _facts(self, tx: Transaction, manifest: Manifest, models: Sequence[NewModel], *, prune: bool) -> _Facts:
         check_models(tx, manifest, [model.id for model in models])
-        named = [self._declared(tx, entry, manifest.source) for entry in manifest.runtimes]
-        leaving = list(undeclared(tx, [manifest])) if prune else []
+        pruned = [row for head in undeclared(tx, [manifest]) for row in members(tx, head)] if prune else []
+        check_sets(tx, manifest, [row.id for row in pruned])
+        found = [each for entry in manifest.runtimes for each in self._declared(tx, entry, manifest.source)]
+        named = [each for each in found if each[-1] is not Outcome.REMOVED]
+        leaving = [*pruned, *(after for _, after, outcome in found if outcome is Outcome.REMOVED)]
         gone = {row.id for row in leaving} | {after.id for _, after, _ in named}
         registered = {model.id: model for model in tx.models.all()}
         return _Facts(
@@ -94,20 +101,27 @@ class PlanManifest:
 
     def _declared(
         self, tx: Transaction, entry: ManifestRuntime, source: str
-    ) -> tuple[Runtime | None, Runtime, Outcome]:
-        before = tx.runtimes.get(entry.id)
-        return before, *declared(before, entry, source=source, uid="", now=self.clock.now())
+    ) -> Iterator[tuple[Runtime | None, Runtime, Outcome]]:
+        before, now = tx.runtimes.get(entry.id), self.clock.now()
+        head, outcome = declared(before, entry, source=source, uid="", now=now)
+        yield before, head, outcome
+        for each in follows(tx, before, head, now, heed=heeds(before, head)):
+            yield each.before, each.after, each.outcome
 
-    def _placed(self, facts: _Facts) -> list[Assignment]:
+    def _placed(self, facts: _Facts) -> Steps[list[Assignment]]:
         """As the placing loop would do it, of what would change; the rest stays where it is."""
         judged = [after for _, after, outcome in facts.declared if outcome is not Outcome.UNCHANGED]
         settled = [after for _, after, outcome in facts.declared if outcome is Outcome.UNCHANGED]
         placed = _by_node([*facts.others, *settled])
         load = {node: len(rows) for node, rows in placed.items()}
-        unsteady = self.circumstances.unsteady_until
-        views = NodeViews(facts.nodes, self.fleet, lambda node: strain_of(placed.get(node, ()), self.fleet), unsteady)
-        situation = self.circumstances.situation(facts.nodes.values())
-        return place(judged, facts.models, views, load, lambda node: placed.get(node, ()), situation=situation)
+
+        def on(node: NodeId) -> Sequence[Runtime]:
+            return placed.get(node, ())
+
+        views = NodeViews(facts.nodes, self.fleet, lambda node: strain_of(on(node), self.fleet), self.circumstances)
+        yield from Candidates(views).looked_at()
+        situation = self.circumstances.situation(views.values())
+        return (yield from placing(judged, facts.models, views, load, on, situation=situation))
 
 
 def _by_node(runtimes: Iterable[Runtime]) -> dict[NodeId, list[Runtime]]:

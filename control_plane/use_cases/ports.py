@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from control_plane.domain.authority import Authority
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.event import Event, EventsKept
 from control_plane.domain.footprint import Footprints
-from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import (
+    AuthorityId,
+    JobId,
+    KeyId,
+    ModelId,
+    NodeId,
+    OperatorId,
+    ProjectId,
+    RuntimeId,
+    TokenId,
+)
 from control_plane.domain.instance import Instance
 from control_plane.domain.job import Job
 from control_plane.domain.join_token import JoinToken
@@ -20,6 +31,7 @@ from control_plane.domain.model import Model
 from control_plane.domain.node import HeldRemoval, Liveness, Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.problem import Problem
+from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import Runtime
 
 T = TypeVar("T")
@@ -96,36 +108,17 @@ class RequestLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the change log: the node, runtime, model or job of this id was put or deleted at this revision."""
+    """A row of the change log: what has this name in the table `kind` was put or deleted at this revision."""
 
     revision: int
     kind: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAuthority:
-    """The certificate authority that all control planes on one database have in common."""
-
-    certificate: bytes
-    """DER."""
-    sealed_key: bytes | None = None
-    """None: its key is on the disk of the one that made it, and nowhere else."""
-
-
-class AuthorityRow(Protocol):
-    """At most one."""
-
-    def get(self) -> StoredAuthority | None: ...
-
-    def put(self, row: StoredAuthority) -> None:
-        """Insert or replace."""
-
-
 class Transaction(Protocol):
     """One atomic change. Everything in it becomes durable together, or nothing does.
 
-    What it puts into or deletes from `nodes`, `runtimes`, `models` and `jobs` is in the change log at its revision.
+    What it puts into or deletes from a table is in the change log at its revision, but of tokens, operators and uses.
     """
 
     nodes: Table[NodeId, Node]
@@ -134,7 +127,10 @@ class Transaction(Protocol):
     join_tokens: Table[TokenId, JoinToken]
     operators: Table[OperatorId, Operator]
     jobs: Table[JobId, Job]
-    authority: AuthorityRow
+    projects: Table[ProjectId, Project]
+    project_keys: Table[KeyId, ProjectKey]
+    key_uses: Table[KeyId, KeyUse]
+    authorities: Table[AuthorityId, Authority]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -255,6 +251,10 @@ class CertificateAuthority(Protocol):
     def trust_bundle(self) -> tuple[bytes, ...]:
         """DER of every CA to trust."""
 
+    @property
+    def bundle_digest(self) -> str:
+        """Of `trust_bundle`, in whatever order."""
+
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
@@ -264,6 +264,8 @@ class IssuedCertificate:
     """Lower-case hex."""
     expire_time: datetime
     public_key_sha256: str
+    issuer: str = ""
+    """Id of the authority that signed it."""
 
 
 class Randomness(Protocol):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -14,6 +15,8 @@ from control_plane.use_cases.ports import Clock, Store, Transaction
 
 AT_ONCE = 20
 """Events of one write, which the next change of anybody waits for."""
+BREATH = timedelta(milliseconds=5)
+"""After each: where many changed, they are about to be told so, which nobody should wait for on account of this."""
 
 
 class PublishHealth:
@@ -46,6 +49,7 @@ class PublishHealth:
         left, told = iter(sorted(self._touched)), 0
         while some := tuple(islice(left, AT_ONCE)):
             told += await self._publish(some, now)
+            await asyncio.sleep(BREATH.total_seconds())
         return told
 
     async def _sweep(self, now: datetime) -> None:

@@ -9,10 +9,12 @@ from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import ModelId, RuntimeId
 from control_plane.domain.manifest import Fault, Manifest, ManifestRuntime, Reloaded, manifest_invalid
 from control_plane.domain.runtime import DesiredState, Runtime
+from control_plane.domain.runtime_set import names
 from control_plane.use_cases import announcements
 from control_plane.use_cases.create_model import NewModel, recorded
-from control_plane.use_cases.declare_runtimes import check_models, forget, save_declared, undeclared
+from control_plane.use_cases.declare_runtimes import check_models, check_sets, save_declared, undeclared
 from control_plane.use_cases.ports import Clock, Randomness, Store, Transaction
+from control_plane.use_cases.runtime_sets import forget
 
 Brought = Mapping[str, Sequence[NewModel]]
 """Models by the source that brings them, in its order."""
@@ -59,16 +61,19 @@ class ReloadManifests:
         registered = tuple(self._registered(tx, models, now))
         for manifest in manifests:
             check_models(tx, manifest)
-        removed = tuple(forget(tx, row, now) for row in list(undeclared(tx, manifests)))
+        removed = [gone for row in list(undeclared(tx, manifests)) for gone in forget(tx, row, now)]
+        for manifest in manifests:
+            check_sets(tx, manifest)
         found = [
-            self._saved(tx, entry, manifest.source, now, renewed=manifest.source in changed)
+            pair
             for manifest in manifests
             for entry in manifest.runtimes
+            for pair in self._saved(tx, entry, manifest.source, now, renewed=manifest.source in changed)
         ]
         told = Reloaded(
             tuple(runtime for runtime, outcome in found if outcome is Outcome.CREATED),
             tuple(runtime for runtime, outcome in found if outcome is Outcome.UPDATED),
-            removed,
+            (*removed, *(runtime for runtime, outcome in found if outcome is Outcome.REMOVED)),
             sum(outcome is Outcome.UNCHANGED for _, outcome in found),
             registered,
         )
@@ -86,7 +91,7 @@ class ReloadManifests:
 
     def _saved(
         self, tx: Transaction, entry: ManifestRuntime, source: str, now: datetime, *, renewed: bool
-    ) -> tuple[RuntimeId, Outcome]:
+    ) -> list[tuple[RuntimeId, Outcome]]:
         existing = tx.runtimes.get(entry.id)
         swap = existing.spec if existing is not None and existing.declared == entry.spec else None
         entry = replace(entry, spec=swap or entry.spec)
@@ -96,8 +101,8 @@ class ReloadManifests:
         starts = outcome is not Outcome.UNCHANGED or (existing and row.desired_state is not existing.desired_state)
         if outcome is Outcome.UNCHANGED and row != existing:
             outcome = Outcome.UPDATED
-        save_declared(tx, row, outcome, now, "reload" if starts else "")
-        return entry.id, outcome
+        saved = save_declared(tx, row, outcome, now, "reload" if starts else "")
+        return [(row.id, outcome) for row, outcome in saved]
 
 
 def _wanted(runtime: Runtime) -> DesiredState:
@@ -114,7 +119,7 @@ def _check_unique(manifests: Sequence[Manifest]) -> None:
         faults = list(_taken(manifest, first))
         if faults:
             raise manifest_invalid(manifest.source, faults, "Declare each runtime in one file.")
-        first |= {entry.id: manifest.source for entry in manifest.runtimes}
+        first |= {name: manifest.source for entry in manifest.runtimes for name in names(entry)}
 
 
 def _check_agreed(manifests: Sequence[Manifest], models: Brought) -> None:
@@ -133,5 +138,6 @@ def _check_agreed(manifests: Sequence[Manifest], models: Brought) -> None:
 
 def _taken(manifest: Manifest, first: dict[RuntimeId, str]) -> Iterator[Fault]:
     for entry in manifest.runtimes:
-        if entry.id in first:
-            yield Fault(f"{first[entry.id]} declares it too", f"runtime {entry.id}", entry.line)
+        for name in names(entry):
+            if name in first:
+                yield Fault(f"{first[name]} declares it too", f"runtime {name}", entry.line)

@@ -24,5 +24,6 @@ class RenewCertificate:
     def _renewed(self, tx: Transaction, presented: Presented, csr_der: bytes) -> IssuedCertificate:
         node = activated(authenticated(tx, presented, self.clock), presented)
         issued = self.authority.issue_node(csr_der, node.id)
-        tx.nodes.put(replace(node, pending_serial=issued.serial))
+        trust = replace(node.trust, pending_issuer=issued.issuer, pending_bundle=self.authority.bundle_digest)
+        tx.nodes.put(replace(node, pending_serial=issued.serial, trust=trust))
         return issued

@@ -72,8 +72,8 @@ def match_etag(current: str, given: str) -> None:
 
 def save_runtime(tx: Transaction, runtime: Runtime, now: datetime) -> Runtime:
     """Write a changed runtime at this transaction's revision, and what its node must make of it."""
-    runtime = replace(runtime, revision=tx.revise("runtimes", runtime.id), update_time=now)
-    runtime = replace(runtime, etag=etag.of_runtime(runtime))
+    revision = tx.revise("runtimes", runtime.id)
+    runtime = replace(runtime, revision=revision, update_time=now, etag=etag.of_runtime(runtime))
     tx.runtimes.put(runtime)
     publish(tx, runtime)
     return runtime

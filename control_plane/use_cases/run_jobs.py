@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
 
 from control_plane.domain.errors import NotFound
@@ -11,6 +11,8 @@ from control_plane.domain.job_facts import Facts
 from control_plane.domain.job_steps import is_busy, next_step
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
+from control_plane.domain.runtime_set import replica_ids
+from control_plane.use_cases.ask_probes import AskProbes, Prober
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.job_changes import against, carry_out, facts_of
 from control_plane.use_cases.mirror import Mirror
@@ -26,13 +28,22 @@ class RunJobs:
     """
 
     def __init__(
-        self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock, *, book: JobBook, amnesty: timedelta
+        self,
+        store: Store,
+        mirror: Mirror,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        prober: Prober,
+        book: JobBook,
+        amnesty: timedelta,
     ) -> None:
         """`amnesty`: for that long after a start or a change of leaders no time limit counts: nodes may be away."""
         self._store = store
         self._mirror = mirror
         self._fleet = fleet
         self._clock = clock
+        self._probes = AskProbes(prober, fleet, clock)
         self._book = book
         self._amnesty = amnesty
         self.led_anew()
@@ -44,6 +55,7 @@ class RunJobs:
     async def __call__(self) -> int:
         await self._book.look()
         jobs = self._book.unfinished()
+        self._probes.forget_all_but({job.id for job in jobs})
         if not jobs:
             return 0
         await self._mirror.look()
@@ -63,13 +75,18 @@ class RunJobs:
 
     def _facts(self, job: Job, runtime: Runtime | None) -> Facts:
         now, busy = self._clock.now(), is_busy(job, self._book.unfinished())
-        amnesty = now < self._amnesty_until
+        amnesty, rows = now < self._amnesty_until, self._replicas(runtime)
         if runtime is None or job.state is not JobState.QUEUED or job.order.kind is not JobKind.SWAP_MODEL:
-            return facts_of(runtime, self._fleet, now, busy=busy, amnesty=amnesty)
-        wanted = replace(runtime, spec=swapped(runtime.spec, job))
-        node = self._mirror.nodes.get(runtime.node) if runtime.node else None
-        objection = against(wanted, self._mirror.models.get(job.order.model), node, self._fleet)
-        return facts_of(runtime, self._fleet, now, objection=objection, busy=busy, amnesty=amnesty)
+            asked = self._probes(job, runtime)
+            return facts_of(runtime, self._fleet, now, busy=busy, asked=asked, replicas=rows, amnesty=amnesty)
+        wanted, model = swapped(runtime.spec, job), self._mirror.models.get(job.order.model)
+        objection = against(wanted, (runtime, *rows), model, self._mirror.nodes.get, self._fleet)
+        return facts_of(runtime, self._fleet, now, objection=objection, busy=busy, replicas=rows, amnesty=amnesty)
+
+    def _replicas(self, runtime: Runtime | None) -> Sequence[Runtime]:
+        known = replica_ids(runtime.id, runtime.spec.replicas) if runtime is not None else ()
+        rows = (self._mirror.runtimes.get(replica) for replica in known)
+        return [row for row in rows if row is not None and runtime is not None and row.replica_of == runtime.id]
 
 
 def _carried_out(tx: Transaction, job: Job, runtime: Runtime | None, step: Step, facts: Facts) -> bool:

@@ -9,12 +9,13 @@ from control_plane.use_cases import announcements
 from control_plane.use_cases.once import Request, remember, repeated, request
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of, save_runtime
+from control_plane.use_cases.runtime_sets import members
 from control_plane.use_cases.views import runtime_view
 
 
 @dataclass(frozen=True, slots=True)
 class ShutdownRuntime:
-    """Stop a runtime until a restore, a boot with auto_start, or a changed manifest. NotFound."""
+    """Stop a runtime and its replicas until a restore, a boot with auto_start, or a changed manifest. NotFound."""
 
     store: Store
     fleet: Fleet
@@ -30,8 +31,9 @@ class ShutdownRuntime:
         if repeated(tx, asked) is not None:
             return row
         remember(tx, asked)
-        if row.desired_state is DesiredState.STOPPED:
-            return row
         now = self.clock.now()
-        tx.journal.append(announcements.of_runtime("runtime.shutdown.requested", runtime, now))
-        return save_runtime(tx, replace(row, desired_state=DesiredState.STOPPED), now)
+        for each in members(tx, row):
+            if each.desired_state is not DesiredState.STOPPED:
+                tx.journal.append(announcements.of_runtime("runtime.shutdown.requested", each.id, now))
+                save_runtime(tx, replace(each, desired_state=DesiredState.STOPPED), now)
+        return runtime_of(tx, runtime)

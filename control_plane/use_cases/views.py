@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 
 from control_plane.domain.ids import NodeId
 from control_plane.domain.merits import strain
@@ -11,6 +10,7 @@ from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView, view_of
+from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.ports import Fleet
 
 
@@ -38,12 +38,12 @@ class NodeViews(Mapping[NodeId, NodeView]):
         nodes: Mapping[NodeId, Node],
         fleet: Fleet,
         strain: Callable[[NodeId], int],
-        unsteady_until: Callable[[NodeId], datetime | None],
+        circumstances: Circumstances,
     ) -> None:
         self._nodes = nodes
         self._fleet = fleet
         self._strain = strain
-        self._unsteady_until = unsteady_until
+        self._circumstances = circumstances
         self._made: dict[NodeId, NodeView] = {}
 
     def __getitem__(self, node: NodeId) -> NodeView:
@@ -53,7 +53,8 @@ class NodeViews(Mapping[NodeId, NodeView]):
                 self._fleet.liveness(node),
                 self._fleet.footprints(),
                 strain=self._strain(node),
-                unsteady_until=self._unsteady_until(node),
+                unsteady_until=self._circumstances.unsteady_until(node),
+                most_runtimes=self._circumstances.most_runtimes,
             )
         return self._made[node]
 

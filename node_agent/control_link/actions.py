@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_agent.control_link.messages import LogRequest, ReplicasChanged, Welcome
+from node_agent.control_link.messages import LogRequest, ProbeInstance, ReplicasChanged, Welcome
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
+from node_agent.domain.trust import TrustBundle
 from node_agent.use_cases.ports import DesiredStore, HeldInstance
 
 
@@ -74,6 +75,18 @@ class ReadLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    asked: ProbeInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Trust these from the next connection on."""
+
+    told: TrustBundle
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """End this stream."""
 
@@ -93,4 +106,4 @@ class GiveUp:
     problem: Problem
 
 
-Action = Check | Store | Desire | Opened | Settled | Regroup | Park | ReadLogs | Leave | GiveUp
+Action = Check | Store | Desire | Opened | Settled | Regroup | Park | ReadLogs | Probe | Trust | Leave | GiveUp

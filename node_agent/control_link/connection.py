@@ -17,7 +17,14 @@ from node_agent.control_link.dialling import dialled
 from node_agent.control_link.display import Display
 from node_agent.control_link.endings import Endings, Waits
 from node_agent.control_link.log_push import push_logs
-from node_agent.control_link.messages import Goodbye, GoodbyeKind, LogRequest, Me, ReplicasChanged
+from node_agent.control_link.messages import (
+    Goodbye,
+    GoodbyeKind,
+    LogRequest,
+    Me,
+    ProbeInstance,
+    ReplicasChanged,
+)
 from node_agent.control_link.outbox import ObservedOutbox
 from node_agent.control_link.ports import Credentials, Relay
 from node_agent.control_link.removal_guard import RemovalGuard
@@ -29,6 +36,7 @@ from node_agent.domain.inventory import Inventory
 from node_agent.domain.offer import Offer
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
+from node_agent.domain.trust import TrustBundle
 from node_agent.use_cases.ports import DesiredStore, Hardware, Logs, Supervisor
 
 _log = structlog.get_logger()
@@ -162,6 +170,12 @@ class Link:
     def park(self, idle: int, relay_address: str) -> None:
         self._node.relay.park(idle, relay_address)
 
+    def probe(self, asked: ProbeInstance) -> None:
+        self._node.supervisor.probe(asked.instance, asked.request)
+
+    def trust(self, told: TrustBundle) -> None:
+        self._node.credentials.trust(told)
+
     def regroup(self, told: ReplicasChanged) -> None:
         if self._stream:
             self._servers.know(told.replicas)
@@ -213,6 +227,7 @@ class Link:
                 timers=self._timers.session,
                 chance=self._chance,
                 now=self.now(),
+                trusted=self._node.credentials.trusted,
             )
             self._tell_newer(session)
             self._stream = Stream(stub, session, self)

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from arw.v1 import accelerator_pb2, execution_pb2, problem_pb2, runtime_pb2, session_pb2
+from arw.v1 import accelerator_pb2, authority_pb2, execution_pb2, problem_pb2, runtime_pb2, session_pb2
 from node_agent.control_link import messages as m
 from node_agent.control_link.convert_facts import (
     inventory_to_proto,
@@ -37,6 +37,7 @@ from node_agent.domain.spec import (
     RestoreOrder,
 )
 from node_agent.domain.status import Problem
+from node_agent.domain.trust import TrustBundle
 
 _MODES = {
     execution_pb2.EXECUTION_MODE_NATIVE: ExecutionMode.NATIVE,
@@ -57,6 +58,8 @@ def agent_to_proto(envelope: m.AgentEnvelope) -> session_pb2.AgentMessage:
             message.heartbeat.CopyFrom(_heartbeat_to_proto(body))
         case m.InventoryReport(inventory):
             message.inventory_report.inventory.CopyFrom(inventory_to_proto(inventory))
+        case m.TrustReport(digest):
+            message.trust_report.bundle_digest = digest
         case m.Goodbye() as body:
             kind = session_pb2.GoodbyeKind.Value(f"GOODBYE_KIND_{body.kind.name}")
             message.goodbye.CopyFrom(session_pb2.Goodbye(kind=kind))
@@ -67,7 +70,7 @@ def control_from_proto(message: session_pb2.ControlMessage) -> m.ControlEnvelope
     return m.ControlEnvelope(message.seq, message.session_epoch, _control_body(message))
 
 
-def _control_body(message: session_pb2.ControlMessage) -> m.ControlBody:  # noqa: PLR0911 - one line a message
+def _control_body(message: session_pb2.ControlMessage) -> m.ControlBody:  # noqa: C901, PLR0911 - one line a message
     match message.WhichOneof("body"):
         case "welcome":
             return welcome_from_proto(message.welcome)
@@ -83,12 +86,21 @@ def _control_body(message: session_pb2.ControlMessage) -> m.ControlBody:  # noqa
             return park_from_proto(message.park_connections)
         case "log_request":
             return log_request_from_proto(message.log_request)
+        case "probe_instance":
+            return m.ProbeInstance(message.probe_instance.request, InstanceName(message.probe_instance.instance))
         case "drain_notice":
             return m.DrainNotice(_duration(message.drain_notice.reconnect_within))
         case "replicas_changed":
             return replicas_changed_from_proto(message.replicas_changed)
+        case "trust_bundle":
+            return _trust_from_proto(message.trust_bundle)
         case _:
             return m.Unknown()
+
+
+def _trust_from_proto(bundle: authority_pb2.TrustBundle) -> TrustBundle:
+    tainted = tuple(key.hex() for key in bundle.tainted_key_ids)
+    return TrustBundle(tuple(bundle.certificates), tainted, _duration(bundle.renew_within))
 
 
 def hello_to_proto(hello: m.Hello) -> session_pb2.Hello:

@@ -172,6 +172,7 @@ def status_to_proto(status: InstanceStatus) -> instance_pb2.Instance:
         prompt_cache_warm=status.prompt_cache_warm,
         execution_mode=_mode_to_proto(status.execution_mode),
         execution_reason=status.execution_reason,
+        answered_probes=status.answered_probes,
     )
 
 

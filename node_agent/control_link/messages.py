@@ -9,9 +9,14 @@ from enum import StrEnum
 from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
+from node_agent.domain.trust import TrustBundle
 
 PROTOCOL = 1
-CAPABILITIES = ("desired.delta/1", "logs.push/1", "relay.http1/1", "replicas.many/1")
+CAPABILITIES = (
+    *("desired.delta/1", "logs.push/1", "relay.http1/1"),
+    *("replicas.many/1", "instances.probe/1", "trust.bundle/1"),
+)
+TRUST = "trust.bundle/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,19 @@ class LogRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeInstance:
+    """Ask its engine now how it is; its next report names the request."""
+
+    request: str
+    instance: InstanceName
+
+
+@dataclass(frozen=True, slots=True)
+class TrustReport:
+    bundle_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DrainNotice:
     reconnect_within: timedelta
 
@@ -198,7 +216,7 @@ class Unknown:
     """A body that a newer control plane may send; it is ignored."""
 
 
-AgentBody = Hello | DesiredAck | ObservedReport | Heartbeat | InventoryReport | Goodbye
+AgentBody = Hello | DesiredAck | ObservedReport | Heartbeat | InventoryReport | TrustReport | Goodbye
 ControlBody = (
     Welcome
     | Refused
@@ -207,8 +225,10 @@ ControlBody = (
     | ReportFullState
     | ParkConnections
     | LogRequest
+    | ProbeInstance
     | DrainNotice
     | ReplicasChanged
+    | TrustBundle
     | Unknown
 )
 

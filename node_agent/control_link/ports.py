@@ -11,6 +11,7 @@ from typing import Protocol
 from node_agent.control_link.messages import Replica
 from node_agent.domain.offer import Offer
 from node_agent.domain.status import Problem
+from node_agent.domain.trust import TrustBundle
 
 
 class Credentials(Protocol):
@@ -27,6 +28,12 @@ class Credentials(Protocol):
 
     def refused(self, offer: Offer) -> bool:
         """The control plane refused it. True when an older one is left to try; the candidate is dropped."""
+
+    def trusted(self) -> bytes:
+        """Digest of the authorities that the next connection trusts."""
+
+    def trust(self, bundle: TrustBundle) -> None:
+        """Trust these, unless that would lock this node out; renew what a tainted one signed."""
 
     def problem(self) -> Problem | None:
         """What its own dates say against it now."""

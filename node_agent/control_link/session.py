@@ -10,11 +10,23 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_agent.control_link.actions import Action, GiveUp, Leave, Opened, Park, ReadLogs, Regroup, Settled
+from node_agent.control_link.actions import (
+    Action,
+    GiveUp,
+    Leave,
+    Opened,
+    Park,
+    Probe,
+    ReadLogs,
+    Regroup,
+    Settled,
+    Trust,
+)
 from node_agent.control_link.desired import DesiredKeeper
 from node_agent.control_link.heartbeat import HeartbeatClock
 from node_agent.control_link.intake import DesiredIntake, Verdicts
 from node_agent.control_link.messages import (
+    TRUST,
     AgentBody,
     AgentEnvelope,
     ControlBody,
@@ -29,9 +41,11 @@ from node_agent.control_link.messages import (
     LogRequest,
     Me,
     ParkConnections,
+    ProbeInstance,
     Refused,
     ReplicasChanged,
     ReportFullState,
+    TrustReport,
     Unknown,
     Welcome,
 )
@@ -40,6 +54,7 @@ from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.domain.inventory import Inventory, NodeUsage
 from node_agent.domain.spec import InstanceName
 from node_agent.domain.status import InstanceState, InstanceStatus, Problem
+from node_agent.domain.trust import TrustBundle
 
 _REPLICA_OUT = frozenset({"DRAINING", "STORAGE_UNAVAILABLE", "UNAVAILABLE"})
 RUNS = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.DEGRADED, InstanceState.RESTARTING})
@@ -72,7 +87,9 @@ class AgentSession:
         timers: SessionTimers,
         chance: Callable[[], float],
         now: float,
+        trusted: Callable[[], bytes] = bytes,
     ) -> None:
+        """`trusted` tells the digest of the authorities that are stored."""
         self.epoch = 0
         self._keeper = keeper
         self._outbox = outbox
@@ -85,6 +102,7 @@ class AgentSession:
         self._intake = DesiredIntake(keeper, guard, self._running, timers.storage_retry)
         self._heartbeat: HeartbeatClock | None = None
         self._heartbeat_waits = False
+        self._trusted, self._trust_waits = trusted, False
         self._goodbye: Goodbye | None = None
         self._sent = self._received = 0
         self._opened_at = now
@@ -187,6 +205,9 @@ class AgentSession:
         if self._heartbeat_waits:
             self._heartbeat_waits = False
             return Heartbeat(self._outbox.seq, self._keeper.revision, self._heartbeat.take_lateness(), self._usage())
+        if self._trust_waits:
+            self._trust_waits = False
+            return TrustReport(self._trusted())
         if self._intake.acks:
             return self._intake.acks.popleft()
         return self._take_inventory() or self._next_report() or self._take_goodbye()
@@ -215,6 +236,7 @@ class AgentSession:
         self._outbox.ask_full()
         self._heartbeat = HeartbeatClock(body.heartbeat_period, self._chance, now)
         self._report_waits = True
+        self._trust_waits = TRUST in body.capabilities
         return [Opened(body), *self._beat(now)]
 
     def _handle(self, body: ControlBody, now: float) -> list[Action]:  # noqa: C901, PLR0911 - one line a message
@@ -233,6 +255,11 @@ class AgentSession:
                 return [Regroup(body)]
             case LogRequest():
                 return [ReadLogs(body)]
+            case TrustBundle():
+                self._trust_waits = True
+                return [Trust(body)]
+            case ProbeInstance():
+                return [Probe(body)]
             case DrainNotice():
                 self._leave_due = now + body.reconnect_within.total_seconds() * self._chance()
                 return []

@@ -19,16 +19,19 @@ from node_agent.control_link.actions import (
     Leave,
     Opened,
     Park,
+    Probe,
     ReadLogs,
     Regroup,
     Settled,
     Store,
+    Trust,
 )
 from node_agent.control_link.convert import agent_to_proto, control_from_proto
-from node_agent.control_link.messages import Goodbye, LogRequest, ReplicasChanged
+from node_agent.control_link.messages import Goodbye, LogRequest, ProbeInstance, ReplicasChanged
 from node_agent.control_link.session import AgentSession
 from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import Problem
+from node_agent.domain.trust import TrustBundle
 
 FLUSH_S = 1.0
 MAX_LOG_SUBSCRIPTIONS = 16
@@ -57,6 +60,10 @@ class Host(Protocol):
         """Runs to its end even when the stream does not."""
 
     def park(self, idle: int, relay_address: str) -> None: ...
+
+    def probe(self, asked: ProbeInstance) -> None: ...
+
+    def trust(self, told: TrustBundle) -> None: ...
 
     def regroup(self, told: ReplicasChanged) -> None: ...
 
@@ -121,7 +128,7 @@ class Stream:
         self._host.progressed()
         self.nudge()
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action) -> None:  # noqa: C901 - one line an action
         match action:
             case Check():
                 self._spawn(self._check(action))
@@ -137,6 +144,10 @@ class Stream:
                 self._host.park(action.idle, action.relay_address)
             case Regroup():
                 self._host.regroup(action.told)
+            case Trust(told):
+                self._host.trust(told)
+            case Probe(asked):
+                self._host.probe(asked)
             case ReadLogs():
                 self._start_logs(action.request)
             case Leave() | GiveUp():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS footprint (id INTEGER PRIMARY KEY, model TEXT NOT NUL
 LATER_COLUMNS = {"footprint": ("generated_per_second REAL", "prompt_per_second REAL")}
 """Of tables that an earlier agent may have made without them."""
 BUSY_MS = 5000
+_UNWRITABLE = (errno.EROFS, errno.EPERM, errno.EIO)
 
 
 class Database:
@@ -54,6 +57,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of it or nothing; durable when the block was left."""
         with self._lock, self._told():
+            self._check_writable()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -70,7 +74,20 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._told():
+            self._check_writable()
             yield self._connection
+
+    def _check_writable(self) -> None:
+        """OSError where nobody may write any more: there the kernel ends who writes the index of SQLite's log, a map.
+
+        SQLite does that also to read.
+        """
+        try:
+            # Not the index itself: to close it would end the locks that this process has on it.
+            os.close(os.open(f"{self._path}-wal", os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno in _UNWRITABLE:
+                raise
 
     def close(self) -> None:
         with self._lock:

@@ -109,3 +109,5 @@ class InstanceStatus:
     execution_reason: str = ""
     alarm: bool = False
     """Somebody has to come."""
+    answered_probes: tuple[str, ...] = ()
+    """Which requests to ask the engine now this answers, the newest last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import datetime
 
@@ -9,7 +10,10 @@ import structlog
 
 from node_agent.domain.offer import Offer
 from node_agent.domain.status import Problem
+from node_agent.domain.trust import TrustBundle
+from node_agent.identity.authorities import store, stored_digest
 from node_agent.identity.files import Certificate, IdentityFiles
+from wire.credentials import issuer_id
 
 CLOCK_BEHIND = "clock_behind"
 """Says of a problem by how much this machine's clock lies before the certificate."""
@@ -20,10 +24,45 @@ _log = structlog.get_logger()
 class NodeCredentials:
     """Tries a renewed certificate first, falls back to the old one, and keeps the one that the control plane took."""
 
-    def __init__(self, files: IdentityFiles, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, files: IdentityFiles, now: Callable[[], datetime], chance: Callable[[], float] = random.random
+    ) -> None:
         self._files = files
         self._now = now
+        self._chance = chance
         self._prefer_old = False
+        self._tainted: frozenset[str] = frozenset()
+        self._renew_at: datetime | None = None
+        self._on_tainted: list[Callable[[], None]] = []
+
+    def on_tainted(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when `renew_at` became sooner."""
+        self._on_tainted.append(listener)
+
+    @property
+    def renew_at(self) -> datetime | None:
+        """When to renew, because the authority of the certificate in use was tainted; None: it was not."""
+        return self._renew_at if issuer_id(self._files.current().leaf) in self._tainted else None
+
+    def trusted(self) -> bytes:
+        return stored_digest(self._files)
+
+    def trust(self, bundle: TrustBundle) -> None:
+        try:
+            store(self._files, bundle)
+        except (OSError, ValueError) as error:
+            _log.error("authorities_not_taken", cause=str(error))
+            return
+        _log.info("authorities_stored", authorities=len(bundle.certificates), tainted=bundle.tainted)
+        self._taint(bundle)
+
+    def _taint(self, bundle: TrustBundle) -> None:
+        if self.renew_at is None:
+            self._renew_at = self._now() + bundle.renew_within * self._chance()
+        self._tainted = frozenset(bundle.tainted)
+        if self.renew_at is not None:
+            for listener in self._on_tainted:
+                listener()
 
     def offer(self) -> Offer:
         candidate = None if self._prefer_old else self._files.candidate()

@@ -113,6 +113,9 @@ class IdentityFiles:
         write_atomically(self._path("next.key"), key_pem)
         write_atomically(self._path("next.pem"), chain_pem)
 
+    def write_ca(self, ca_pem: bytes) -> None:
+        write_atomically(self._path("ca.pem"), ca_pem)
+
     def promote(self) -> None:
         """The candidate becomes the certificate. Interrupted between the two, `current` finishes it."""
         self._path("next.key").replace(self._path("node.key"))

@@ -28,8 +28,8 @@ def pinned_ca(host: str, port: int, expected_pin: str) -> bytes:
     raise JoinFailed(
         f"The server at {host}:{port} is not the control plane that made this token: the token expects the key "
         f"{expected_pin}, the server shows {', '.join(found) or 'none'}. Nothing was sent to it.",
-        "Check the address. If it is right, someone may be in between, or the control plane was set up anew: "
-        "make a new token on it.",
+        "Check the address. If it is right, someone may be in between, or the control plane was set up anew, or its "
+        "authority was rotated since: make a new token on it.",
         expected=expected_pin,
         found=", ".join(found),
     )

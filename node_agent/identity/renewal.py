@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import grpc
@@ -22,6 +23,7 @@ TIMEOUT_S = 20.0
 SPREAD = 0.1
 LAST_PART = 0.1
 LONGEST_NAP = timedelta(hours=1)
+TAINTED_RETRY = timedelta(minutes=1)
 SHORTEST_NAP = timedelta(milliseconds=200)
 
 _log = structlog.get_logger()
@@ -53,21 +55,36 @@ class Renewal:
     now: Callable[[], datetime]
     chance: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _waiting: list[asyncio.Timeout] = field(default_factory=list)
+    """The nap that `hasten` cuts short, if there is one."""
+
+    def hasten(self) -> None:
+        """Look again when to renew: the authority of the certificate may be tainted."""
+        for waiting in self._waiting:
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Until cancelled. Failures are tried again; the old certificate stays in use meanwhile."""
         while True:
             await self._wait_until_due()
             if not await self._renew():
-                await self._nap(retry_delay(self.files.current(), self.now()))
+                await self._nap(self._retry_delay())
                 continue
             self.renewed()
             await self._until_used()
 
     async def _wait_until_due(self) -> None:
         due = renewal_time(self.files.current(), self.chance())
-        while (left := due - self.now()) > timedelta():
-            await self._nap(min(left, LONGEST_NAP))
+        while (left := min(due, self.credentials.renew_at or due) - self.now()) > timedelta():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as waiting:
+                    self._waiting[:] = [waiting]
+                    await self._nap(min(left, LONGEST_NAP))
+            self._waiting.clear()
+
+    def _retry_delay(self) -> timedelta:
+        delay = retry_delay(self.files.current(), self.now())
+        return delay if self.credentials.renew_at is None else min(delay, TAINTED_RETRY)
 
     async def _until_used(self) -> None:
         """The link tries the candidate; a refused one is dropped and asked for anew."""

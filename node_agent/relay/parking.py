@@ -93,10 +93,11 @@ class ParkingLot:
         """Dial until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                for _ in range(self._missing()):
+                now = self._loop.time()
+                for _ in range(self._missing(now)):
                     self._dialling += 1
                     tasks.create_task(self._dial())
-                await self._woken()
+                await self._woken(now)
                 self._shrink()
 
     def retire(self) -> None:
@@ -134,8 +135,8 @@ class ParkingLot:
         asked, until = self._asked
         return max(self._base, self._busy // 4, asked if self._loop.time() < until else 0)
 
-    def _missing(self) -> int:
-        if self._loop.time() < self._retry_at:
+    def _missing(self, now: float) -> int:
+        if now < self._retry_at:
             return 0
         at_once = _DIALS_AT_ONCE
         if self._failures:
@@ -143,8 +144,8 @@ class ParkingLot:
         room = min(_CONNECTIONS - len(self._connections), at_once) - self._dialling
         return max(0, min(self._goal() - self.idle - self._dialling, room))
 
-    async def _woken(self) -> None:
-        pause = self._retry_at - self._loop.time()
+    async def _woken(self, now: float) -> None:
+        pause = self._retry_at - now
         try:
             async with asyncio.timeout(min(pause, _TICK_SECONDS) if pause > 0 else _TICK_SECONDS):
                 await self._wake.wait()

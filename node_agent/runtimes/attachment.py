@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import NoReturn
 
 from node_agent.domain.errors import SpecInvalid
@@ -14,8 +13,9 @@ from node_agent.domain.status import Problem
 from node_agent.runtimes import checks, verdict
 from node_agent.runtimes.attachable import address_of
 from node_agent.runtimes.equipment import Equipment
-from node_agent.runtimes.events import Probed
-from node_agent.runtimes.kinds.adapter import Gauges, InUse, Readiness
+from node_agent.runtimes.events import Look, Probed
+from node_agent.runtimes.kinds.adapter import InUse
+from node_agent.runtimes.pulse import Pulse
 from wire.refusal import Refusal
 
 
@@ -27,6 +27,7 @@ class Attached:
     port: int
     key: str
     in_use: InUse
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,14 @@ class Attachment:
         host, port = address_of(external.url)
         key = await asyncio.to_thread(self._equipment.attachable.key, external.url)
         while True:
+            pulse = Pulse(self._adapter, self._spec, port, lambda: key, self._timers.probe_timeout)
             try:
-                in_use = await self._first_answer(port, key)
+                in_use = await self._first_answer(pulse, port, key)
             except Refusal as refusal:
                 self._tell(Apart(Problem.of(refusal)))
             else:
-                self._tell(Attached(host, port, key, in_use))
-                await self._while_it_answers(port, key)
+                self._tell(Attached(host, port, key, in_use, pulse.look))
+                await self._while_it_answers(pulse)
             await asyncio.sleep(self._timers.probe_period.total_seconds())
 
     def _external(self) -> ExternalSettings:
@@ -67,30 +69,19 @@ class Attachment:
             raise SpecInvalid(f"{self._spec.runtime_id} does not say what to attach to.", "Set external.url.")
         return self._spec.external
 
-    async def _first_answer(self, port: int, key: str) -> InUse:
-        while await self._latency(port, key) is None:
+    async def _first_answer(self, pulse: Pulse, port: int, key: str) -> InUse:
+        while await pulse.latency() is None:
             self._tell(Apart(verdict.unanswered(self._external().url)))
             await asyncio.sleep(self._timers.probe_period.total_seconds())
         patience = self._timers.probe_timeout
         await self._adapter.prove(self._spec, port, key, patience)
         return await self._adapter.in_use(self._spec, port, key, patience, ())
 
-    async def _while_it_answers(self, port: int, key: str) -> None:
+    async def _while_it_answers(self, pulse: Pulse) -> None:
         misses = 0
         while misses < self._timers.probe_misses:
             await asyncio.sleep(self._timers.probe_period.total_seconds())
-            latency = await self._latency(port, key)
-            misses = misses + 1 if latency is None else 0
-            gauges = await self._gauges(port, key) if latency is not None else Gauges()
-            self._tell(Probed(latency, misses, gauges))
+            found = await pulse.probe()
+            misses = found.misses
+            self._tell(found)
         self._tell(Apart(verdict.unanswered(self._external().url)))
-
-    async def _latency(self, port: int, key: str) -> timedelta | None:
-        """None: it is not well, or did not answer in time."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        answer = await self._adapter.readiness(self._spec, port, key, self._timers.probe_timeout)
-        return timedelta(seconds=loop.time() - began) if answer is Readiness.READY else None
-
-    async def _gauges(self, port: int, key: str) -> Gauges:
-        return await self._adapter.gauges(self._spec, port, key, self._timers.probe_timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -31,6 +32,7 @@ class WarmingUp:
 class Ready:
     in_use: InUse
     prompt_cache: Filled
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Probed:
     misses: int
     """In a row."""
     gauges: Gauges
+
+
+Look = Callable[[], Awaitable[Probed | None]]
+"""Asks an engine how it is now; None: it ended meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

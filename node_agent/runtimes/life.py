@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 
 from node_agent.domain.device_limits import visible_of
 from node_agent.domain.device_trouble import DeviceUse
@@ -34,7 +35,7 @@ from node_agent.runtimes.events import (
     WarmingUp,
 )
 from node_agent.runtimes.footprints import FootprintMeter, memory_of
-from node_agent.runtimes.kinds.adapter import Adapter, Feature, Gauges, InUse, Readiness
+from node_agent.runtimes.kinds.adapter import Adapter, Feature, InUse, Readiness
 from node_agent.runtimes.kinds.model_list import identity_mismatch
 from node_agent.runtimes.launcher import Running, launch
 from node_agent.runtimes.listeners import is_strangers
@@ -42,6 +43,7 @@ from node_agent.runtimes.logs import tail_lines
 from node_agent.runtimes.preparation import Preparation
 from node_agent.runtimes.processes import EngineProcesses
 from node_agent.runtimes.progress import ProgressWatch, cpu_time
+from node_agent.runtimes.pulse import Pulse
 from node_agent.runtimes.records import ExitNote, LaunchRecord
 from node_agent.runtimes.slots import Filled, Slots
 from wire.engine_options import options_digest
@@ -104,6 +106,7 @@ class Life:
         """Look after a launch that this agent or an earlier one made, until it ends."""
         self._attendant = attendant_of(record)
         self._processes = EngineProcesses(self._home, running, self._attendant)
+        self._pulse = self._pulse_of(record)
         self._tell(Launched(running, record))
         if record.container is None:
             return await self._to_its_end(running, record)
@@ -168,8 +171,12 @@ class Life:
         self._loaded = self._equipment.now().timestamp()
         filled = await self._fill(record)
         if not running.engine.ended:
-            self._tell(Ready(self._in_use, filled))
+            self._tell(Ready(self._in_use, filled, partial(self._look, running)))
         return None
+
+    async def _look(self, running: Running) -> Probed | None:
+        found = await self._pulse.look()
+        return None if running.engine.ended else found
 
     async def _fill(self, record: LaunchRecord) -> Filled:
         """Its prompt cache, before the first request."""
@@ -194,38 +201,30 @@ class Life:
 
     async def _while_ready(self, running: Running, record: LaunchRecord) -> Problem | None:
         """None: it ended."""
-        misses, progress, meter = 0, self._progress(record), self._meter(record)
+        progress, meter = self._progress(record), self._meter(record)
         await meter.learn(self._load_time(record))
         while not await running.engine.wait(self._timers.probe_period):
-            latency = await self._probe(record.port)
+            found = await self._pulse.probe()
             if running.engine.ended:
                 return None
-            misses = misses + 1 if latency is None else 0
-            gauges = await self._gauges(record.port) if latency is not None else Gauges()
-            self._tell(Probed(latency, misses, gauges))
-            if self._slots.warms(self._spec, gauges):
+            self._tell(found)
+            if self._slots.warms(self._spec, found.gauges):
                 self._tell(Warmed())
             if self._equipment.hands_off():
                 continue
-            if misses >= self._timers.probe_misses:
-                return verdict.hangs(misses, self._attendant.unwell)
+            if found.misses >= self._timers.probe_misses:
+                return verdict.hangs(found.misses, self._attendant.unwell)
             self._look_at_devices()
-            await meter.probed(gauges)
+            await meter.probed(found.gauges)
             stall = await progress.look()
             if stall is not None and stall.final:
                 return verdict.stalled(stall, tail_lines(self._home.logs, LOG_LINES, record.incarnation))
             self._tell(Progressed(verdict.slow(stall) if stall is not None else None))
         return None
 
-    async def _probe(self, port: int) -> timedelta | None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        answer = await self._readiness(port)
-        well = answer is Readiness.READY and not self._attendant.unwell
-        return timedelta(seconds=loop.time() - began) if well else None
-
-    async def _gauges(self, port: int) -> Gauges:
-        return await self._adapter.gauges(self._spec, port, self._home.key(), self._timers.probe_timeout)
+    def _pulse_of(self, record: LaunchRecord) -> Pulse:
+        key, patience = self._home.key, self._timers.probe_timeout
+        return Pulse(self._adapter, self._spec, record.port, key, patience, unwell=lambda: bool(self._attendant.unwell))
 
     def _look_at_devices(self) -> None:
         self._equipment.device_memory.look(self._label, self._processes.owns)

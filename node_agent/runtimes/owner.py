@@ -82,10 +82,11 @@ class Owner:
         """Until cancelled, which leaves the engine running, or until the instance is forgotten."""
         try:
             async with asyncio.TaskGroup() as group:
-                while not self.gone:
-                    await self._carry_out_all(await self._orders.get(), group)
-                    self.standing.busy = False
-                    self._wake()
+                with self.standing.inquiries.answered(group):
+                    while not self.gone:
+                        await self._carry_out_all(await self._orders.get(), group)
+                        self.standing.busy = False
+                        self._wake()
         finally:
             heir = self.standing.successor
             for running in (self._running, heir.running if heir is not None else None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -21,6 +21,8 @@ from node_agent.runtimes.survivors import unkillable
 FALLBACK = "Degraded - CPU fallback"
 REFUSED = "Serves with its earlier settings"
 NOT_SAID = Filled()
+MAX_ANSWERED = 16
+"""Requests that a status names."""
 
 
 class Report:
@@ -194,6 +196,13 @@ class Report:
         elif self.status.health is not None:
             health = replace(self.status.health, inflight_requests=_whole(gauges.requests_running))
             self.status = replace(self.status, health=health)
+
+    def answers(self, requests: Sequence[str], latency: timedelta | None) -> None:
+        """Somebody asked for this probe: its latency is news. None: nothing was asked, or nothing answered."""
+        health = self.status.health
+        if latency is not None and health is not None:
+            health = replace(health, probe_latency=latency)
+        self._set(health=health, answered_probes=(*self.status.answered_probes, *requests)[-MAX_ANSWERED:])
 
     @property
     def _misses(self) -> int:

@@ -31,11 +31,12 @@ from node_agent.runtimes.events import (
     Warmed,
     WarmingUp,
 )
+from node_agent.runtimes.inquiries import Inquiries
 from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.probe import HOST
 from node_agent.runtimes.records import ExitNote, LaunchRecord
 from node_agent.runtimes.report import Report
-from node_agent.runtimes.succession import Successor
+from node_agent.runtimes.successor import Successor
 from node_agent.use_cases.ports import EngineDoor
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Standing:
         self.successor: Successor | None = None
         """What starts beside it."""
         self._name = name
+        self.inquiries = Inquiries(report)
         self._home = home
         self._equipment = equipment
         self._retry_at: datetime | None = None
@@ -168,7 +170,8 @@ class Standing:
                 self.report.launched(running, record)
             case WarmingUp(text):
                 self.report.warming_up(text)
-            case Ready(in_use, prompt_cache):
+            case Ready(in_use, prompt_cache, look):
+                self.inquiries.look = look
                 self.memory.ready(now)
                 self.report.ready(in_use, self.memory.ready_time, prompt_cache)
             case Warmed():
@@ -216,6 +219,7 @@ class Standing:
         self.successor, self.good = None, heir.spec
         self.phase, self._retry_at, self._hopeless = Phase.UP, None, False
         self._door = self._door_of(launched.record)
+        self.inquiries.look = ready.look
         generation = self.spec.generation if self.spec is not None else heir.spec.generation
         self.report.succeeded(launched, ready, self.memory.ready_time, generation)
 
@@ -235,7 +239,8 @@ class Standing:
 
     def hear_of_external(self, event: Attached | Apart | Probed) -> None:
         match event:
-            case Attached(host, port, key, in_use):
+            case Attached(host, port, key, in_use, look):
+                self.inquiries.look = look
                 self._door = EngineDoor(host, port, key, frozenset(), in_use.model)
                 self.memory.ready(self._equipment.now())
                 self.report.attached(host, port, in_use, self.memory.ready_time)

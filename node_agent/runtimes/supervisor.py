@@ -198,6 +198,11 @@ class LocalSupervisor:
             return Problem.of(refusal)
         return None
 
+    def probe(self, instance: InstanceName, request: str) -> None:
+        owner = self._owners.get(instance)
+        if owner is not None:
+            owner.standing.inquiries.ask(request)
+
     def statuses(self) -> Sequence[InstanceStatus]:
         return [self._shown(owner.standing.status()) for owner in self._owners.values()]
 

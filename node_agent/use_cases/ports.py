@@ -126,6 +126,9 @@ class Supervisor(Doors, Protocol):
         Adapter, trusted engine, model file there with the right size and magic; digests are checked at launch.
         """
 
+    def probe(self, instance: InstanceName, request: str) -> None:
+        """Ask its engine now how it is, if one serves; then its status names the request. Returns at once."""
+
     def statuses(self) -> Sequence[InstanceStatus]:
         """Every instance of this node."""
 

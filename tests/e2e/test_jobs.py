@@ -47,7 +47,8 @@ def test_a_model_is_swapped_and_a_broken_one_is_rolled_back(world: World) -> Non
     assert world.instance()["restart_budget"]["used"] == 0
 
     probed = json.loads(world.done("runtime", "probe", "tiny-chat", "--output", "json"))
-    assert probed["health_probe"]["state"] == "ready"
+    found = probed["health_probe"]
+    assert (found["state"], found["fresh"], "latency" in found) == ("ready", True, True)
 
 
 def test_f62_a_swap_goes_on_over_the_death_of_control_plane_and_agent(world: World) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_stopped_control_plane_is_named_with_its_address(world: World) -> None
     said = world.arwctl("chat", "-m", "tiny-chat", "hello")
     assert_told(said, 3, "Nothing answers at http://127.0.0.1:", "arwctl up")
     assert_told(world.arwctl("nodes", "list"), 3, "No control plane answers at 127.0.0.1:", "arwctl up")
+
+
+def test_up_three_times_at_once_starts_the_machine_once(world: World) -> None:
+    with ThreadPoolExecutor(3) as several:
+        said = [each.result() for each in [several.submit(world.arwctl, *world.up_words(), "-d") for _ in range(3)]]
+    assert [each.code for each in said] == [0, 0, 0], said
+    assert sorted(each.err.count("control plane: started") for each in said) == [0, 0, 1]
+    assert sum("waiting for it" in each.err for each in said) == 2
+    assert len(left(world.state)) == 2
 
 
 def test_an_unknown_manifest_key_is_named_with_its_place(running: World) -> None:

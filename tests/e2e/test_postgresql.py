@@ -34,12 +34,13 @@ def test_a_control_plane_on_postgresql_killed_and_started_again_loses_nothing(
     assert not (world.control_plane_state / "arw.db").exists()
     assert "not-needed" not in (world.control_plane_state / "settings.json").read_text()
 
-    engines, declared, epoch = world.engines(), world.declared(), world.link()["session_epoch"]
-    events = journal(world)
+    engines, declared, events = world.engines(), world.declared(), journal(world)
     for number in range(3):
         world.declare(manifest(f"more-{number}", auto_start=False, model=""))
         kill_hard(world.control_plane_pid)
+        epoch = world.link()["session_epoch"]
         world.start_control_plane()
+    # After several failures in a row the agent waits longer: up to 10 s.
     world.until_in_sync(epoch, 30)
     assert world.engines() == engines
     assert world.declared().keys() == declared.keys() | {f"more-{number}" for number in range(3)}

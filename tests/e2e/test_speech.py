@@ -63,15 +63,16 @@ def test_a_recording_is_written_down_in_every_form_and_a_chat_is_refused(world: 
     assert refused.code == 1
     assert "no WAV file" in refused.err
     assert "next:  Send a WAV file" in refused.err
-    assert translated(world) == {"text": f" {SENTENCE}\n"}
+    for path in ("/v1/audio/translations", "/tools/audio.transcribe"):
+        assert written_down(world, path) == {"text": f" {SENTENCE}\n"}
 
 
-def translated(world: World) -> object:
+def written_down(world: World, path: str) -> object:
     context = json.loads((world.state / "context.json").read_text())
     host = context["http_url"].removeprefix("http://")
     with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
         headers = {"authorization": f"Bearer {context['token']}", "content-type": FORM}
-        connection.request("POST", "/v1/audio/translations", upload(wav(1.0), NAME), headers)
+        connection.request("POST", path, upload(wav(1.0), NAME), headers)
         answer = connection.getresponse()
         assert answer.status == 200
         return json.load(answer)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -51,6 +55,16 @@ def test_pictures_are_answered_after_a_restore_by_force_too(world: World, pictur
     assert world.instance()["engine_pid"] != before
     check_matrix(world.status())
     assert world.done(*ask, "--image", picture, "what differs?").strip() == SENTENCE
+    assert described(world, picture)["text"].strip() == SENTENCE
+
+
+def described(world: World, picture: Path) -> Any:
+    context = json.loads((world.state / "context.json").read_text())
+    image = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    body = json.dumps({"model": NAME, "image": image}).encode()
+    headers = {"authorization": f"Bearer {context['token']}"}
+    with urlopen(Request(f"{context['http_url']}/tools/vision.describe", body, headers), timeout=30) as answer:  # noqa: S310 - loopback
+        return json.load(answer)
 
 
 @pytest.mark.parametrize("how", ["--no-stream", "--stream"])

@@ -27,6 +27,7 @@ class QuietSupervisor:
     adopting: asyncio.Event | None = None
     """When given, adoption is done once a test sets it."""
     left: set[InstanceName] = field(default_factory=set)
+    probes: list[tuple[InstanceName, str]] = field(default_factory=list)
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -43,6 +44,9 @@ class QuietSupervisor:
 
     async def admit(self, spec: InstanceSpec) -> Problem | None:
         return None
+
+    def probe(self, instance: InstanceName, request: str) -> None:
+        self.probes.append((instance, request))
 
     def statuses(self) -> Sequence[InstanceStatus]:
         return tuple(self.told)

@@ -36,6 +36,10 @@ class FakeAuthority:
     def trust_bundle(self) -> tuple[bytes, ...]:
         return (b"ca",)
 
+    @property
+    def bundle_digest(self) -> str:
+        return "digest"
+
 
 @dataclass(slots=True)
 class CountingRandomness:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.ports import Caller, Exchange, Route, ServedModel, Task
-from gateway.refusals import ModelNotFound
+from gateway.refusals import ModelNotFound, NotServing
 from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.link import RelayLink
 from node_agent.use_cases.ports import EngineDoor
@@ -36,11 +36,16 @@ TOKEN = "Bearer ops.secret"
 @dataclass(slots=True)
 class FakeRoutes:
     table: dict[str, Route] = field(default_factory=dict)
+    others: list[Route] = field(default_factory=list)
+    """Where any model serves as well."""
 
-    def resolve(self, model: str, task: Task = Task.TEXT) -> Route:
+    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
         if model not in self.table:
             raise ModelNotFound(f"No model named {model!r}.", f"There is: {', '.join(self.table)}.")
-        return self.table[model]
+        left = [route for route in (self.table[model], *self.others) if route.instance not in avoid]
+        if not left:
+            raise NotServing("Nothing else.", "Try again.", retry_after=1)
+        return left[0]
 
     def models(self) -> Sequence[ServedModel]:
         return [ServedModel(name, 1) for name in sorted(self.table)]

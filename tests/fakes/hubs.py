@@ -11,19 +11,22 @@ from typing import Any
 
 from arw.v1 import session_pb2 as pb
 from control_plane.domain.admission import Presented
-from control_plane.domain.ids import NodeId, ReplicaId
+from control_plane.domain.authority import Authority, AuthorityState
+from control_plane.domain.ids import AuthorityId, NodeId, ReplicaId
 from control_plane.domain.replica import Place
 from control_plane.sessions.fleet import FleetRules, FleetState
 from control_plane.sessions.hub import Sessions, SessionUseCases
 from control_plane.sessions.invitation import Invitation
 from control_plane.sessions.registry import FlapRules
 from control_plane.sessions.rules import SessionRules
+from control_plane.sessions.trust import TrustTold
 from control_plane.store.memory import MemoryStore
 from control_plane.use_cases.admit_session import AdmitSession
 from control_plane.use_cases.observe_instances import ObserveInstances
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.report_liveness import ReportLiveness
 from control_plane.use_cases.report_troubles import ReportTroubles
+from control_plane.use_cases.report_trust import ReportTrust
 from control_plane.use_cases.update_inventory import UpdateInventory
 from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.control_plane import a_node
@@ -34,10 +37,22 @@ PATIENCE = 10.0
 SERIAL = "5e1a1"
 
 
+@dataclass(frozen=True, slots=True)
+class StandingAuthorities:
+    """One that never changes."""
+
+    rows: tuple[Authority, ...] = (Authority(AuthorityId("aa"), AuthorityState.ACTIVE, b"ca"),)
+
+    def check_issuer(self, _: str) -> None:
+        return
+
+
 class Hub:
     """One replica."""
 
-    def __init__(self, name: str, store: MemoryStore, clock: FakeClock, hubs: dict[ReplicaId, Hub]) -> None:
+    def __init__(
+        self, name: str, store: MemoryStore, clock: FakeClock, hubs: dict[ReplicaId, Hub], rules: SessionRules
+    ) -> None:
         self.id = ReplicaId(name)
         self.place = Place(f"{name}:7443", f"{name}:7445")
         self.fleet = FleetState(clock, FleetRules())
@@ -55,10 +70,11 @@ class Hub:
                 UpdateInventory(store, self.fleet, clock),
             ),
             Invitation(self._places),
-            rules=SessionRules(),
+            rules=rules,
             flaps=FlapRules(),
             tick=TICK,
             elsewhere=self,
+            trust=TrustTold(StandingAuthorities(), ReportTrust(store), TICK),
         )
 
     def send(self, node: NodeId, errand: bytes) -> bool:
@@ -91,8 +107,8 @@ class Hubs:
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
 
-    def add(self, name: str) -> Hub:
-        made = self.by_id[ReplicaId(name)] = Hub(name, self.store, self.clock, self.by_id)
+    def add(self, name: str, rules: SessionRules | None = None) -> Hub:
+        made = self.by_id[ReplicaId(name)] = Hub(name, self.store, self.clock, self.by_id, rules or SessionRules())
         return made
 
     async def join(self, *nodes: str) -> None:

@@ -36,6 +36,9 @@ class Workshop:
     """One replica that runs jobs; `restarted` is the one after it."""
 
     world: World
+    can_probe: bool = False
+    """Whether nodes take requests to ask their engines now."""
+    probes: list[tuple[NodeId, RuntimeId, str]] = field(default_factory=list)
     book: JobBook = field(init=False)
     create: CreateJob = field(init=False)
     run: RunJobs = field(init=False)
@@ -44,11 +47,18 @@ class Workshop:
         world = self.world
         self.book = JobBook(world.store)
         self.create = CreateJob(world.store, world.fleet, world.clock, world.randomness, Reader(), Writer(), self.book)
-        self.run = RunJobs(world.store, world.mirror, world.fleet, world.clock, book=self.book, amnesty=AMNESTY)
+        self.run = RunJobs(
+            world.store, world.mirror, world.fleet, world.clock, prober=self, book=self.book, amnesty=AMNESTY
+        )
 
     def restarted(self) -> Workshop:
         """Nothing that was in memory is known any more, but what nodes say again."""
         return Workshop(self.world)
+
+    def probe(self, node: NodeId, runtime: RuntimeId, request: str) -> bool:
+        """The Prober of its own."""
+        self.probes.append((node, runtime, request))
+        return self.can_probe
 
     async def job(self, job: Job | JobId) -> Job:
         return await GetJob(self.world.store)(job if isinstance(job, str) else job.id)

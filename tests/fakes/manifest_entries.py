@@ -33,6 +33,7 @@ COMMON = {
     "accelerator": st.sampled_from(sorted(ACCELERATORS)),
     "on_missing_accelerator": st.sampled_from(["degrade", "fail"]),
     "auto_start": st.booleans(),
+    "replicas": st.integers(1, 3),
     "tags": st.dictionaries(WORD, TEXT, max_size=3),
     "node_selector": st.dictionaries(st.sampled_from(["site", "rack"]), st.sampled_from(["a", "b-1"]), max_size=2),
     "placement": st.fixed_dictionaries(

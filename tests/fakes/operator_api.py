@@ -222,6 +222,11 @@ class Runtimes(runtime_service_pb2_grpc.RuntimeServiceServicer):
         await self._api.note(request, context)
         return runtime_service_pb2.ShutdownRuntimeResponse(runtime=self._api.runtimes[0])
 
+    async def ScaleRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        self._api.runtimes[0].spec.replicas = request.replicas
+        return runtime_service_pb2.ScaleRuntimeResponse(runtime=self._api.runtimes[0])
+
     async def StreamLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         await self._api.note(request, context)
         for data in self._api.log:

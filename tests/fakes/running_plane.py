@@ -113,10 +113,10 @@ class RunningPlane:
             changes.cancel()
             return seen
 
-    async def agent(self, node: str) -> ScriptedAgent:
+    async def agent(self, node: str, **hello: Any) -> ScriptedAgent:
         """Joined and welcomed."""
         agent = ScriptedAgent(await self.join(node))
-        await agent.open()
+        await agent.open(**hello)
         return agent
 
 

@@ -12,11 +12,12 @@ from typing import Any, cast
 from wire.http_head import Limits, Request, RequestReader
 
 KEY = "engine-key"
+LONG_EVENT = b"data: %b\n\n" % json.dumps({"choices": [{"delta": {"content": "x" * 65_484}}]}).encode()
 
 
 @dataclass(slots=True)
 class StubEngine:
-    """Requests may carry "stub": {tokens, interval_ms, break_after, delay_ms, flood_mib, garbage}."""
+    """Requests may carry "stub": {tokens, interval_ms, break_after, delay_ms, flood_mib, events, garbage, status}."""
 
     requests: list[Request] = field(default_factory=list)
     connections: list[_Conversation] = field(default_factory=list)
@@ -76,6 +77,13 @@ def stream_body(count: int, seed: str = "") -> bytes:
     return b"".join(stream_pieces(count, seed))
 
 
+def _said(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the last message asks for, where a translation leaves nothing else: "stub {...}"."""
+    last = (asked.get("messages") or [{}])[-1].get("content")
+    found: dict[str, Any] = json.loads(last[5:]) if isinstance(last, str) and last.startswith("stub ") else {}
+    return found
+
+
 class _Conversation(asyncio.Protocol):
     def __init__(self, engine: StubEngine) -> None:
         self._engine = engine
@@ -109,12 +117,13 @@ class _Conversation(asyncio.Protocol):
             self._flood()
 
     _flood_left = 0
+    _flood_of = b""
 
     def _answer(self, request: Request) -> None:
         self._engine.requests.append(request)
         is_form = (request.header(b"content-type") or b"").startswith(b"multipart/")
         asked = {} if is_form else json.loads(request.body or b"{}")
-        stub = asked.get("stub", {})
+        stub = asked.get("stub") or _said(asked)
         self._answering = True
         asyncio.get_running_loop().call_later(stub.get("delay_ms", 0) / 1000, self._begin, request, asked, stub)
 
@@ -127,6 +136,7 @@ class _Conversation(asyncio.Protocol):
             self._whole(stub["status"], {"error": {"code": stub["status"], "message": "No."}})
         elif stub.get("flood_mib"):
             self._flood_left = stub["flood_mib"] * 16
+            self._flood_of = LONG_EVENT if stub.get("events") else b"x" * 65536
             self._send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             self._flood()
         elif asked.get("stream"):
@@ -157,7 +167,7 @@ class _Conversation(asyncio.Protocol):
     def _flood(self) -> None:
         while self._flood_left and self._room.is_set() and not self.transport.is_closing():
             self._flood_left -= 1
-            self._send(chunk(b"x" * 65536))
+            self._send(chunk(self._flood_of))
         if not self._flood_left:
             self._send(b"0\r\n\r\n")
             self._over()

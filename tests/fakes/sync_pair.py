@@ -27,6 +27,7 @@ from control_plane.sessions.steps import (
     Say,
     Step,
     Trouble,
+    Trusts,
     Withdraw,
 )
 from node_agent.control_link.convert import agent_to_proto, control_from_proto
@@ -135,6 +136,8 @@ class SyncPair:
             case Close():
                 self._outbox.finish(refusal_message(step))
             case Observe() | Reject() | Withdraw() | Trouble() | Advertise() | Measure() | Contact() | Note():
+                pass
+            case Trusts():
                 pass
         return []
 

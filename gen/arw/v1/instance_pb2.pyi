@@ -374,6 +374,7 @@ class Instance(_message.Message):
     EXECUTION_MODE_FIELD_NUMBER: _builtins.int
     EXECUTION_REASON_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_WARM_FIELD_NUMBER: _builtins.int
+    ANSWERED_PROBES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
     state: Global___InstanceState.ValueType
@@ -428,6 +429,10 @@ class Instance(_message.Message):
     def footprint(self) -> Global___Footprint:
         """Absent until the engine was ready once, and for runtimes without a model."""
 
+    @_builtins.property
+    def answered_probes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ProbeInstance.request of those that this answers, the newest last, at most 16. What does not run was not asked."""
+
     def __init__(
         self,
         *,
@@ -456,10 +461,11 @@ class Instance(_message.Message):
         execution_mode: _execution_pb2.ExecutionMode.ValueType = ...,
         execution_reason: _builtins.str = ...,
         prompt_cache_warm: _builtins.bool | None = ...,
+        answered_probes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "footprint", b"footprint", "health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "detail", b"detail", "engine", b"engine", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "answered_probes", b"answered_probes", "detail", b"detail", "engine", b"engine", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prompt_cache_warm: _TypeAlias = _typing.Literal["prompt_cache_warm"]  # noqa: Y015
     _WhichOneofArgType__prompt_cache_warm: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm"]  # noqa: Y015

@@ -115,7 +115,7 @@ Global___EnsureReadyTask: _TypeAlias = EnsureReadyTask  # noqa: Y015
 
 @_typing.final
 class HealthProbeTask(_message.Message):
-    """Tells how its node sees it, by a report that is newer than the order."""
+    """Has its node ask the engine now. A node that cannot tells how it sees it once it is heard after the order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -224,6 +224,7 @@ class HealthProbeResult(_message.Message):
     LATENCY_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     state: _instance_pb2.InstanceState.ValueType
     state_slug: _builtins.str
     state_label: _builtins.str
@@ -233,11 +234,13 @@ class HealthProbeResult(_message.Message):
     node: _builtins.str
     """"nodes/{node}"; empty while it has no place."""
     incarnation: _builtins.int
+    fresh: _builtins.bool
+    """The node looked for this order. False: its agent is older or did not answer in 15 s, and this is what it told last."""
     @_builtins.property
     def detail(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
-        """Of the node's own last probe of the engine; absent when it made none."""
+        """Of the node's last probe of the engine; absent when it made none."""
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
@@ -262,10 +265,11 @@ class HealthProbeResult(_message.Message):
         latency: _duration_pb2.Duration | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         contact_time: _timestamp_pb2.Timestamp | None = ...,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "latency", b"latency", "report_time", b"report_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "detail", b"detail", "incarnation", b"incarnation", "latency", b"latency", "node", b"node", "report_time", b"report_time", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_time", b"contact_time", "detail", b"detail", "fresh", b"fresh", "incarnation", b"incarnation", "latency", b"latency", "node", b"node", "report_time", b"report_time", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,6 +100,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_LABELS_UNMATCHED: _Reason.ValueType  # 103
     REASON_NOT_READY: _Reason.ValueType  # 104
     REASON_SHUT_DOWN: _Reason.ValueType  # 105
+    REASON_REPLICA_THERE: _Reason.ValueType  # 106
+    """The node has another replica of the same runtime already."""
+    REASON_NODE_FULL: _Reason.ValueType  # 107
+    """The node has as many runtimes as one is given."""
     REASON_ACCELERATOR_DRIVER_MISSING: _Reason.ValueType  # 110
     """What is wrong with an accelerator."""
     REASON_ACCELERATOR_DRIVER_UNRESPONSIVE: _Reason.ValueType  # 111
@@ -194,6 +198,10 @@ REASON_UNSCHEDULABLE: Reason.ValueType  # 102
 REASON_LABELS_UNMATCHED: Reason.ValueType  # 103
 REASON_NOT_READY: Reason.ValueType  # 104
 REASON_SHUT_DOWN: Reason.ValueType  # 105
+REASON_REPLICA_THERE: Reason.ValueType  # 106
+"""The node has another replica of the same runtime already."""
+REASON_NODE_FULL: Reason.ValueType  # 107
+"""The node has as many runtimes as one is given."""
 REASON_ACCELERATOR_DRIVER_MISSING: Reason.ValueType  # 110
 """What is wrong with an accelerator."""
 REASON_ACCELERATOR_DRIVER_UNRESPONSIVE: Reason.ValueType  # 111

@@ -672,12 +672,18 @@ class RuntimeDescriptor(_message.Message):
     ACCELERATOR_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     AUTO_START_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    REPLICA_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     adapter: _builtins.str
     profile: _builtins.str
     accelerator: _builtins.str
     auto_start: _builtins.bool
+    replicas: _builtins.int
+    """How many of it there are; of a replica itself always 1."""
+    replica_of: _builtins.str
+    """The id of the runtime whose replica it is; empty: it was declared itself."""
     @_builtins.property
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -693,10 +699,12 @@ class RuntimeDescriptor(_message.Message):
         accelerator: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         auto_start: _builtins.bool = ...,
+        replicas: _builtins.int = ...,
+        replica_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "id", b"id", "modalities", b"modalities", "name", b"name", "profile", b"profile", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "id", b"id", "modalities", b"modalities", "name", b"name", "profile", b"profile", "replica_of", b"replica_of", "replicas", b"replicas", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

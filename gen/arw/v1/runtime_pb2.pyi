@@ -133,7 +133,7 @@ class EngineSettings(_message.Message):
     embeddings: _builtins.bool
     """Serve /v1/embeddings instead of generating."""
     pooling: _builtins.str
-    """"none", "mean", "cls" or "last"; only with embeddings."""
+    """"none", "mean", "cls", "last" or "rank", which serves /v1/rerank; only with embeddings."""
     warm_up: _builtins.bool
     prompt_cache: _builtins.str
     """Runtimes of a node that give the same name share the read form of these prompts on its disk; empty: each has its own."""
@@ -442,6 +442,7 @@ class RuntimeSpec(_message.Message):
     EXTERNAL_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """"llama.cpp"."""
     display_name: _builtins.str
@@ -454,6 +455,10 @@ class RuntimeSpec(_message.Message):
     auto_start: _builtins.bool
     """Start on boot and after reload, and restart by itself."""
     preset: _builtins.str
+    replicas: _builtins.int
+    """How many of it serve, each on a node of its own; 0 means 1. Those beside the runtime itself are "{id}.2" and so on,
+    which follow it. Of a replica itself always 1.
+    """
     @_builtins.property
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[Global___Modality.ValueType]: ...
     @_builtins.property
@@ -500,10 +505,11 @@ class RuntimeSpec(_message.Message):
         external: Global___ExternalSettings | None = ...,
         execution: _execution_pb2.ExecutionSettings | None = ...,
         placement: Global___PlacementSettings | None = ...,
+        replicas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "placement", b"placement", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "placement", b"placement", "preset", b"preset", "process", b"process", "profile", b"profile", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "placement", b"placement", "preset", b"preset", "process", b"process", "profile", b"profile", "replicas", b"replicas", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -528,6 +534,7 @@ class Runtime(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     STUCK_FIELD_NUMBER: _builtins.int
+    REPLICA_OF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"; "/" in a display id is written "__"."""
     id: _builtins.str
@@ -543,6 +550,8 @@ class Runtime(_message.Message):
     """"nodes/{node}" where it is placed; empty while it has no place."""
     source: _builtins.str
     """Where the manifest came from, for display."""
+    replica_of: _builtins.str
+    """"runtimes/{runtime}" whose replica it is, and which it follows; empty: it was declared itself."""
     @_builtins.property
     def spec(self) -> Global___RuntimeSpec: ...
     @_builtins.property
@@ -579,10 +588,11 @@ class Runtime(_message.Message):
         instance: _instance_pb2.Instance | None = ...,
         source: _builtins.str = ...,
         stuck: _problem_pb2.Problem | None = ...,
+        replica_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "instance", b"instance", "placement_problem", b"placement_problem", "spec", b"spec", "stuck", b"stuck", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "revision", b"revision", "source", b"source", "spec", b"spec", "stuck", b"stuck", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "revision", b"revision", "source", b"source", "spec", b"spec", "stuck", b"stuck", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

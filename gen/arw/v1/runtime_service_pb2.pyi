@@ -250,6 +250,7 @@ class PlannedRuntime(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     PLACEMENT_PROBLEM_FIELD_NUMBER: _builtins.int
     SOURCE_BEFORE_FIELD_NUMBER: _builtins.int
+    REPLICA_OF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"."""
     id: _builtins.str
@@ -264,6 +265,8 @@ class PlannedRuntime(_message.Message):
     """"nodes/{node}" where it would be placed; empty: nowhere."""
     source_before: _builtins.str
     """Which manifest declared it last."""
+    replica_of: _builtins.str
+    """"runtimes/{runtime}" whose replica it is; its changes are told there."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]: ...
     @_builtins.property
@@ -283,10 +286,11 @@ class PlannedRuntime(_message.Message):
         node: _builtins.str = ...,
         placement_problem: _problem_pb2.Problem | None = ...,
         source_before: _builtins.str = ...,
+        replica_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement_problem", b"placement_problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "changes", b"changes", "desired_state", b"desired_state", "desired_state_before", b"desired_state_before", "id", b"id", "name", b"name", "node", b"node", "node_before", b"node_before", "placement_problem", b"placement_problem", "source_before", b"source_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "changes", b"changes", "desired_state", b"desired_state", "desired_state_before", b"desired_state_before", "id", b"id", "name", b"name", "node", b"node", "node_before", b"node_before", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "source_before", b"source_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -661,6 +665,56 @@ class DeleteRuntimeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteRuntimeResponse: _TypeAlias = DeleteRuntimeResponse  # noqa: Y015
+
+@_typing.final
+class ScaleRuntimeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    replicas: _builtins.int
+    """With the runtime itself: 1 to 64."""
+    etag: _builtins.str
+    """When set, must equal the runtime's etag."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        replicas: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "replicas", b"replicas", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleRuntimeRequest: _TypeAlias = ScaleRuntimeRequest  # noqa: Y015
+
+@_typing.final
+class ScaleRuntimeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runtime(self) -> _runtime_pb2.Runtime: ...
+    def __init__(
+        self,
+        *,
+        runtime: _runtime_pb2.Runtime | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleRuntimeResponse: _TypeAlias = ScaleRuntimeResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRuntimeRequest(_message.Message):

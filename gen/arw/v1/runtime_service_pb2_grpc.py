@@ -80,6 +80,11 @@ class RuntimeServiceStub:
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.FromString,
                 _registered_method=True)
+        self.ScaleRuntime = channel.unary_unary(
+                '/arw.v1.RuntimeService/ScaleRuntime',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.FromString,
+                _registered_method=True)
         self.ExplainRuntime = channel.unary_unary(
                 '/arw.v1.RuntimeService/ExplainRuntime',
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.ExplainRuntimeRequest.SerializeToString,
@@ -137,7 +142,8 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestoreRuntime(self, request, context):
-        """Starts a runtime that is stopped or failed. Never consumes its restart budget.
+        """Starts a runtime that is stopped or failed. Never consumes its restart budget. This and what follows does to all
+        replicas what it does to the runtime that they follow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +158,13 @@ class RuntimeServiceServicer:
 
     def DeleteRuntime(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScaleRuntime(self, request, context):
+        """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -216,6 +229,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.DeleteRuntime,
                     request_deserializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.FromString,
                     response_serializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.SerializeToString,
+            ),
+            'ScaleRuntime': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleRuntime,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.SerializeToString,
             ),
             'ExplainRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainRuntime,
@@ -472,6 +490,33 @@ class RuntimeService:
             '/arw.v1.RuntimeService/DeleteRuntime',
             arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
             arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleRuntime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/ScaleRuntime',
+            arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,10 +44,14 @@ class RuntimeServiceStub:
     WatchRuntimes: _grpc.UnaryStreamMultiCallable[_runtime_service_pb2.WatchRuntimesRequest, _runtime_service_pb2.WatchRuntimesResponse]
     """The runtimes now, then every change; ends only when the caller goes."""
     RestoreRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.RestoreRuntimeRequest, _runtime_service_pb2.RestoreRuntimeResponse]
-    """Starts a runtime that is stopped or failed. Never consumes its restart budget."""
+    """Starts a runtime that is stopped or failed. Never consumes its restart budget. This and what follows does to all
+    replicas what it does to the runtime that they follow.
+    """
     ShutdownRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ShutdownRuntimeRequest, _runtime_service_pb2.ShutdownRuntimeResponse]
     """Stops it until a restore, a boot with auto_start, or a changed manifest."""
     DeleteRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.DeleteRuntimeRequest, _runtime_service_pb2.DeleteRuntimeResponse]
+    ScaleRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ScaleRuntimeRequest, _runtime_service_pb2.ScaleRuntimeResponse]
+    """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
     ExplainRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ExplainRuntimeRequest, _runtime_service_pb2.ExplainRuntimeResponse]
     """For every node: why here, why not there."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_runtime_service_pb2.StreamLogsRequest, _runtime_service_pb2.StreamLogsResponse]
@@ -68,10 +72,14 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     WatchRuntimes: _aio.UnaryStreamMultiCallable[_runtime_service_pb2.WatchRuntimesRequest, _runtime_service_pb2.WatchRuntimesResponse]  # type: ignore[assignment]
     """The runtimes now, then every change; ends only when the caller goes."""
     RestoreRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.RestoreRuntimeRequest, _runtime_service_pb2.RestoreRuntimeResponse]  # type: ignore[assignment]
-    """Starts a runtime that is stopped or failed. Never consumes its restart budget."""
+    """Starts a runtime that is stopped or failed. Never consumes its restart budget. This and what follows does to all
+    replicas what it does to the runtime that they follow.
+    """
     ShutdownRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ShutdownRuntimeRequest, _runtime_service_pb2.ShutdownRuntimeResponse]  # type: ignore[assignment]
     """Stops it until a restore, a boot with auto_start, or a changed manifest."""
     DeleteRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.DeleteRuntimeRequest, _runtime_service_pb2.DeleteRuntimeResponse]  # type: ignore[assignment]
+    ScaleRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ScaleRuntimeRequest, _runtime_service_pb2.ScaleRuntimeResponse]  # type: ignore[assignment]
+    """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
     ExplainRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ExplainRuntimeRequest, _runtime_service_pb2.ExplainRuntimeResponse]  # type: ignore[assignment]
     """For every node: why here, why not there."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_runtime_service_pb2.StreamLogsRequest, _runtime_service_pb2.StreamLogsResponse]  # type: ignore[assignment]
@@ -131,7 +139,9 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_service_pb2.RestoreRuntimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_service_pb2.RestoreRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.RestoreRuntimeResponse]]:
-        """Starts a runtime that is stopped or failed. Never consumes its restart budget."""
+        """Starts a runtime that is stopped or failed. Never consumes its restart budget. This and what follows does to all
+        replicas what it does to the runtime that they follow.
+        """
 
     @_abc_1.abstractmethod
     def ShutdownRuntime(
@@ -147,6 +157,14 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_service_pb2.DeleteRuntimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_service_pb2.DeleteRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.DeleteRuntimeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ScaleRuntime(
+        self,
+        request: _runtime_service_pb2.ScaleRuntimeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.ScaleRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.ScaleRuntimeResponse]]:
+        """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
 
     @_abc_1.abstractmethod
     def ExplainRuntime(

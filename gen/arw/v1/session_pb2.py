@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from arw.v1 import accelerator_pb2 as arw_dot_v1_dot_accelerator__pb2
+from arw.v1 import authority_pb2 as arw_dot_v1_dot_authority__pb2
 from arw.v1 import instance_pb2 as arw_dot_v1_dot_instance__pb2
 from arw.v1 import model_pb2 as arw_dot_v1_dot_model__pb2
 from arw.v1 import node_pb2 as arw_dot_v1_dot_node__pb2
@@ -31,63 +32,65 @@ from arw.v1 import runtime_pb2 as arw_dot_v1_dot_runtime__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/session.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x12\x61rw/v1/model.proto\x1a\x11\x61rw/v1/node.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb9\x02\n\x0c\x41gentMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\x1e\n\x05hello\x18\n \x01(\x0b\x32\r.arw.v1.HelloH\x00\x12)\n\x0b\x64\x65sired_ack\x18\x0b \x01(\x0b\x32\x12.arw.v1.DesiredAckH\x00\x12\x31\n\x0fobserved_report\x18\x0c \x01(\x0b\x32\x16.arw.v1.ObservedReportH\x00\x12&\n\theartbeat\x18\r \x01(\x0b\x32\x11.arw.v1.HeartbeatH\x00\x12\"\n\x07goodbye\x18\x0e \x01(\x0b\x32\x0f.arw.v1.GoodbyeH\x00\x12\x33\n\x10inventory_report\x18\x0f \x01(\x0b\x32\x17.arw.v1.InventoryReportH\x00\x42\x06\n\x04\x62ody\"\xda\x03\n\x0e\x43ontrolMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\"\n\x07welcome\x18\n \x01(\x0b\x32\x0f.arw.v1.WelcomeH\x00\x12\"\n\x07refusal\x18\x0b \x01(\x0b\x32\x0f.arw.v1.RefusalH\x00\x12-\n\rdesired_batch\x18\x0c \x01(\x0b\x32\x14.arw.v1.DesiredBatchH\x00\x12-\n\rheartbeat_ack\x18\r \x01(\x0b\x32\x14.arw.v1.HeartbeatAckH\x00\x12\x34\n\x11report_full_state\x18\x0e \x01(\x0b\x32\x17.arw.v1.ReportFullStateH\x00\x12\x33\n\x10park_connections\x18\x0f \x01(\x0b\x32\x17.arw.v1.ParkConnectionsH\x00\x12)\n\x0blog_request\x18\x10 \x01(\x0b\x32\x12.arw.v1.LogRequestH\x00\x12+\n\x0c\x64rain_notice\x18\x11 \x01(\x0b\x32\x13.arw.v1.DrainNoticeH\x00\x12\x33\n\x10replicas_changed\x18\x12 \x01(\x0b\x32\x17.arw.v1.ReplicasChangedH\x00\x42\x06\n\x04\x62ody\"\xc8\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x17\n\x0finstallation_id\x18\x03 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x17\n\x0fmachine_id_hash\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x11\n\tagent_pid\x18\x07 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x08 \x01(\r\x12\x14\n\x0cprotocol_max\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x12\n\nhistory_id\x18\x0b \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x0c \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\r \x01(\x0c\x12(\n\tinventory\x18\x0e \x01(\x0b\x32\x15.arw.v1.NodeInventory\"\x88\x02\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_unacked_batches\x18\x07 \x01(\r\x12!\n\x08replicas\x18\x08 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\t \x01(\r\"P\n\x0fReplicasChanged\x12!\n\x08replicas\x18\x01 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\x02 \x01(\r\"O\n\x07Replica\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x15\n\rrelay_address\x18\x02 \x01(\t\x12\x17\n\x0frelay_unix_path\x18\x03 \x01(\t\"[\n\x07Refusal\x12 \n\x07problem\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Problem\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa2\x02\n\x0c\x44\x65siredBatch\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x12\n\nlast_chunk\x18\x03 \x01(\x08\x12\x15\n\rfrom_revision\x18\x04 \x01(\x04\x12\x13\n\x0bto_revision\x18\x05 \x01(\x04\x12*\n\tresources\x18\x06 \x03(\x0b\x32\x17.arw.v1.DesiredResource\x12(\n\x08removals\x18\x07 \x03(\x0b\x32\x16.arw.v1.DesiredRemoval\x12\x14\n\x0c\x64igest_after\x18\x08 \x01(\x0c\x12-\n\x10\x61llowed_removals\x18\n \x03(\x0b\x32\x13.arw.v1.HeldRemovalJ\x04\x08\t\x10\nR\x10removal_override\"w\n\x0f\x44\x65siredResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x14.arw.v1.InstanceSpecH\x00\x42\x06\n\x04spec\"\xdb\x01\n\x0cInstanceSpec\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12$\n\x07runtime\x18\x02 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12 \n\x05model\x18\x03 \x01(\x0b\x32\x11.arw.v1.ModelFile\x12+\n\rdesired_state\x18\x04 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x1b\n\x05holds\x18\x05 \x03(\x0b\x32\x0c.arw.v1.Hold\x12%\n\x07restore\x18\x06 \x01(\x0b\x32\x14.arw.v1.RestoreOrder\"q\n\tModelFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12$\n\tprojector\x18\x05 \x01(\x0b\x32\x11.arw.v1.ModelPart\"$\n\x04Hold\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"E\n\x0cRestoreOrder\x12\x0e\n\x06serial\x18\x01 \x01(\x04\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\"0\n\x0e\x44\x65siredRemoval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"x\n\nDesiredAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\x03 \x01(\x0c\x12)\n\x08problems\x18\x04 \x03(\x0b\x32\x17.arw.v1.ResourceProblem\"l\n\x0fResourceProblem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x07problem\x18\x03 \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x15\n\rspec_revision\x18\x04 \x01(\x04\"g\n\x0eObservedReport\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\x12#\n\tinstances\x18\x03 \x03(\x0b\x32\x10.arw.v1.Instance\x12\x0c\n\x04gone\x18\x04 \x03(\t\"w\n\tHeartbeat\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x18\n\x10self_lateness_ms\x18\x03 \x01(\r\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.arw.v1.NodeUsage\";\n\x0fInventoryReport\x12(\n\tinventory\x18\x01 \x01(\x0b\x32\x15.arw.v1.NodeInventory\"U\n\x0cHeartbeatAck\x12\x15\n\rheartbeat_seq\x18\x01 \x01(\x04\x12.\n\x0bnext_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"!\n\x0fReportFullState\x12\x0e\n\x06reason\x18\x01 \x01(\t\"B\n\x0fParkConnections\x12\x18\n\x10idle_connections\x18\x01 \x01(\r\x12\x15\n\rrelay_address\x18\x02 \x01(\t\"}\n\nLogRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\r\n\x05whole\x18\x05 \x01(\x08\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\"B\n\x0b\x44rainNotice\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x07Goodbye\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.arw.v1.GoodbyeKind*`\n\x0bGoodbyeKind\x12\x1c\n\x18GOODBYE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14GOODBYE_KIND_RESTART\x10\x01\x12\x19\n\x15GOODBYE_KIND_SHUTDOWN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/session.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x16\x61rw/v1/authority.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x12\x61rw/v1/model.proto\x1a\x11\x61rw/v1/node.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x14\x61rw/v1/runtime.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe6\x02\n\x0c\x41gentMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\x1e\n\x05hello\x18\n \x01(\x0b\x32\r.arw.v1.HelloH\x00\x12)\n\x0b\x64\x65sired_ack\x18\x0b \x01(\x0b\x32\x12.arw.v1.DesiredAckH\x00\x12\x31\n\x0fobserved_report\x18\x0c \x01(\x0b\x32\x16.arw.v1.ObservedReportH\x00\x12&\n\theartbeat\x18\r \x01(\x0b\x32\x11.arw.v1.HeartbeatH\x00\x12\"\n\x07goodbye\x18\x0e \x01(\x0b\x32\x0f.arw.v1.GoodbyeH\x00\x12\x33\n\x10inventory_report\x18\x0f \x01(\x0b\x32\x17.arw.v1.InventoryReportH\x00\x12+\n\x0ctrust_report\x18\x10 \x01(\x0b\x32\x13.arw.v1.TrustReportH\x00\x42\x06\n\x04\x62ody\"\xb8\x04\n\x0e\x43ontrolMessage\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x15\n\rsession_epoch\x18\x02 \x01(\x04\x12\"\n\x07welcome\x18\n \x01(\x0b\x32\x0f.arw.v1.WelcomeH\x00\x12\"\n\x07refusal\x18\x0b \x01(\x0b\x32\x0f.arw.v1.RefusalH\x00\x12-\n\rdesired_batch\x18\x0c \x01(\x0b\x32\x14.arw.v1.DesiredBatchH\x00\x12-\n\rheartbeat_ack\x18\r \x01(\x0b\x32\x14.arw.v1.HeartbeatAckH\x00\x12\x34\n\x11report_full_state\x18\x0e \x01(\x0b\x32\x17.arw.v1.ReportFullStateH\x00\x12\x33\n\x10park_connections\x18\x0f \x01(\x0b\x32\x17.arw.v1.ParkConnectionsH\x00\x12)\n\x0blog_request\x18\x10 \x01(\x0b\x32\x12.arw.v1.LogRequestH\x00\x12+\n\x0c\x64rain_notice\x18\x11 \x01(\x0b\x32\x13.arw.v1.DrainNoticeH\x00\x12\x33\n\x10replicas_changed\x18\x12 \x01(\x0b\x32\x17.arw.v1.ReplicasChangedH\x00\x12/\n\x0eprobe_instance\x18\x13 \x01(\x0b\x32\x15.arw.v1.ProbeInstanceH\x00\x12+\n\x0ctrust_bundle\x18\x14 \x01(\x0b\x32\x13.arw.v1.TrustBundleH\x00\x42\x06\n\x04\x62ody\"\xc8\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\t\x12\x17\n\x0finstallation_id\x18\x03 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x17\n\x0fmachine_id_hash\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x11\n\tagent_pid\x18\x07 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x08 \x01(\r\x12\x14\n\x0cprotocol_max\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x12\n\nhistory_id\x18\x0b \x01(\t\x12\x18\n\x10\x64\x65sired_revision\x18\x0c \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\r \x01(\x0c\x12(\n\tinventory\x18\x0e \x01(\x0b\x32\x15.arw.v1.NodeInventory\"\x88\x02\n\x07Welcome\x12\x15\n\rsession_epoch\x18\x01 \x01(\x04\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x33\n\x10heartbeat_period\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_unacked_batches\x18\x07 \x01(\r\x12!\n\x08replicas\x18\x08 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\t \x01(\r\"P\n\x0fReplicasChanged\x12!\n\x08replicas\x18\x01 \x03(\x0b\x32\x0f.arw.v1.Replica\x12\x1a\n\x12parked_connections\x18\x02 \x01(\r\"O\n\x07Replica\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x15\n\rrelay_address\x18\x02 \x01(\t\x12\x17\n\x0frelay_unix_path\x18\x03 \x01(\t\"[\n\x07Refusal\x12 \n\x07problem\x18\x01 \x01(\x0b\x32\x0f.arw.v1.Problem\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa2\x02\n\x0c\x44\x65siredBatch\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x12\n\nlast_chunk\x18\x03 \x01(\x08\x12\x15\n\rfrom_revision\x18\x04 \x01(\x04\x12\x13\n\x0bto_revision\x18\x05 \x01(\x04\x12*\n\tresources\x18\x06 \x03(\x0b\x32\x17.arw.v1.DesiredResource\x12(\n\x08removals\x18\x07 \x03(\x0b\x32\x16.arw.v1.DesiredRemoval\x12\x14\n\x0c\x64igest_after\x18\x08 \x01(\x0c\x12-\n\x10\x61llowed_removals\x18\n \x03(\x0b\x32\x13.arw.v1.HeldRemovalJ\x04\x08\t\x10\nR\x10removal_override\"w\n\x0f\x44\x65siredResource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12(\n\x08instance\x18\x04 \x01(\x0b\x32\x14.arw.v1.InstanceSpecH\x00\x42\x06\n\x04spec\"\xdb\x01\n\x0cInstanceSpec\x12\x12\n\nruntime_id\x18\x01 \x01(\t\x12$\n\x07runtime\x18\x02 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12 \n\x05model\x18\x03 \x01(\x0b\x32\x11.arw.v1.ModelFile\x12+\n\rdesired_state\x18\x04 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x1b\n\x05holds\x18\x05 \x03(\x0b\x32\x0c.arw.v1.Hold\x12%\n\x07restore\x18\x06 \x01(\x0b\x32\x14.arw.v1.RestoreOrder\"q\n\tModelFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12$\n\tprojector\x18\x05 \x01(\x0b\x32\x11.arw.v1.ModelPart\"$\n\x04Hold\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"E\n\x0cRestoreOrder\x12\x0e\n\x06serial\x18\x01 \x01(\x04\x12\x0f\n\x07restart\x18\x02 \x01(\x08\x12\x14\n\x0creset_budget\x18\x03 \x01(\x08\"0\n\x0e\x44\x65siredRemoval\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\"x\n\nDesiredAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x16\n\x0e\x64\x65sired_digest\x18\x03 \x01(\x0c\x12)\n\x08problems\x18\x04 \x03(\x0b\x32\x17.arw.v1.ResourceProblem\"l\n\x0fResourceProblem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12 \n\x07problem\x18\x03 \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x15\n\rspec_revision\x18\x04 \x01(\x04\"g\n\x0eObservedReport\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\x12#\n\tinstances\x18\x03 \x03(\x0b\x32\x10.arw.v1.Instance\x12\x0c\n\x04gone\x18\x04 \x03(\t\"w\n\tHeartbeat\x12\x14\n\x0cobserved_seq\x18\x01 \x01(\x04\x12\x18\n\x10\x64\x65sired_revision\x18\x02 \x01(\x04\x12\x18\n\x10self_lateness_ms\x18\x03 \x01(\r\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.arw.v1.NodeUsage\";\n\x0fInventoryReport\x12(\n\tinventory\x18\x01 \x01(\x0b\x32\x15.arw.v1.NodeInventory\"U\n\x0cHeartbeatAck\x12\x15\n\rheartbeat_seq\x18\x01 \x01(\x04\x12.\n\x0bnext_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"!\n\x0fReportFullState\x12\x0e\n\x06reason\x18\x01 \x01(\t\"B\n\x0fParkConnections\x12\x18\n\x10idle_connections\x18\x01 \x01(\r\x12\x15\n\rrelay_address\x18\x02 \x01(\t\"}\n\nLogRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x12\n\ntail_lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\r\n\x05whole\x18\x05 \x01(\x08\x12\x14\n\x0cgrpc_address\x18\x06 \x01(\t\"2\n\rProbeInstance\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\"B\n\x0b\x44rainNotice\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\",\n\x07Goodbye\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.arw.v1.GoodbyeKind*`\n\x0bGoodbyeKind\x12\x1c\n\x18GOODBYE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14GOODBYE_KIND_RESTART\x10\x01\x12\x19\n\x15GOODBYE_KIND_SHUTDOWN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arw.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GOODBYEKIND']._serialized_start=3703
-  _globals['_GOODBYEKIND']._serialized_end=3799
-  _globals['_AGENTMESSAGE']._serialized_start=197
-  _globals['_AGENTMESSAGE']._serialized_end=510
-  _globals['_CONTROLMESSAGE']._serialized_start=513
-  _globals['_CONTROLMESSAGE']._serialized_end=987
-  _globals['_HELLO']._serialized_start=990
-  _globals['_HELLO']._serialized_end=1318
-  _globals['_WELCOME']._serialized_start=1321
-  _globals['_WELCOME']._serialized_end=1585
-  _globals['_REPLICASCHANGED']._serialized_start=1587
-  _globals['_REPLICASCHANGED']._serialized_end=1667
-  _globals['_REPLICA']._serialized_start=1669
-  _globals['_REPLICA']._serialized_end=1748
-  _globals['_REFUSAL']._serialized_start=1750
-  _globals['_REFUSAL']._serialized_end=1841
-  _globals['_DESIREDBATCH']._serialized_start=1844
-  _globals['_DESIREDBATCH']._serialized_end=2134
-  _globals['_DESIREDRESOURCE']._serialized_start=2136
-  _globals['_DESIREDRESOURCE']._serialized_end=2255
-  _globals['_INSTANCESPEC']._serialized_start=2258
-  _globals['_INSTANCESPEC']._serialized_end=2477
-  _globals['_MODELFILE']._serialized_start=2479
-  _globals['_MODELFILE']._serialized_end=2592
-  _globals['_HOLD']._serialized_start=2594
-  _globals['_HOLD']._serialized_end=2630
-  _globals['_RESTOREORDER']._serialized_start=2632
-  _globals['_RESTOREORDER']._serialized_end=2701
-  _globals['_DESIREDREMOVAL']._serialized_start=2703
-  _globals['_DESIREDREMOVAL']._serialized_end=2751
-  _globals['_DESIREDACK']._serialized_start=2753
-  _globals['_DESIREDACK']._serialized_end=2873
-  _globals['_RESOURCEPROBLEM']._serialized_start=2875
-  _globals['_RESOURCEPROBLEM']._serialized_end=2983
-  _globals['_OBSERVEDREPORT']._serialized_start=2985
-  _globals['_OBSERVEDREPORT']._serialized_end=3088
-  _globals['_HEARTBEAT']._serialized_start=3090
-  _globals['_HEARTBEAT']._serialized_end=3209
-  _globals['_INVENTORYREPORT']._serialized_start=3211
-  _globals['_INVENTORYREPORT']._serialized_end=3270
-  _globals['_HEARTBEATACK']._serialized_start=3272
-  _globals['_HEARTBEATACK']._serialized_end=3357
-  _globals['_REPORTFULLSTATE']._serialized_start=3359
-  _globals['_REPORTFULLSTATE']._serialized_end=3392
-  _globals['_PARKCONNECTIONS']._serialized_start=3394
-  _globals['_PARKCONNECTIONS']._serialized_end=3460
-  _globals['_LOGREQUEST']._serialized_start=3462
-  _globals['_LOGREQUEST']._serialized_end=3587
-  _globals['_DRAINNOTICE']._serialized_start=3589
-  _globals['_DRAINNOTICE']._serialized_end=3655
-  _globals['_GOODBYE']._serialized_start=3657
-  _globals['_GOODBYE']._serialized_end=3701
+  _globals['_GOODBYEKIND']._serialized_start=3918
+  _globals['_GOODBYEKIND']._serialized_end=4014
+  _globals['_AGENTMESSAGE']._serialized_start=221
+  _globals['_AGENTMESSAGE']._serialized_end=579
+  _globals['_CONTROLMESSAGE']._serialized_start=582
+  _globals['_CONTROLMESSAGE']._serialized_end=1150
+  _globals['_HELLO']._serialized_start=1153
+  _globals['_HELLO']._serialized_end=1481
+  _globals['_WELCOME']._serialized_start=1484
+  _globals['_WELCOME']._serialized_end=1748
+  _globals['_REPLICASCHANGED']._serialized_start=1750
+  _globals['_REPLICASCHANGED']._serialized_end=1830
+  _globals['_REPLICA']._serialized_start=1832
+  _globals['_REPLICA']._serialized_end=1911
+  _globals['_REFUSAL']._serialized_start=1913
+  _globals['_REFUSAL']._serialized_end=2004
+  _globals['_DESIREDBATCH']._serialized_start=2007
+  _globals['_DESIREDBATCH']._serialized_end=2297
+  _globals['_DESIREDRESOURCE']._serialized_start=2299
+  _globals['_DESIREDRESOURCE']._serialized_end=2418
+  _globals['_INSTANCESPEC']._serialized_start=2421
+  _globals['_INSTANCESPEC']._serialized_end=2640
+  _globals['_MODELFILE']._serialized_start=2642
+  _globals['_MODELFILE']._serialized_end=2755
+  _globals['_HOLD']._serialized_start=2757
+  _globals['_HOLD']._serialized_end=2793
+  _globals['_RESTOREORDER']._serialized_start=2795
+  _globals['_RESTOREORDER']._serialized_end=2864
+  _globals['_DESIREDREMOVAL']._serialized_start=2866
+  _globals['_DESIREDREMOVAL']._serialized_end=2914
+  _globals['_DESIREDACK']._serialized_start=2916
+  _globals['_DESIREDACK']._serialized_end=3036
+  _globals['_RESOURCEPROBLEM']._serialized_start=3038
+  _globals['_RESOURCEPROBLEM']._serialized_end=3146
+  _globals['_OBSERVEDREPORT']._serialized_start=3148
+  _globals['_OBSERVEDREPORT']._serialized_end=3251
+  _globals['_HEARTBEAT']._serialized_start=3253
+  _globals['_HEARTBEAT']._serialized_end=3372
+  _globals['_INVENTORYREPORT']._serialized_start=3374
+  _globals['_INVENTORYREPORT']._serialized_end=3433
+  _globals['_HEARTBEATACK']._serialized_start=3435
+  _globals['_HEARTBEATACK']._serialized_end=3520
+  _globals['_REPORTFULLSTATE']._serialized_start=3522
+  _globals['_REPORTFULLSTATE']._serialized_end=3555
+  _globals['_PARKCONNECTIONS']._serialized_start=3557
+  _globals['_PARKCONNECTIONS']._serialized_end=3623
+  _globals['_LOGREQUEST']._serialized_start=3625
+  _globals['_LOGREQUEST']._serialized_end=3750
+  _globals['_PROBEINSTANCE']._serialized_start=3752
+  _globals['_PROBEINSTANCE']._serialized_end=3802
+  _globals['_DRAINNOTICE']._serialized_start=3804
+  _globals['_DRAINNOTICE']._serialized_end=3870
+  _globals['_GOODBYE']._serialized_start=3872
+  _globals['_GOODBYE']._serialized_end=3916
 # @@protoc_insertion_point(module_scope)

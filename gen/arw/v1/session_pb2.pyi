@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from arw.v1 import accelerator_pb2 as _accelerator_pb2
+from arw.v1 import authority_pb2 as _authority_pb2
 from arw.v1 import instance_pb2 as _instance_pb2
 from arw.v1 import model_pb2 as _model_pb2
 from arw.v1 import node_pb2 as _node_pb2
@@ -61,6 +62,7 @@ class AgentMessage(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
     INVENTORY_REPORT_FIELD_NUMBER: _builtins.int
+    TRUST_REPORT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Starts at 1 on each stream and grows by exactly 1."""
     session_epoch: _builtins.int
@@ -77,6 +79,8 @@ class AgentMessage(_message.Message):
     def goodbye(self) -> Global___Goodbye: ...
     @_builtins.property
     def inventory_report(self) -> Global___InventoryReport: ...
+    @_builtins.property
+    def trust_report(self) -> _authority_pb2.TrustReport: ...
     def __init__(
         self,
         *,
@@ -88,12 +92,13 @@ class AgentMessage(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         goodbye: Global___Goodbye | None = ...,
         inventory_report: Global___InventoryReport | None = ...,
+        trust_report: _authority_pb2.TrustReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report", "trust_report", b"trust_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report", "seq", b"seq", "session_epoch", b"session_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_ack", b"desired_ack", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_report", b"inventory_report", "observed_report", b"observed_report", "seq", b"seq", "session_epoch", b"session_epoch", "trust_report", b"trust_report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "desired_ack", "observed_report", "heartbeat", "goodbye", "inventory_report"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "desired_ack", "observed_report", "heartbeat", "goodbye", "inventory_report", "trust_report"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -116,6 +121,8 @@ class ControlMessage(_message.Message):
     LOG_REQUEST_FIELD_NUMBER: _builtins.int
     DRAIN_NOTICE_FIELD_NUMBER: _builtins.int
     REPLICAS_CHANGED_FIELD_NUMBER: _builtins.int
+    PROBE_INSTANCE_FIELD_NUMBER: _builtins.int
+    TRUST_BUNDLE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     session_epoch: _builtins.int
     """Equals Welcome.session_epoch; the agent drops the stream on any other value."""
@@ -139,6 +146,14 @@ class ControlMessage(_message.Message):
     def replicas_changed(self) -> Global___ReplicasChanged:
         """Only to agents with the capability "replicas.many/1"; others know no LogRequest.grpc_address either."""
 
+    @_builtins.property
+    def probe_instance(self) -> Global___ProbeInstance:
+        """Only to agents with the capability "instances.probe/1"."""
+
+    @_builtins.property
+    def trust_bundle(self) -> _authority_pb2.TrustBundle:
+        """Only to agents with the capability "trust.bundle/1"."""
+
     def __init__(
         self,
         *,
@@ -153,12 +168,14 @@ class ControlMessage(_message.Message):
         log_request: Global___LogRequest | None = ...,
         drain_notice: Global___DrainNotice | None = ...,
         replicas_changed: Global___ReplicasChanged | None = ...,
+        probe_instance: Global___ProbeInstance | None = ...,
+        trust_bundle: _authority_pb2.TrustBundle | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "probe_instance", b"probe_instance", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "trust_bundle", b"trust_bundle", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "seq", b"seq", "session_epoch", b"session_epoch", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "desired_batch", b"desired_batch", "drain_notice", b"drain_notice", "heartbeat_ack", b"heartbeat_ack", "log_request", b"log_request", "park_connections", b"park_connections", "probe_instance", b"probe_instance", "refusal", b"refusal", "replicas_changed", b"replicas_changed", "report_full_state", b"report_full_state", "seq", b"seq", "session_epoch", b"session_epoch", "trust_bundle", b"trust_bundle", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "refusal", "desired_batch", "heartbeat_ack", "report_full_state", "park_connections", "log_request", "drain_notice", "replicas_changed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "refusal", "desired_batch", "heartbeat_ack", "report_full_state", "park_connections", "log_request", "drain_notice", "replicas_changed", "probe_instance", "trust_bundle"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -859,6 +876,32 @@ class LogRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogRequest: _TypeAlias = LogRequest  # noqa: Y015
+
+@_typing.final
+class ProbeInstance(_message.Message):
+    """Ask the engine now how it is, and report the instance with this request among its answered_probes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    request: _builtins.str
+    """At most 400 characters; the same again is the same request."""
+    instance: _builtins.str
+    """"nodes/{node}/instances/{runtime}"."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.str = ...,
+        instance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeInstance: _TypeAlias = ProbeInstance  # noqa: Y015
 
 @_typing.final
 class DrainNotice(_message.Message):

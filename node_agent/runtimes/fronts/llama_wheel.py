@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-POOLING = ("none", "mean", "cls", "last")
+POOLING = ("none", "mean", "cls", "last", "rank")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -10,13 +10,14 @@ from functools import partial
 
 import pytest
 
+from control_plane.domain.authority import Authority, AuthorityState
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.event import Event
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
-from control_plane.domain.ids import JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
+from control_plane.domain.ids import AuthorityId, JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
 from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.node import Engine, Node, NodeInventory
-from control_plane.use_cases.ports import StoredAuthority, Transaction
+from control_plane.use_cases.ports import Transaction
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.store_rows import (
     NOON,
@@ -60,15 +61,22 @@ async def test_modes_come_back_as_they_were_put(store: AnyStore) -> None:
     assert await store.read(lambda tx: tx.nodes.get(A)) == node
 
 
-async def test_there_is_one_authority_or_none(store: AnyStore) -> None:
-    assert await store.read(lambda tx: tx.authority.get()) is None
-    for row in (StoredAuthority(b"\x00one"), StoredAuthority(b"\x00one", b"sealed\xff"), StoredAuthority(b"two")):
+async def test_authorities_keep_their_keys_and_are_in_the_change_log(store: AnyStore) -> None:
+    sealed = Authority(AuthorityId("a"), AuthorityState.PREPARED, b"\x00one", b"sealed\xff", NOON, NOON)
+    bare = Authority(AuthorityId("b"), AuthorityState.ACTIVE, b"two")
+    for row in (sealed, bare, replace(sealed, state=AuthorityState.ACTIVE)):
         await store.write(partial(_put_authority, row))
-        assert await store.read(lambda tx: tx.authority.get()) == row
+        assert await store.read(partial(_authority, row.id)) == row
+    changes = await store.read(lambda tx: tx.changes(0))
+    assert [change.name for change in changes if change.kind == "authorities"] == ["a", "b", "a"]
 
 
-def _put_authority(row: StoredAuthority, tx: Transaction) -> None:
-    tx.authority.put(row)
+def _put_authority(row: Authority, tx: Transaction) -> None:
+    tx.authorities.put(row)
+
+
+def _authority(key: AuthorityId, tx: Transaction) -> Authority | None:
+    return tx.authorities.get(key)
 
 
 async def test_putting_again_replaces_the_row(store: AnyStore) -> None:

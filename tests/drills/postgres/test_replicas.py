@@ -16,7 +16,8 @@ import pytest
 from arwctl.local.leftovers import left
 from arwctl.local.ports import free_ports
 from arwctl.tiny_model import SENTENCE
-from tests.fakes.drilled import CONTROL_PLANE, Drilled, Engine, drilled, freeze, manifest, thaw
+from control_plane.use_cases.lost_history import HISTORY_CHANGED, JUMP
+from tests.fakes.drilled import AGENT, CONTROL_PLANE, Drilled, Engine, drilled, freeze, manifest, thaw
 from tests.fakes.postgres import PostgresServer, postgres_server
 from tests.fakes.processes import ControlPlaneProcess
 from tests.fakes.unruly_proxy import UnrulyProxy
@@ -197,6 +198,48 @@ def test_f23_a_replica_cut_from_the_database_sends_its_agent_to_another(site: Si
     world.until(site.all_there, "c back", 30)
     assert chat(site.c) == SENTENCE
     assert engines
+
+
+def test_f29_replicas_whose_database_lost_its_last_commits_begin_one_new_history(
+    site: Site, engines: dict[str, Engine]
+) -> None:
+    world, pids = site.world, [site.pid_of(address) for address in (site.a, site.b.address, site.c.address)]
+    site.server.put_aside()
+    world.until(lambda: all(map(answers, (site.b, site.c))), "the database", 20)
+    declare(site.b, "later")
+    declare(site.c, "latest")
+    world.until(lambda: placed(site.b, "latest") == 1, "its place", 10)
+    site.server.put_back()
+    world.until(lambda: answers(site.c) and "HISTORY_CHANGED" in problems(site.c), "a node that asks", 40)
+    assert world.engines() == engines
+    (changed,) = events(site.b, HISTORY_CHANGED)
+    assert events(site.c, HISTORY_CHANGED) == [changed], "once, however many noticed"
+    agreed = world.command(AGENT, "accept-history", changed["payload"]["history"], "--state-dir", world.state)
+    assert agreed.code == 0, agreed.err
+    world.until_in_sync(JUMP, 30)
+    assert [site.pid_of(address) for address in (site.a, site.b.address, site.c.address)] == pids
+    world.until(lambda: len(site.b.leaders()) == 1 and site.b.leaders() == site.c.leaders(), "one leader", 15)
+    declare(site.c, "later")
+    world.until(lambda: placed(site.b, "later") == 1, "its place", 15)
+    assert site.b.arwctl("runtime", "delete", "later").returncode == 0
+    assert chat(site.b) == chat(site.c) == SENTENCE
+
+
+def answers(replica: Replica) -> bool:
+    return replica.arwctl("nodes", "list").returncode == 0
+
+
+def problems(replica: Replica) -> list[str]:
+    """Reasons that the only node gives, as this replica knows them."""
+    said = replica.arwctl("nodes", "list", "-o", "json")
+    return [problem["reason"].upper() for node in json.loads(said.stdout) for problem in node.get("problems", [])]
+
+
+def declare(replica: Replica, name: str) -> None:
+    file = replica.state / f"{name}.toml"
+    file.write_text(manifest(name, auto_start=False, model=""))
+    said = replica.arwctl("runtime", "apply", "-f", str(file))
+    assert said.returncode == 0, said.stderr
 
 
 def alive(site: Site, address: str) -> bool:

@@ -102,8 +102,8 @@ async def scene(plane: RunningPlane) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def _scene(plane: RunningPlane) -> AsyncIterator[Scene]:
-    agent = await plane.agent("box")
+async def _scene(plane: RunningPlane, *capabilities: str) -> AsyncIterator[Scene]:
+    agent = await plane.agent("box", capabilities=["desired.delta/1", *capabilities])
     await plane.declare("chat")
     other = Model(path="/models/other.gguf", sha256="ef" * 32, size_bytes=1000, format="gguf")
     await plane.models.CreateModel(CreateModelRequest(model_id="other", model=other))
@@ -160,6 +160,20 @@ async def test_a_probe_is_answered_by_the_next_word_of_the_node(scene: Scene) ->
     found = job.health_probe
     assert (job.state, found.state, found.node) == (pb.JOB_STATE_SUCCEEDED, READY, "nodes/box")
     assert found.contact_time.ToNanoseconds() > job.create_time.ToNanoseconds()
+
+
+async def test_a_node_that_can_asks_its_engine_for_a_probe(plane: RunningPlane) -> None:
+    async with _scene(plane, "instances.probe/1") as scene:
+        job = await scene.order(health_probe=pb.HealthProbeTask())
+        asked = (await scene.agent.hear("probe_instance")).probe_instance
+        assert (asked.request, asked.instance) == (job.id, INSTANCE)
+        health = instance_pb2.InstanceHealth()
+        health.probe_latency.FromMilliseconds(7)
+        await scene.reports_that(READY, 1, 1, health=health, answered_probes=[asked.request])
+        found = (await scene.over(job)).health_probe
+        assert (found.fresh, found.latency.ToMilliseconds()) == (True, 7)
+        shown = (await scene.got("/state/orchestrator/jobs"))["jobs"][0]["health"]
+        assert (shown["fresh"], shown["latency_ms"]) == (True, 7.0)
 
 
 async def test_an_id_makes_one_job_and_no_second(scene: Scene) -> None:

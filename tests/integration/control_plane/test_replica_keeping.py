@@ -63,7 +63,7 @@ async def test_a_backup_is_not_put_back_onto_the_database_of_another_control_pla
     file = site.state / "kept"
     await asyncio.to_thread(safekeeping.backup, site.paths("one").state, file, force=False)
     with psycopg.connect(site.url) as connection:
-        connection.execute("DELETE FROM authority")
+        connection.execute("DELETE FROM authorities")
     async with site.replica("another"):
         pass
     before = history(site)

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
-from arw.v1.node_service_pb2 import GetNodeRequest
+from arw.v1 import instance_pb2, job_pb2, node_pb2, problem_pb2, session_pb2
+from arw.v1.job_service_pb2 import CreateJobRequest, WatchJobRequest
+from arw.v1.job_service_pb2_grpc import JobServiceStub
+from arw.v1.node_service_pb2 import AllowRemovalsRequest, DrainNodeRequest, GetNodeRequest
 from arw.v1.runtime_pb2 import DESIRED_STATE_STOPPED
-from arw.v1.runtime_service_pb2 import GetRuntimeRequest, ShutdownRuntimeRequest
-from arw.v1.state_service_pb2 import WatchEventsRequest
+from arw.v1.runtime_service_pb2 import DeleteRuntimeRequest, GetRuntimeRequest, ShutdownRuntimeRequest
+from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
+from arw_client import Client, Context, connect
+from arwctl.draining import until_empty
+from arwctl.screen import Screen
 from control_plane.domain.ids import NodeId
+from control_plane.domain.node import HeldRemoval
 from tests.fakes.http_talk import talking
 from tests.fakes.running_plane import RunningPlane, running_plane
 from tests.fakes.scripted_agent import PATIENCE, Credentials, ScriptedAgent
 
+R1 = "nodes/n1/instances/r1"
+PROBES = "instances.probe/1"
 MANY = ["desired.delta/1", "logs.push/1", "replicas.many/1"]
 ONLINE = node_pb2.NODE_STATE_ONLINE
 READY, UNKNOWN = instance_pb2.INSTANCE_STATE_READY, instance_pb2.INSTANCE_STATE_UNKNOWN
@@ -66,6 +75,57 @@ def at(plane: RunningPlane, credentials: Credentials) -> Credentials:
 def knows(plane: RunningPlane, *others: RunningPlane) -> Callable[[], bool]:
     """Where all of them are reached."""
     return lambda: sum(bool(each.place.grpc_address) for each in plane.plane.replicas) == 1 + len(others)
+
+
+@dataclass
+class Apart:
+    """Operators ask at a, which leads; the stream of n1, where r1 serves, is at b."""
+
+    a: RunningPlane
+    b: RunningPlane
+    n1: ScriptedAgent
+
+    async def held_back(self) -> session_pb2.DesiredBatch:
+        """The removal of r1, which the agent does not carry out by itself."""
+        batch = await self.n1.hear_batch()
+        while not batch.removals:
+            await self.n1.ack(batch)
+            batch = await self.n1.hear_batch()
+        assert [gone.name for gone in batch.removals] == [R1]
+        problem = problem_pb2.Problem(reason=problem_pb2.REASON_REMOVAL_GUARD, text="Too many at once.")
+        await self.n1.ack(batch, session_pb2.ResourceProblem(name=R1, problem=problem, spec_revision=5))
+        return batch
+
+    async def let_through(self) -> None:
+        """The agent hears that it may, and stops it."""
+        batch = await self.n1.hear_batch()
+        while not batch.allowed_removals:
+            await self.n1.ack(batch)
+            batch = await self.n1.hear_batch()
+        assert list(batch.allowed_removals) == [node_pb2.HeldRemoval(instance=R1, spec_revision=5)]
+        await self.n1.ack(batch)
+        await self.n1.say(observed_report=session_pb2.ObservedReport(observed_seq=2, gone=[R1]))
+
+    @property
+    def held(self) -> Sequence[HeldRemoval]:
+        """What a knows that n1 holds back."""
+        return self.a.plane.fleet.liveness(NodeId("n1")).held
+
+    def operator(self) -> AbstractAsyncContextManager[Client]:
+        context = Context.load(self.a.on.paths.state / "context.json")
+        return connect(replace(context, grpc_address=self.a.address("grpc")))
+
+
+@pytest.fixture
+async def apart(replicas: Replicas) -> Apart:
+    a, b = await replicas.start("a"), await replicas.start("b")
+    n1 = ScriptedAgent(at(b, await a.join("n1")))
+    await n1.open(capabilities=[*MANY, PROBES])
+    await until(online(a, "n1"))
+    await a.declare("r1")
+    await ready(n1, "n1", "r1")
+    await a.until_runtime("r1", READY)
+    return Apart(a, b, n1)
 
 
 async def ready(agent: ScriptedAgent, node: str, runtime: str) -> None:
@@ -176,3 +236,44 @@ async def page(plane: RunningPlane, path: str) -> Any:
     async with talking(plane.ports["http"]) as talk:
         talk.ask("GET", path, authorization=f"Bearer {plane.context['token']}")
         return (await talk.reply()).json()
+
+
+async def test_a_node_is_drained_at_another_replica_than_the_one_that_has_its_stream(apart: Apart) -> None:
+    n2 = await apart.a.agent("n2")
+    await apart.a.nodes.DrainNode(DrainNodeRequest(name="nodes/n1"))
+    async with apart.operator() as client, asyncio.timeout(PATIENCE):
+        waiting = asyncio.get_running_loop().create_task(
+            until_empty(client, Screen(err=io.StringIO()), "nodes/n1", PATIENCE)
+        )
+        await apart.held_back()
+        await ready(n2, "n2", "r1")
+        await apart.let_through()
+        await waiting
+    for plane in (apart.a, apart.b):
+        assert (await plane.until_runtime("r1", READY)).node == "nodes/n2"
+    allowed = await apart.a.state.ListEvents(ListEventsRequest(prefixes=["cluster.node.removals.allowed"]))
+    assert [event.payload["operator"] for event in allowed.events] == ["drain"]
+
+
+async def test_removals_are_let_through_at_another_replica(apart: Apart) -> None:
+    await apart.a.runtimes.DeleteRuntime(DeleteRuntimeRequest(name="runtimes/r1"))
+    await apart.held_back()
+    await until(lambda: bool(apart.held))
+    shown = (await apart.a.nodes.GetNode(GetNodeRequest(name="nodes/n1"))).node.held_removals
+    await apart.a.nodes.AllowRemovals(AllowRemovalsRequest(name="nodes/n1", removals=shown))
+    await apart.let_through()
+    await until(lambda: not apart.held)
+
+
+async def test_an_engine_is_asked_for_a_probe_ordered_at_either_replica(apart: Apart) -> None:
+    for number, plane in enumerate((apart.a, apart.b), start=2):
+        order = job_pb2.JobOrder(runtime="runtimes/r1", health_probe=job_pb2.HealthProbeTask())
+        job = (await JobServiceStub(plane.channel).CreateJob(CreateJobRequest(order=order))).job
+        asked = (await apart.n1.hear("probe_instance")).probe_instance
+        assert (asked.request, asked.instance) == (job.id, R1)
+        instance = instance_pb2.Instance(name=R1, state=READY, observed_generation=1, answered_probes=[asked.request])
+        instance.health.probe_latency.FromMilliseconds(4)
+        await apart.n1.say(observed_report=session_pb2.ObservedReport(observed_seq=number, instances=[instance]))
+        async for change in JobServiceStub(plane.channel).WatchJob(WatchJobRequest(name=job.name), timeout=PATIENCE):
+            job = change.job
+        assert (job.health_probe.fresh, job.health_probe.latency.ToMilliseconds()) == (True, 4)

@@ -38,8 +38,10 @@ from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
+from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_jobs import GetJobs
+from control_plane.use_cases.read_projects import GetProjects, ViewProjects
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_watchers import ReportWatchers
 from control_plane.use_cases.state_bell import StateBell
@@ -111,7 +113,7 @@ async def _furnish(store: MemoryStore) -> None:
 async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], None]) -> None:
     clock, fleet, sessions = StandingClock(), FakeFleet(), FakeSessions({"box": 4})
     store, traffic, certificates = MemoryStore(clock), TrafficMeter(clock), Certificates(folder)
-    mirror, book = Mirror(store), JobBook(store)
+    mirror, book, projects = Mirror(store), JobBook(store), ProjectBook(store)
     create = CreateJob(store, fleet, clock, SystemRandomness(), Reader(), Writer(), book)
     views = Views(
         GetMatrix(mirror, fleet, clock, traffic, timedelta(seconds=10)),
@@ -121,6 +123,7 @@ async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], Non
         GetManifests(store, clock, ("/etc/arw/runtimes.toml",)),
         GetWatchers(ReportWatchers(store, clock, {WatchArea.MANIFEST_FILES: ("/etc/arw/runtimes.toml",)}), clock),
         GetJobs(book, clock),
+        GetProjects(ViewProjects(projects, mirror, fleet, clock)),
         Orders(create, GetRuntime(store, fleet)),
         WatchEvents(store),
         StateBell(store, fleet),
@@ -134,6 +137,8 @@ async def _plane(folder: Path, stop: asyncio.Event, ready: Callable[[Plane], Non
         fleet,
         sessions,
         traffic,
+        projects=projects,
+        clock=clock,
         application=application(views),
         http=("127.0.0.1", 0, None),
         relay=("127.0.0.1", 0, certificates.server()),

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.ports import Tokens
+from gateway.ports import Route, Tokens
 from node_agent.domain.spec import Hold, InstanceName
 from tests.fakes.data_path import TOKEN, Replica, door
 from tests.fakes.http_talk import Reply, request, talking
-from tests.fakes.relay_rig import NODE, Rig, until
+from tests.fakes.relay_rig import MODEL, NODE, Rig, until
 from tests.fakes.stub_engine import KEY, stream_body
 
 INSTANCE = InstanceName("nodes/box/instances/tiny")
@@ -218,6 +218,45 @@ async def test_a_dropped_node_cuts_its_streams_at_once_and_may_come_back(rig: Ri
         assert "Try again" in reply.body.decode()
         reply = await ask(rig.port, chat())
     assert reply.status == 200
+
+
+def elsewhere(rig: Rig) -> None:
+    """The model serves on a node that nobody hears of, and on this one."""
+    rig.routes.table[MODEL] = Route("nodes/gone/instances/tiny", "gone", "system", 1, MODEL)
+    rig.routes.others = [rig.route()]
+
+
+async def test_a_request_that_its_node_does_not_take_goes_where_it_serves_as_well(unix_rig: Rig) -> None:
+    elsewhere(unix_rig)
+    reply = await ask(unix_rig.port, chat())
+    assert (reply.status, reply.raw) == (200, (await ask(unix_rig.port, chat())).raw)
+    assert (await unix_rig.meter.next()).route == unix_rig.route()
+
+
+async def test_a_request_whose_node_is_lost_goes_elsewhere_at_once(unix_rig: Rig) -> None:
+    elsewhere(unix_rig)
+    async with talking(unix_rig.port) as talk:
+        talk.ask("POST", CHAT, chat(), authorization=TOKEN)
+        await until(lambda: ("gone", 9) in unix_rig.demand.asked)
+        unix_rig.gateway.drop_node("gone")
+        assert (await talk.reply()).status == 200
+
+
+async def test_what_a_node_refuses_is_asked_for_where_it_serves_as_well(unix_rig: Rig) -> None:
+    unix_rig.routes.table[MODEL] = Route("nodes/box/instances/unknown", NODE, "system", 1, MODEL)
+    unix_rig.routes.others = [unix_rig.route()]
+    reply = await ask(unix_rig.port, chat())
+    assert reply.status == 200
+    assert [each.refused_by_node for each in unix_rig.meter.exchanges] == [True, False]
+
+
+async def test_an_engine_that_breaks_before_it_answers_is_left_for_another(unix_rig: Rig) -> None:
+    other = InstanceName("nodes/box/instances/other")
+    unix_rig.doors.doors[other] = door(unix_rig.engine.port)
+    unix_rig.routes.others = [Route(other, NODE, "system", 1, MODEL)]
+    reply = await ask(unix_rig.port, chat(garbage=True))
+    assert (reply.status, reply.json()["error"]["code"]) == (502, "engine_broke")
+    assert len(unix_rig.engine.requests) == 2
 
 
 async def test_a_client_that_does_not_read_holds_the_engine_back(rig: Rig) -> None:

@@ -137,12 +137,17 @@ async def test_who_asks_on_and_on_and_reads_no_answer_is_owed_little_and_closed(
         peer.setblocking(False)
         await until(lambda: bool(unread.gateway._clients))
         (client,) = unread.gateway._clients
-        await asyncio.get_running_loop().sock_sendall(peer, request("GET", "/v1/models") * 20_000)
+        asking = asyncio.ensure_future(
+            asyncio.get_running_loop().sock_sendall(peer, request("GET", "/v1/models") * 20_000)
+        )
         most = 0
         while unread.gateway._clients:
             most = max(most, client.transport.get_write_buffer_size())
             await asyncio.sleep(0.01)
         assert 0 < most < 2 * HIGH_WATER_BYTES
+        # All of it was taken, or the rest was cut off with the connection.
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_who_reads_many_answers_late_gets_them_all_in_order(unix_rig: Rig) -> None:

@@ -254,6 +254,20 @@ async def test_an_ended_log_ends_the_call(agent: Agent, port: AgentPort, files: 
             await port.log_call_over.wait()
 
 
+async def test_a_request_to_ask_an_engine_is_answered_by_a_report(
+    agent: Agent, port: AgentPort, files: IdentityFiles
+) -> None:
+    async with serving(port) as addresses, agent.linked(files, addresses):
+        await port.until(lambda: bool(port.bodies("heartbeat")))
+        assert "instances.probe/1" in port.heard[0].hello.capabilities
+        port.say(pb.ControlMessage(probe_instance=pb.ProbeInstance(request="j1", instance=name_of("a"))))
+        await port.until(lambda: agent.supervisor.probes == [(name_of("a"), "j1")])
+        agent.supervisor.change(replace(is_running("a"), answered_probes=("j1",)))
+        await port.until(lambda: any(report.observed_report.instances for report in port.bodies("observed_report")))
+    (answer,) = port.bodies("observed_report")[-1].observed_report.instances
+    assert (answer.name, list(answer.answered_probes)) == (name_of("a"), ["j1"])
+
+
 class TestWhyTheControlPlaneDoesNotLetUsIn:
     """TLS says the same for all of these; the status must not."""
 

@@ -75,6 +75,15 @@ async def test_what_it_counts_is_shown(node: LocalNode, port: int) -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_it_is_asked_when_somebody_wants_to_know(node: LocalNode, port: int) -> None:
+    async with server(port), node.agent(wanted(node, port)) as supervisor:
+        await until_ready(supervisor)
+        supervisor.probe(NAME, "j1")
+        status = await until(supervisor, lambda one: one.answered_probes == ("j1",))
+        assert status.health is not None
+        assert status.health.probe_latency is not None
+
+
 async def test_its_death_costs_no_restart_and_its_return_is_noticed(node: LocalNode, port: int) -> None:
     async with node.agent(wanted(node, port)) as supervisor:
         waiting = await until(supervisor, lambda status: status.problem is not None)

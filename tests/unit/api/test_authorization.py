@@ -12,10 +12,12 @@ from grpc_health.v1 import health_pb2
 
 from arw.v1 import (
     agent_service_pb2,
+    authority_service_pb2,
     enrollment_service_pb2,
     job_service_pb2,
     model_service_pb2,
     node_service_pb2,
+    project_service_pb2,
     runtime_service_pb2,
     state_service_pb2,
 )
@@ -36,10 +38,12 @@ from wire.refusal import Refusal
 
 FILES: tuple[Any, ...] = (
     agent_service_pb2.DESCRIPTOR,
+    authority_service_pb2.DESCRIPTOR,
     enrollment_service_pb2.DESCRIPTOR,
     job_service_pb2.DESCRIPTOR,
     model_service_pb2.DESCRIPTOR,
     node_service_pb2.DESCRIPTOR,
+    project_service_pb2.DESCRIPTOR,
     runtime_service_pb2.DESCRIPTOR,
     state_service_pb2.DESCRIPTOR,
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,31 @@ async def test_apply_registers_the_models_first(run: Arwctl, state: Path, api: O
     assert created.model.size_bytes == (manifest.parent / "tiny.gguf").stat().st_size
     assert applied.content == MANIFEST.encode()
     assert applied.source == "tiny.toml"
+
+
+@pytest.fixture
+def typed(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest comes by standard input, and its folder is the working directory."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(manifest.read_bytes())))
+    monkeypatch.chdir(manifest.parent)
+
+
+@pytest.mark.usefixtures("typed")
+async def test_a_manifest_may_come_by_standard_input(run: Arwctl, state: Path, api: OperatorApi) -> None:
+    api.runtimes = [runtime()]
+    said = await run("runtime", "apply", "-f", "-", "--context", state / "context.json")
+    assert said.code == 0, said.err
+    created, applied = api.calls
+    assert Path(created.model.path).name == "tiny.gguf"
+    assert (applied.content, applied.source) == (MANIFEST.encode(), "stdin")
+
+
+@pytest.mark.usefixtures("typed")
+async def test_nothing_is_pruned_by_what_has_no_file_name(run: Arwctl, state: Path, api: OperatorApi) -> None:
+    said = await run("runtime", "apply", "-f", "-", "--prune", "--context", state / "context.json")
+    assert said.code == ExitCode.FAILED
+    assert "--prune goes by the name" in said.err
+    assert not api.calls
 
 
 def seeing(manifest: Path) -> None:

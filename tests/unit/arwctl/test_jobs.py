@@ -101,6 +101,7 @@ async def test_a_probe_shows_what_was_found_and_ends_with_whether_it_serves(
     said = await run("runtime", "probe", "llama.cpp-preview/cpu", *context)
     assert said.code == code
     assert "Probe latency:      12.0 ms" in said.out.splitlines()
+    assert "Asked for this:     no, as its node told it last" in said.out.splitlines()
 
 
 async def test_jobs_are_listed_shown_and_followed(run: Arwctl, context: tuple[str, Path], api: OperatorApi) -> None:

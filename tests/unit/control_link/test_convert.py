@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,6 +21,7 @@ from node_agent.control_link.messages import (
     LogRequest,
     ObservedReport,
     ParkConnections,
+    ProbeInstance,
     Refused,
     Replica,
     ReplicasChanged,
@@ -153,6 +155,8 @@ def test_every_message_of_the_control_plane_is_understood() -> None:
     assert body_of(park_connections=park) == ParkConnections(5, "b:7445")
     request = session_pb2.LogRequest(subscription="s", instance=name_of("a"), grpc_address="b:7443")
     assert body_of(log_request=request) == LogRequest("s", name_of("a"), 0, follow=False, grpc_address="b:7443")
+    asked = session_pb2.ProbeInstance(request="j1", instance=name_of("a"))
+    assert body_of(probe_instance=asked) == ProbeInstance("j1", name_of("a"))
     replicas = [session_pb2.Replica(grpc_address="b:7443", relay_address="b:7445", relay_unix_path="/run/relay.sock")]
     changed = session_pb2.ReplicasChanged(replicas=replicas, parked_connections=2)
     told = ReplicasChanged((Replica("b:7443", "b:7445", "/run/relay.sock"),), 2)
@@ -214,6 +218,7 @@ def test_a_status_is_written_whole() -> None:
     assert told.accelerator == accelerator_pb2.ACCELERATOR_KIND_CPU
     assert told.problem.reason == problem_pb2.REASON_ACCELERATOR_MISSING
     assert not status_to_proto(InstanceStatus(name_of("a"), InstanceState.PENDING)).HasField("health")
+    assert status_to_proto(replace(status, answered_probes=("j1", "j2"))).answered_probes == ["j1", "j2"]
 
 
 def test_every_state_has_its_name_on_the_wire() -> None:

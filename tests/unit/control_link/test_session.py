@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from node_agent.control_link.actions import GiveUp, Leave, Opened, Park, ReadLogs, Regroup, Settled
+from node_agent.control_link.actions import GiveUp, Leave, Opened, Park, Probe, ReadLogs, Regroup, Settled
 from node_agent.control_link.messages import (
     ControlBody,
     ControlEnvelope,
@@ -17,6 +17,7 @@ from node_agent.control_link.messages import (
     LogRequest,
     ObservedReport,
     ParkConnections,
+    ProbeInstance,
     Refused,
     Replica,
     ReplicasChanged,
@@ -255,13 +256,14 @@ def test_goodbye_comes_last_and_takes_unsent_news_along() -> None:
     assert [type(envelope.body) for envelope in bench.sent[-2:]] == [ObservedReport, Goodbye]
 
 
-def test_requests_for_logs_and_connections_are_passed_on() -> None:
+def test_requests_for_logs_connections_and_probes_are_passed_on() -> None:
     bench = opened()
-    request = LogRequest("s1", name_of("a"), 100, follow=True)
+    request, asked = LogRequest("s1", name_of("a"), 100, follow=True), ProbeInstance("j1", name_of("a"))
     bench.hear(request)
     bench.hear(ParkConnections(12))
+    bench.hear(asked)
     bench.hear(Unknown())
-    assert bench.actions[-2:] == [ReadLogs(request), Park(12)]
+    assert bench.actions[-3:] == [ReadLogs(request), Park(12), Probe(asked)]
     assert not bench.ended
 
 

@@ -16,22 +16,13 @@ from control_plane.domain.job import Job, JobStage, JobState
 from control_plane.domain.problem import Problem
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.clock import NOON
-from tests.fakes.control_plane import World, a_model, a_node, a_runtime, a_spec
+from tests.fakes.control_plane import a_spec
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.jobs import AMNESTY, LIMIT, Workshop, a_swap
 
 READY, ERROR = InstanceState.READY, InstanceState.ERROR
 BROKEN = Problem("MODEL_FILE_INVALID", "The file is no model.", "Use another file.")
 T = TypeVar("T")
-
-
-@pytest.fixture
-async def shop(world: World) -> Workshop:
-    await world.has(a_model(), a_model("other", sha256="cd" * 32), a_node("n1"), a_runtime(node="n1"))
-    world.fleet.connect("n1", NOON)
-    made = Workshop(world)
-    made.says(READY, generation=1)
-    return made
 
 
 async def test_who_takes_over_gives_nodes_the_time_to_come_back(shop: Workshop) -> None:

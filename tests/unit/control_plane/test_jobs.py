@@ -16,6 +16,7 @@ from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState, EngineSettings
 from control_plane.use_cases import create_job
+from control_plane.use_cases.ask_probes import ANSWER_WITHIN
 from control_plane.use_cases.delete_model import DeleteModel
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.ports import Transaction
@@ -24,8 +25,8 @@ from control_plane.use_cases.read_jobs import GetJob, GetJobs, ListJobs, WatchJo
 from control_plane.use_cases.restore_runtime import RestoreRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from tests.fakes.clock import NOON
-from tests.fakes.control_plane import World, a_budget, a_model, a_node, a_runtime, a_spec
-from tests.fakes.jobs import CHAT, Workshop, a_swap, an_order
+from tests.fakes.control_plane import a_budget, a_model, a_runtime, a_spec
+from tests.fakes.jobs import CHAT, NODE, Workshop, a_swap, an_order
 
 READY, STARTING, ERROR, OFFLINE = (
     InstanceState.READY,
@@ -38,16 +39,6 @@ RESTORE, ENSURE, SHUTDOWN, PROBE = (
     an_order(kind) for kind in (JobKind.RESTORE, JobKind.ENSURE_READY, JobKind.SHUTDOWN, JobKind.HEALTH_PROBE)
 )
 KEY = JobId("job-1")
-
-
-@pytest.fixture
-async def shop(world: World) -> Workshop:
-    """A runtime that serves on a node that is there, and another model."""
-    await world.has(a_model(), a_model("other", sha256="cd" * 32), a_node("n1"), a_runtime(node="n1"))
-    world.fleet.connect("n1", NOON)
-    made = Workshop(world)
-    made.says(READY, generation=1)
-    return made
 
 
 async def stopped(shop: Workshop) -> None:
@@ -242,6 +233,52 @@ async def test_a_probe_waits_for_a_word_that_is_newer_than_itself(shop: Workshop
     assert (found.state, found.severity, found.detail) == (InstanceState.DEGRADED, Severity.WARN, ("slow",))
     assert (found.latency, found.node) == (timedelta(milliseconds=12), "n1")
     assert (found.report_time, found.contact_time) == (NOON, NOON + timedelta(seconds=2))
+
+
+async def test_a_probe_is_answered_by_a_node_that_looks_for_it(shop: Workshop) -> None:
+    shop.can_probe = True
+    job = await shop.settled(await shop.create(PROBE))
+    shop.heard()
+    shop.says(READY, generation=1, answered_probes=("another",))
+    assert (await shop.settled(job)).state is JobState.RUNNING
+    health = InstanceHealth(probe_latency=timedelta(milliseconds=3))
+    shop.says(READY, generation=1, health=health, answered_probes=("another", job.id))
+    found = (await shop.settled(job)).probed
+    assert found is not None
+    assert (found.fresh, found.latency, found.contact_time) == (True, timedelta(milliseconds=3), NOON)
+    assert shop.probes == [("n1", CHAT, job.id)]
+
+
+async def test_a_node_that_is_asked_and_does_not_look_is_taken_at_its_last_word(shop: Workshop) -> None:
+    shop.can_probe = True
+    job = await shop.settled(await shop.create(PROBE))
+    for wait, state in ((ANSWER_WITHIN - timedelta(seconds=1), JobState.RUNNING), (timedelta(seconds=1), READY)):
+        shop.world.clock.advance(wait)
+        shop.heard()
+        job = await shop.settled(job)
+        assert (job.probed.state if job.probed else job.state) is state
+    assert job.probed is not None
+    assert not job.probed.fresh
+    assert len(shop.probes) == 1
+
+
+async def test_a_probe_whose_time_is_over_waits_for_no_look(shop: Workshop) -> None:
+    shop.can_probe = True
+    job = await shop.settled(await shop.create(replace(PROBE, time_limit=timedelta(seconds=2))))
+    shop.world.clock.advance(timedelta(seconds=2))
+    shop.heard()
+    job = await shop.settled(job)
+    assert (job.state, job.probed is not None and job.probed.fresh) == (JobState.SUCCEEDED, False)
+
+
+async def test_a_node_is_asked_again_in_its_next_session_and_by_who_takes_over(shop: Workshop) -> None:
+    shop.can_probe = True
+    job = await shop.settled(await shop.create(PROBE))
+    shop.world.fleet.contacts[NODE] = replace(shop.world.fleet.contacts[NODE], session_epoch=2)
+    await shop.settled(job)
+    heir = shop.restarted()
+    await heir.settled(job)
+    assert [request for *_, request in (*shop.probes, *heir.probes)] == [job.id] * 3
 
 
 async def test_a_probe_of_a_node_that_does_not_answer_fails_in_time(shop: Workshop) -> None:

@@ -13,6 +13,7 @@ from control_plane.domain.runtime import DesiredState
 from control_plane.manifests.reader import Reader
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.restore_runtime import RestoreRuntime
+from control_plane.use_cases.scale_runtime import ScaleRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from tests.fakes.control_plane import a_model, a_runtime
 from tests.fakes.manifest_folder import SETTLE, Folder, entry, manifest
@@ -221,3 +222,26 @@ async def test_a_removed_runtime_is_taken_from_its_node(folder: Folder) -> None:
     await folder.holds("version = 1\n")
     assert await folder.world.desired("n1") == []
     assert "runtime.deleted" in await folder.world.topics()
+
+
+async def test_a_scale_by_hand_stays_until_the_entry_says_something_else(folder: Folder) -> None:
+    await folder.holds(manifest(entry("a", "replicas = 2\n")))
+    assert await folder.runtimes() == ["a", "a.2"]
+    assert (await folder.said())[-1].payload["created"] == ["a", "a.2"]
+    world = folder.world
+    await ScaleRuntime(world.store, world.fleet, world.clock)(RuntimeId("a"), 3)
+    await folder.holds(manifest(entry("a", "replicas = 2\n"), entry("b")))
+    assert await folder.runtimes() == ["a", "a.2", "a.3", "b"]
+    await folder.holds(manifest(entry("a", 'replicas = 2\npreset = "x"\n')))
+    assert await folder.runtimes() == ["a", "a.2"]
+    assert (await folder.said())[-1].payload["removed"] == ["b", "a.3"]
+    await folder.holds("version = 1\n")
+    assert await folder.runtimes() == []
+
+
+async def test_replicas_of_one_file_and_a_runtime_of_another_are_refused_together(folder: Folder) -> None:
+    folder.write(manifest(entry("a", "replicas = 2\n")))
+    await folder.holds(manifest(entry("a.2")), "b.toml")
+    assert await folder.runtimes() == []
+    (text,) = await folder.refusals()
+    assert text.endswith("runtime a.2: " + str(folder.path / "a.toml") + " declares it too.")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tomllib
 from datetime import timedelta
 from typing import Any
 
@@ -377,6 +378,28 @@ c.d = 3
     assert line_of(lines, ("a", "b", 1, "c", "d")) == 15
     assert line_of(lines, ("a", "b", 1, "missing")) == 14
     assert line_of(lines, ("nowhere",)) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"a # b" # "c',
+        '"""a\n[[b]]"""',
+        '""""\n[[b]]\n"""',
+        "[ 1, 2 ] # [",
+        '[\n"]",\n]',
+        "{ a = { b = 1 } }",
+        "{ a = '}' }",
+        "1979-05-27T07:32:00Z",
+        "'''\nb = 1\n'''",
+    ],
+)
+def test_a_key_after_any_value_has_its_own_line(value: str) -> None:
+    text = f"a = {value}\n\n  # b\nz = 1\n"
+    assert set(tomllib.loads(text)) == {"a", "z"}
+    lines = toml_lines(text)
+    assert line_of(lines, ("z",)) == text.count("\n")
+    assert ("b",) not in lines
 
 
 def paths(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

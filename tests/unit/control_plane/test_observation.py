@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.ids import NodeId, RuntimeId
-from control_plane.domain.instance import Instance, InstanceHealth, InstanceState, Severity
+from control_plane.domain.instance import (
+    ExitRecord,
+    Instance,
+    InstanceHealth,
+    InstanceState,
+    ProcessIdentity,
+    Severity,
+)
 from control_plane.domain.matrix import HttpFigures
 from control_plane.domain.node import HeldRemoval, Standing
 from control_plane.domain.problem import Problem
@@ -24,7 +32,7 @@ from tests.fakes.control_plane import World, a_budget, a_model, a_node, a_runtim
 
 N1 = NodeId("n1")
 STARTING, READY, ERROR = InstanceState.STARTING, InstanceState.READY, InstanceState.ERROR
-DEGRADED = InstanceState.DEGRADED
+DEGRADED, RESTARTING = InstanceState.DEGRADED, InstanceState.RESTARTING
 
 
 @pytest.fixture
@@ -117,6 +125,52 @@ async def test_a_fast_launch_that_is_first_heard_of_as_ready_is_told(world: Worl
 async def test_a_crash_of_what_ran_is_no_end_of_a_restore(world: World) -> None:
     await observe(world, an_instance(), full=True)
     assert await observe(world, an_instance(state=ERROR)) == ["runtime.state.changed"]
+
+
+def launched(incarnation: int, state: InstanceState = READY, **more: Any) -> Instance:
+    process = ProcessIdentity("boot", 4000 + incarnation, 1)
+    return an_instance(state=state, incarnation=incarnation, process=process, engine="llama.cpp b1", **more)
+
+
+async def test_the_supervisors_log_says_how_an_engine_ended_and_which_process_came_after(world: World) -> None:
+    await observe(world, launched(1), full=True)
+    assert await world.events("runtime.supervisor.log") == []
+    crashed = an_instance(state=RESTARTING, incarnation=1, last_exit=ExitRecord(signal=11, log_tail=("a prompt",)))
+    assert await observe(world, crashed) == ["runtime.supervisor.log", "runtime.state.changed"]
+    await observe(world, launched(2, STARTING, last_exit=crashed.last_exit))
+    assert await observe(world, launched(2, last_exit=crashed.last_exit)) == [
+        "runtime.state.changed",
+        "runtime.restore.completed",
+    ]
+    ended, started = [event.payload for event in await world.events("runtime.supervisor.log")]
+    assert (ended["event"], ended["severity"], ended["text"]) == (
+        "engine.ended",
+        "warn",
+        "The engine was ended by SIGSEGV.",
+    )
+    assert (ended["incarnation"], ended["signal"], ended["exit_code"], ended["pid"]) == (1, 11, None, None)
+    assert (started["event"], started["pid"], started["incarnation"]) == ("engine.started", 4002, 2)
+    assert started["text"] == "llama.cpp b1 started as process 4002."
+    assert "a prompt" not in str((ended, started))
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (ExitRecord(exit_code=3), "The engine ended with exit code 3."),
+        (ExitRecord(signal=9, oom_killed=True), "The engine was killed for lack of memory."),
+        (ExitRecord(signal=99), "The engine was ended by signal 99."),
+        (ExitRecord(), "The engine ended, and nobody saw how."),
+    ],
+)
+async def test_an_engine_that_ends_and_one_that_follows_in_one_report_are_told_in_their_order(
+    world: World, left: ExitRecord, said: str
+) -> None:
+    await observe(world, launched(1), full=True)
+    await observe(world, launched(2, last_exit=left))
+    ended, started = [event.payload for event in await world.events("runtime.supervisor.log")]
+    assert (ended["text"], ended["incarnation"], ended["severity"]) == (said, 1, "info")
+    assert started["incarnation"] == 2
 
 
 async def test_degradation_is_told_when_it_begins(world: World) -> None:

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from control_plane.data_path.routes import RouteTable
-from control_plane.domain.ids import ModelId, NodeId, RuntimeId
+from control_plane.domain.ids import ModelId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.instance import Instance, InstanceState
-from control_plane.domain.runtime import Modality, ProcessSettings, Runtime
+from control_plane.domain.project import Project
+from control_plane.domain.runtime import DesiredState, EngineSettings, Modality, ProcessSettings, Runtime
+from control_plane.domain.runtime_set import following, replica_ids
 from control_plane.store.memory import MemoryStore
 from control_plane.use_cases.mirror import Mirror
 from gateway.ports import Task
-from gateway.refusals import ModelNotFound, NodeOffline, NotServing, WrongTask
+from gateway.refusals import ModelNotFound, NodeOffline, NoEngine, NotServing, WrongTask
 from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.store_rows import a_node, a_runtime
+
+SEES = {"modalities": (Modality.TEXT, Modality.VISION)}
+HEARS_TOO = {"modalities": (Modality.TEXT, Modality.AUDIO)}
 
 
 def declared(name: str, node: str = "box", **spec: object) -> Runtime:
@@ -36,7 +42,8 @@ class Bench:
     def __init__(self, known: FakeFleet) -> None:
         self.store = MemoryStore(FakeClock())
         self.mirror = Mirror(self.store)
-        self.table = RouteTable(self.mirror, known)
+        self.projects: dict[ProjectId, Project] = {}
+        self.table = RouteTable(self.mirror, known, self.projects)
 
     async def has(self, *runtimes: Runtime) -> None:
         for runtime in runtimes:
@@ -140,6 +147,42 @@ async def test_a_runtime_is_asked_only_for_what_it_can_do_and_the_refusal_names_
     assert raised.value.remedy == "These can: hears."
 
 
+@pytest.mark.parametrize(
+    ("adapter", "spec", "able"),
+    [
+        ("llama.cpp", {}, {Task.TEXT, Task.RESPONSES, Task.MESSAGES, Task.COUNT}),
+        ("llama.cpp", SEES, {Task.TEXT, Task.RESPONSES, Task.MESSAGES, Task.COUNT, Task.VISION}),
+        ("llama.cpp", {"settings": EngineSettings(embeddings=True, pooling="rank")}, {Task.RERANK}),
+        ("llamafile", {}, {Task.TEXT}),
+        ("vllm", HEARS_TOO, {Task.TEXT, Task.RESPONSES, Task.RERANK, Task.SPEECH}),
+        ("external", {}, {Task.TEXT, Task.RESPONSES, Task.RERANK}),
+        ("external", {"modalities": (Modality.AUDIO,)}, {Task.SPEECH}),
+        ("whisper.cpp", {}, {Task.SPEECH}),
+        ("a-package", {}, {Task.TEXT, Task.RESPONSES, Task.RERANK}),
+    ],
+)
+async def test_what_can_be_asked_of_a_runtime_goes_by_its_adapter_and_what_was_declared(
+    adapter: str, spec: dict[str, Any], able: set[Task]
+) -> None:
+    table = await table_of(fleet("one"), declared("one", adapter=adapter, **spec))
+    found = set()
+    for task in Task:
+        try:
+            assert table.resolve("one", task).tasks == able
+            found.add(task)
+        except WrongTask:
+            continue
+    assert found == able
+    assert table.models()[0].tasks == able
+
+
+async def test_what_nothing_that_is_declared_does_needs_another_engine_and_not_another_name() -> None:
+    table = await table_of(fleet("reads"), declared("reads"))
+    with pytest.raises(NoEngine, match="'reads' cannot speak") as raised:
+        table.resolve("reads", Task.VOICE)
+    assert (raised.value.status, raised.value.remedy) == (501, "No declared runtime can.")
+
+
 async def test_what_speaks_no_path_of_the_gateway_is_neither_listed_nor_asked() -> None:
     mute = declared("mute", adapter="process", process=ProcessSettings(("/p",)))
     open_ = declared("open", adapter="process", process=ProcessSettings(("/p",), openai=True))
@@ -157,3 +200,92 @@ async def test_of_runtimes_that_share_a_model_those_that_can_are_chosen() -> Non
     table = await table_of(fleet("both", "reads"), both, declared("reads"))
     assert {table.resolve("tiny", Task.SPEECH).model_alias for _ in range(4)} == {"both"}
     assert {table.resolve("tiny").model_alias for _ in range(4)} == {"both", "reads"}
+
+
+async def a_set(known: FakeFleet, *, replicas: int = 3) -> Bench:
+    """`chat` and its replicas, each on a node of its own."""
+    head = declared("chat", "n1", replicas=replicas, display_name="Chat")
+    rows = [following(head, None, replica, NOON, heed=False) for replica in replica_ids(head.id, replicas)]
+    bench = Bench(known)
+    await bench.has(head, *(replace(row, node=NodeId(f"n{number}")) for number, row in enumerate(rows, 2)))
+    return bench
+
+
+def fleet_of_set(*serving: int) -> FakeFleet:
+    made = FakeFleet()
+    for number in (1, 2, 3):
+        made.connect(f"n{number}")
+    for number in serving:
+        name = RuntimeId("chat" if number == 1 else f"chat.{number}")
+        made.record(Instance(NodeId(f"n{number}"), name, InstanceState.READY))
+    return made
+
+
+async def test_a_head_stands_for_its_replicas_and_each_has_its_turn() -> None:
+    table = (await a_set(fleet_of_set(1, 2, 3))).table
+    for name in ("chat", "Chat", "tiny"):
+        assert (
+            sorted(table.resolve(name).model_alias for _ in range(6)) == ["chat"] * 2 + ["chat.2"] * 2 + ["chat.3"] * 2
+        )
+
+
+async def test_what_failed_a_request_is_not_chosen_for_it_again() -> None:
+    table = (await a_set(fleet_of_set(1, 2, 3))).table
+    tried: list[str] = []
+    for _ in range(3):
+        tried.append(table.resolve("chat", avoid=tried).instance)
+    assert len(set(tried)) == 3
+    with pytest.raises(NotServing, match="serves nowhere else"):
+        table.resolve("chat", avoid=tried)
+
+
+async def test_requests_for_others_put_nobody_out_of_turn() -> None:
+    known = fleet_of_set(1, 2)
+    known.record(Instance(NodeId("n3"), RuntimeId("other"), InstanceState.READY))
+    bench = await a_set(known, replicas=2)
+    await bench.has(declared("other", "n3", model=ModelId("elsewhere")))
+    seen = [(bench.table.resolve("chat").node, bench.table.resolve("other").node) for _ in range(4)]
+    assert [node for node, _ in seen] == ["n1", "n2", "n1", "n2"]
+
+
+async def test_a_replica_by_its_own_id_is_that_one_alone() -> None:
+    table = (await a_set(fleet_of_set(1, 2))).table
+    assert {table.resolve("chat.2").node for _ in range(4)} == {"n2"}
+    with pytest.raises(NotServing):
+        table.resolve("chat.3")
+
+
+async def test_what_does_not_serve_is_passed_over_and_the_head_is_listed_once_while_any_does() -> None:
+    known = fleet_of_set(2, 3)
+    table = (await a_set(known)).table
+    assert {table.resolve("chat").node for _ in range(4)} == {"n2", "n3"}
+    assert [(model.id, model.node) for model in table.models()] == [("chat", "n2")]
+    known.disconnect("n2", NOON)
+    assert {table.resolve("chat").node for _ in range(4)} == {"n3"}
+    known.disconnect("n3", NOON)
+    assert table.models() == []
+
+
+async def test_a_set_that_shrank_sends_nothing_to_what_is_gone() -> None:
+    bench = await a_set(fleet_of_set(1, 2, 3))
+    await bench.loses("chat.3")
+    assert {bench.table.resolve("chat").model_alias for _ in range(6)} == {"chat", "chat.2"}
+
+
+async def test_a_set_of_which_none_serves_speaks_by_the_one_that_is_nearest_to_it() -> None:
+    known = fleet_of_set()
+    bench = await a_set(known)
+    head = bench.mirror.runtimes[RuntimeId("chat")]
+    await bench.has(replace(head, desired_state=DesiredState.STOPPED))
+    known.record(Instance(NodeId("n2"), RuntimeId("chat.2"), InstanceState.ERROR))
+    known.record(Instance(NodeId("n3"), RuntimeId("chat.3"), InstanceState.STARTING))
+    with pytest.raises(NotServing, match="chat.3 is starting"):
+        bench.table.resolve("chat")
+
+
+async def test_a_declared_runtime_that_is_no_replica_is_not_served_under_another_id() -> None:
+    bench = Bench(fleet("chat", "chat.2"))
+    await bench.has(declared("chat", model=ModelId("a")), declared("chat.2", model=ModelId("b")))
+    assert {bench.table.resolve("chat").model_alias for _ in range(4)} == {"chat"}
+    with pytest.raises(ModelNotFound, match="There is: chat, chat.2"):
+        bench.table.resolve("nobody")

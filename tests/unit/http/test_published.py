@@ -14,22 +14,28 @@ import pytest
 from openapi_spec_validator import validate
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.authority import Authority, AuthorityState, AuthorityStep
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event
-from control_plane.domain.ids import JobId
-from control_plane.domain.instance import InstanceState
+from control_plane.domain.ids import AuthorityId, JobId, KeyId, ProjectId
+from control_plane.domain.instance import ExitRecord, InstanceState, Severity
 from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import entry
 from control_plane.domain.node import HeldRemoval
+from control_plane.domain.pin import Combination, Pin
 from control_plane.domain.problem import Problem
+from control_plane.domain.project import Project, ProjectKey
 from control_plane.domain.situation import MassSilence
+from control_plane.domain.supervisor_log import Deed, LogEntry
 from control_plane.domain.watcher import WatchArea, Watcher
 from control_plane.http.publish import pages
 from control_plane.http.published import published
 from control_plane.http.topics import TOPICS
-from control_plane.use_cases import announcements
+from control_plane.use_cases import announcements, project_events
+from control_plane.use_cases.authority_events import authority_prepared, authority_stepped
 from control_plane.use_cases.lost_history import history_changed
+from control_plane.use_cases.supervisor_events import supervisor_log
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import a_budget, a_model, a_node, a_runtime, an_instance, an_inventory, seen
 
@@ -78,9 +84,14 @@ def _samples() -> list[Event]:
     refused = ManifestInvalid("It is wrong.", "Mend it.", source="a.toml")
     order = JobOrder(JobKind.RESTORE, runtime.id, timedelta(minutes=1))
     job = Job(JobId("j"), order, "local", runtime.uid, now, now + order.time_limit)
+    project = Project(ProjectId("team"), "u", "e", now, now, pins=(Pin("tiny", Combination(adapter="vllm")),))
+    authority = Authority(AuthorityId("aa"), AuthorityState.PREPARED, b"der")
+    key = ProjectKey(KeyId("k"), project.id, "ab" * 32, now, "ci")
     return [
         announcements.state_changed(instance, now),
         announcements.state_changed(an_instance(), now),
+        supervisor_log(LogEntry(Deed.STARTED, an_instance(), 1, Severity.INFO, "It started."), now),
+        supervisor_log(LogEntry(Deed.ENDED, instance, 1, Severity.WARN, "It ended.", ExitRecord(signal=9)), now),
         announcements.restore_requested(runtime, now, "boot"),
         announcements.restore_completed(instance, now),
         announcements.restore_completed(instance, now, "It did not start."),
@@ -105,6 +116,13 @@ def _samples() -> list[Event]:
         announcements.job_created(job, now),
         announcements.job_changed(job, now),
         announcements.job_changed(replace(job, state=JobState.FAILED, problem=problem, rolled_back=True), now),
+        authority_prepared(authority, now),
+        *(authority_stepped(authority, step, now) for step in AuthorityStep),
+        project_events.project_created(project, now),
+        project_events.project_updated(project, now),
+        project_events.project_deleted(project, now),
+        project_events.key_created(key, now),
+        project_events.key_revoked(replace(key, expire_time=now, revoke_time=now), now),
         announcements.of_runtime("runtime.removed", runtime.id, now, node="n1"),
         announcements.of_runtime("runtime.deleted", runtime.id, now, node=""),
     ]

@@ -2,6 +2,8 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +19,7 @@ from node_agent.disk.high_water import HighWater
 from node_agent.domain.errors import StorageUnavailable
 from node_agent.domain.spec import EngineSettings, Hold, InstanceName, RestartPolicy, RestoreOrder
 from node_agent.use_cases.ports import DesiredSnapshot, HeldInstance
+from tests.fakes.immutable import FIX, fixable
 from tests.fakes.instance_specs import NAME, spec
 
 RICH = spec(
@@ -73,6 +76,44 @@ def test_removals_and_changes_are_one_step(desired_in: Desired, database: Databa
 
 def test_the_file_is_this_users_alone(database: Database, path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+READ_ONLY = """
+from pathlib import Path
+from node_agent.disk.database import Database
+from node_agent.domain.errors import StorageUnavailable
+
+def put(number):
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO read_speed VALUES (?, '', 0)", [number])
+
+def count():
+    with database.reading() as connection:
+        return connection.execute("SELECT count(*) FROM read_speed").fetchone()[0]
+
+database = Database(Path(sys.argv[1]))
+put(1)
+count()
+put(2)
+fixed()
+for call in (count, lambda: put(3)):
+    try:
+        print(call())
+    except StorageUnavailable as refusal:
+        print(refusal)
+loose()
+put(4)
+print(count())
+database.close()
+"""
+
+
+def test_where_nobody_may_write_any_more_the_agent_is_told_and_lives(tmp_path: Path) -> None:
+    with fixable(tmp_path):
+        command = [sys.executable, "-c", FIX + READ_ONLY, str(tmp_path / "agent.db")]
+        lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.splitlines()
+    assert ["cannot be used" in line for line in lines] == [True, True, False]
+    assert lines[2] == "3"
 
 
 def test_a_full_disk_is_told_and_keeps_what_was_there(desired_in: Desired, database: Database) -> None:

@@ -9,8 +9,11 @@ import pytest
 from control_plane.commands import _told
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.event import EventsKept
+from control_plane.reached import http_url
 from control_plane.settings import Paths, Settings, state_directory
 from control_plane.timers import Timers
+
+TLS: dict[str, Any] = {"http_certificate": "c.pem", "http_key": "k.pem"}
 
 
 def test_settings_survive_being_saved(tmp_path: Path) -> None:
@@ -38,7 +41,21 @@ def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str) -> None:
 def test_http_beyond_loopback_needs_tls() -> None:
     with pytest.raises(InvalidArgument, match="clear text"):
         Settings(http_host="0.0.0.0")  # noqa: S104 - the point
-    Settings(http_host="0.0.0.0", http_certificate="c.pem", http_key="k.pem")  # noqa: S104 - the point
+    Settings(http_host="0.0.0.0", **TLS)  # noqa: S104 - the point
+
+
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ({}, "http://127.0.0.1:8091"),
+        ({"http_host": "::1"}, "http://[::1]:8091"),
+        ({"http_host": "::", "host": "10.0.0.7", **TLS}, "https://10.0.0.7:8091"),
+        ({"http_host": "::", "advertise": "plane.example", **TLS}, "https://plane.example:8091"),
+        ({"http_host": "10.0.0.8", "advertise": "plane.example", **TLS}, "https://10.0.0.8:8091"),
+    ],
+)
+def test_http_is_dialled_where_it_listens_and_a_wildcard_by_its_name(told: dict[str, Any], url: str) -> None:
+    assert http_url(Settings(**told), 8091) == url
 
 
 def test_the_socket_directory_is_short_and_of_this_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

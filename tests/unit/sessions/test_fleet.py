@@ -122,6 +122,25 @@ def test_agents_that_left_a_sleeping_control_plane_have_as_long_to_return_as_aft
     assert not fleet.state.liveness(N1).online
 
 
+def test_who_falls_silent_after_the_clock_was_set_back_is_found() -> None:
+    fleet = Fleet(nodes=2)
+    fleet.clock.advance(timedelta(hours=-1))
+    fleet.go(31, N2)
+    assert fleet.offline() == [N1]
+
+
+def test_who_comes_and_breaks_off_between_two_looks_at_everybody_is_found_in_time() -> None:
+    fleet = Fleet()
+    fleet.go(3)
+    fleet.state.connected(N2, 1, 0)
+    fleet.go(2, N1, N2)
+    fleet.state.disconnected(N2, 1, for_good=False)
+    fleet.go(9, N1)
+    assert fleet.offline() == []
+    fleet.go(1, N1)
+    assert fleet.offline() == [N2]
+
+
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_clock_that_is_set_ends_no_lease(jump: timedelta) -> None:
     fleet = Fleet()

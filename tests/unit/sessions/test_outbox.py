@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from arw.v1 import session_pb2 as pb
-from control_plane.sessions.outbox import MAX_LOG_REQUESTS, Outbox
+from control_plane.sessions.outbox import MOST, Outbox
 
 
 def ack(seq: int) -> pb.ControlMessage:
@@ -62,11 +62,16 @@ def test_the_newest_list_of_replicas_is_told() -> None:
     assert [message.replicas_changed.parked_connections for message in taken(outbox)] == [2]
 
 
-def test_requests_for_logs_are_bounded() -> None:
+def probe(request: str) -> pb.ControlMessage:
+    return pb.ControlMessage(probe_instance=pb.ProbeInstance(request=request))
+
+
+def test_requests_for_logs_and_probes_are_bounded_each() -> None:
     outbox = Outbox()
-    assert [outbox.put(log(str(number))) for number in range(MAX_LOG_REQUESTS + 1)] == [True] * MAX_LOG_REQUESTS + [
-        False
-    ]
+    for kind, made in (("log_request", log), ("probe_instance", probe)):
+        assert all(outbox.put(made(str(number))) for number in range(MOST[kind]))
+        assert not outbox.put(made("more"))
+    assert len(taken(outbox)) == sum(MOST.values())
 
 
 def test_a_finished_outbox_gives_its_last_word_only() -> None:

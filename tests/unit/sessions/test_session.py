@@ -226,6 +226,23 @@ def test_an_unacknowledged_batch_ends_the_stream_with_a_retry() -> None:
     assert close.retry_after == timedelta(seconds=5)
 
 
+def test_a_session_rests_until_its_next_bookmark_unless_something_is_open() -> None:
+    made = opened()
+    made.received(pb.AgentMessage(seq=2, session_epoch=7, desired_ack=pb.DesiredAck(nonce=1)), NOON)
+    assert made.rests_until() is None, "the first full report is awaited"
+    everything = pb.ObservedReport(observed_seq=1, full=True)
+    made.received(pb.AgentMessage(seq=3, session_epoch=7, observed_report=everything), NOON)
+    assert made.rests_until() == NOON + timedelta(seconds=60)
+    assert [type(step) for step in made.tick(NOON + timedelta(seconds=60))] == [Load]
+    made.loaded(DesiredPage("history", 1, 0, (), ()), NOON + timedelta(seconds=60))
+    assert made.rests_until() is None, "the bookmark is unacknowledged"
+
+
+@pytest.mark.parametrize("made", [session(), opened()])
+def test_a_session_that_is_new_or_has_a_batch_out_never_rests(made: ServerSession) -> None:
+    assert made.rests_until() is None
+
+
 def refusing(generation: int = 1) -> pb.DesiredAck:
     problem = problem_pb2.Problem(reason=problem_pb2.REASON_MODEL_FILE_MISSING, text="No file.")
     name = "nodes/n1/instances/a"

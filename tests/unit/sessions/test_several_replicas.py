@@ -17,6 +17,7 @@ from tests.fakes.hubs import SERIAL, Hub, Hubs, PlainAgent
 
 N1 = NodeId("n1")
 MANY = "replicas.many/1"
+PROBES = "instances.probe/1"
 R = "nodes/n1/instances/r1"
 
 
@@ -185,9 +186,28 @@ class TestReachingANodeThatIsElsewhere:
             assert [len(each.desired_batch.allowed_removals) for each in agent.bodies("desired_batch")] == [0]
             await agent.hang_up()
 
+    async def test_an_engine_is_asked_by_the_replica_that_has_the_stream(self, site: Site) -> None:
+        agent = await connected(site.a, PROBES)
+        for number, hub in enumerate((site.a, site.b), start=1):
+            assert hub.sessions.probe(N1, RuntimeId("r1"), hub.id)
+            await agent.until(lambda number=number: len(agent.bodies("probe_instance")) == number)  # type: ignore[misc]
+        asked = [message.probe_instance for message in agent.bodies("probe_instance")]
+        assert [(each.request, each.instance) for each in asked] == [("a", R), ("b", R)]
+        await agent.hang_up()
+
+    async def test_an_older_agent_is_not_asked_to_ask_its_engines(self, site: Site) -> None:
+        agent = await connected(site.a)
+        assert not site.a.sessions.probe(N1, RuntimeId("r1"), "j1")
+        assert site.b.sessions.probe(N1, RuntimeId("r1"), "j2")
+        agent.say(heartbeat=pb.Heartbeat())
+        await agent.hear("heartbeat_ack")
+        assert not agent.bodies("probe_instance")
+        await agent.hang_up()
+
     async def test_a_node_that_no_replica_has_is_not_reached(self, site: Site) -> None:
         assert not site.b.sessions.park(N1, 3)
         assert not site.b.sessions.let_through(N1, [])
+        assert not site.b.sessions.probe(N1, RuntimeId("r1"), "j1")
         with pytest.raises(NodeOffline):
             await anext(site.b.sessions.logs.read(N1, RuntimeId("r1"), 5, follow=True))
 

@@ -73,15 +73,15 @@ async def test_a_copy_has_the_rows_of_every_table(store: SqliteStore, tmp_path: 
     await store.write(fill)
     with closing(sqlite3.connect(tmp_path / "arw.db", isolation_level=None)) as other:
         other.execute("INSERT INTO leader VALUES ('control-plane', 3, 'r')")
-        other.execute("INSERT INTO authority VALUES (1, x'00ff', x'01')")
+        other.execute("INSERT INTO authorities VALUES ('a', '{}')")
         other.execute("INSERT INTO jobs VALUES ('j', '{}')")
     backup.copy_database(tmp_path / "arw.db", tmp_path / "copy.db", unheard)
     tables = {table.name: rows(tmp_path / "arw.db", table.name) for table in metadata.sorted_tables}
     assert {name: rows(tmp_path / "copy.db", name) for name in tables} == tables
-    assert {"leader", "authority", "jobs", "nodes"} <= {name for name, found in tables.items() if found}
+    assert {"leader", "authorities", "jobs", "nodes"} <= {name for name, found in tables.items() if found}
     backup.renew(tmp_path / "copy.db")
     assert rows(tmp_path / "copy.db", "leader") == [("control-plane", 3 + JUMP, "r")]
-    assert rows(tmp_path / "copy.db", "authority") == tables["authority"]
+    assert rows(tmp_path / "copy.db", "authorities") == tables["authorities"]
 
 
 def rows(database: Path, table: str) -> list[tuple[object, ...]]:

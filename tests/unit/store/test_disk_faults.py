@@ -12,6 +12,7 @@ import pytest
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store.sqlite import SqliteStore
 from control_plane.use_cases.ports import Transaction
+from tests.fakes.immutable import FIX, fixable
 from tests.fakes.store_rows import StandingClock
 from tests.fakes.stores import put_node
 
@@ -78,6 +79,36 @@ async def main():
 asyncio.run(main())
 """
 
+READ_ONLY = """
+import asyncio
+from pathlib import Path
+from control_plane.domain.errors import StorageUnavailable
+from control_plane.store.sqlite import SqliteStore
+from tests.fakes.store_rows import StandingClock
+from tests.fakes.stores import put_node
+
+def names(tx):
+    return [node.id for node in tx.nodes.all()]
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]), StandingClock())
+    await store.write(put_node("before"))
+    await store.read(names)
+    await store.write(put_node("later"))
+    fixed()
+    for call in (store.read(names), store.write(put_node("lost"))):
+        try:
+            print(await call)
+        except StorageUnavailable as refusal:
+            print(refusal)
+    loose()
+    await store.write(put_node("after"))
+    print(await store.read(names))
+    await store.close()
+
+asyncio.run(main())
+"""
+
 
 def _lines_of(*command: str) -> list[str]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30)
@@ -117,6 +148,14 @@ def test_when_the_file_may_not_grow_writes_are_refused_and_reads_go_on(tmp_path:
     lines = _lines_of(sys.executable, "-c", FULL_DISK, str(tmp_path / "arw.db"), "size_limit")
     assert lines[0].startswith("The disk that holds the database failed to read or write. Look for disk errors")
     assert lines[1:] == ["['before']", "['after', 'before']"]
+
+
+def test_where_nobody_may_write_any_more_all_is_refused_and_the_process_lives(tmp_path: Path) -> None:
+    """SQLite's index of its log is mapped: once it was written back, the kernel ends whoever writes there."""
+    with fixable(tmp_path):
+        lines = _lines_of(sys.executable, "-c", FIX + READ_ONLY, str(tmp_path / "arw.db"))
+    assert all(line.startswith("The database cannot be written. Give the user") for line in lines[:2])
+    assert lines[2:] == ["['after', 'before', 'later']"]
 
 
 async def test_a_file_that_is_moved_away_takes_no_change_with_it(tmp_path: Path) -> None:

@@ -13,14 +13,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from control_plane.domain.authority import Authority, AuthorityState
 from control_plane.domain.errors import StorageUnavailable
+from control_plane.domain.ids import AuthorityId
 from control_plane.store import migrations, schema
 from control_plane.store.sqlite import SqliteStore
 from control_plane.store.tables import metadata
-from tests.fakes.store_rows import StandingClock, a_node
+from control_plane.trust.authority import Lifetimes, self_signed
+from tests.fakes.store_rows import NOON, StandingClock, a_node
 from tests.fakes.store_rows_of_old import fill
 from tests.fakes.stores import put_node
+from wire.credentials import key_id, new_key
 
 
 async def _opened_once(path: Path) -> None:
@@ -56,7 +61,7 @@ def test_a_new_database_is_what_all_migrations_make(tmp_path: Path) -> None:
     assert (schema.NEWEST,) in made
 
 
-@pytest.mark.parametrize("released", ["0001"])
+@pytest.mark.parametrize("released", ["0001", "0002"])
 async def test_the_database_of_an_older_release_is_migrated_with_all_its_rows(tmp_path: Path, released: str) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
     with engine.begin() as connection:
@@ -98,4 +103,34 @@ async def test_a_migration_that_was_cut_off_leaves_nothing_half_made(tmp_path: P
         schema.bring_up_to_date(connection)
         connection.exec_driver_sql("ROLLBACK")
         assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+async def test_the_one_authority_of_an_older_schema_is_the_active_one(tmp_path: Path) -> None:
+    key = new_key()
+    certificate = self_signed(key, NOON, Lifetimes())
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
+    with engine.begin() as connection:
+        schema.migrate(connection, "0002")
+        fill(connection)
+        row = {"certificate": certificate.public_bytes(Encoding.DER), "sealed_key": b"sealed"}
+        words = "INSERT INTO authority (id, certificate, sealed_key) VALUES (1, :certificate, :sealed_key)"
+        connection.execute(sa.text(words), row)
+    engine.dispose()
+    store = await SqliteStore.open(tmp_path / "arw.db", StandingClock())
+    try:
+        (found,) = await store.read(lambda tx: tx.authorities.all())
+    finally:
+        await store.close()
+    expected = AuthorityId(key_id(certificate))
+    assert found == Authority(expected, AuthorityState.ACTIVE, row["certificate"], row["sealed_key"])
+
+
+def test_an_authority_that_is_damaged_does_not_keep_a_database_from_being_migrated(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'arw.db'}")
+    with engine.begin() as connection:
+        schema.migrate(connection, "0002")
+        connection.exec_driver_sql("INSERT INTO authority (id, certificate) VALUES (1, x'00')")
+        schema.migrate(connection)
+        assert connection.exec_driver_sql("SELECT id FROM authorities").all() == [("damaged",)]
     engine.dispose()

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from control_plane.domain.authority import Authority, AuthorityState
 from control_plane.domain.errors import InvalidArgument, StorageUnavailable
 from control_plane.domain.ids import NodeId
 from control_plane.store.memory import MemoryStore
 from control_plane.trust.authority import EmbeddedAuthority, Lifetimes
 from control_plane.trust.shared_authority import SharedAuthority
-from control_plane.use_cases.ports import StoredAuthority
 from tests.fakes.clock import FakeClock
 from tests.fakes.store_rows import a_node
 from wire.credentials import csr_der, new_key
@@ -46,13 +46,12 @@ class Site:
     async def open(self, name: str, secret_file: str = "") -> EmbeddedAuthority:
         return await SharedAuthority(self.directory(name), self.clock, Lifetimes(), secret_file).open(self.store)
 
-    async def row(self) -> StoredAuthority:
-        found = await self.store.read(lambda tx: tx.authority.get())
-        assert found is not None
+    async def row(self) -> Authority:
+        (found,) = await self.store.read(lambda tx: tx.authorities.all())
         return found
 
-    async def put(self, row: StoredAuthority) -> None:
-        await self.store.write(lambda tx: tx.authority.put(row))
+    async def put(self, row: Authority) -> None:
+        await self.store.write(lambda tx: tx.authorities.put(row))
 
     def files(self, name: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.directory(name).iterdir()}
@@ -93,7 +92,9 @@ async def test_each_starts_again_as_it_was(site: Site) -> None:
 
 async def test_one_without_a_secret_shows_its_certificate_and_keeps_its_key_to_itself(site: Site) -> None:
     one = await site.open("one")
-    assert await site.row() == StoredAuthority(one.trust_bundle()[0])
+    assert await site.row() == Authority(
+        one.id, AuthorityState.ACTIVE, one.trust_bundle()[0], None, site.clock.now(), site.clock.now()
+    )
     assert (await site.open("one")).trust_domain == one.trust_domain
 
 
@@ -175,16 +176,14 @@ async def test_a_certificate_without_its_key_begins_no_new_authority(site: Site)
     assert site.files("one").keys() == {"ca.pem"}
 
 
-DAMAGES: list[Callable[[StoredAuthority], StoredAuthority]] = [
+DAMAGES: list[Callable[[Authority], Authority]] = [
     lambda row: replace(row, certificate=b"damaged"),
     lambda row: replace(row, sealed_key=b"\x01damaged"),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_what_is_damaged_in_the_database_is_named(
-    site: Site, damage: Callable[[StoredAuthority], StoredAuthority]
-) -> None:
+async def test_what_is_damaged_in_the_database_is_named(site: Site, damage: Callable[[Authority], Authority]) -> None:
     await site.open("one", site.secret())
     await site.put(damage(await site.row()))
     said = await refused(site, "two", site.secret())

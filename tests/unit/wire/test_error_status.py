@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -66,6 +67,13 @@ def test_what_passes_by_itself_says_when_to_ask_again() -> None:
     assert unpacked == [False, False, True]
     assert info.retry_delay.seconds == 1
     assert len(status_of(Missing("No runtime 'x'.", "Look.")).details) == 2
+
+
+def test_a_refusal_that_knows_when_it_passes_says_so_itself() -> None:
+    refusal, info = Away("Too many at once.", "Wait."), RetryInfo()
+    refusal.passes_in = timedelta(seconds=7, milliseconds=900)
+    assert [detail.Unpack(info) for detail in status_of(refusal).details] == [False, False, True]
+    assert info.retry_delay.seconds == 7
 
 
 @pytest.mark.parametrize("stream", [False, True])
