@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import signal
 import sys
@@ -83,7 +84,18 @@ def main(argv: Sequence[str]) -> int:
     return _serve(given, keys)
 
 
+def _know_the_package() -> None:
+    """By its own folder: Python would look through the one that it lies in, which the sandbox does not show."""
+    package = Path(__file__).resolve().parents[2]
+    spec = importlib.util.spec_from_file_location(
+        package.name, package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    if package.name not in sys.modules and spec is not None:
+        sys.modules[package.name] = importlib.util.module_from_spec(spec)
+
+
 def _serve(given: argparse.Namespace, keys: Sequence[str]) -> int:
+    _know_the_package()
     from node_agent.runtimes.fronts import whisper_engine, whisper_server  # noqa: PLC0415 - the help needs neither
 
     default = whisper_engine.Wanted(given.language.lower(), translate=given.translate)

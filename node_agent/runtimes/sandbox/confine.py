@@ -30,7 +30,6 @@ KEPT_CAPABILITIES = _DAC_OVERRIDE | _DAC_READ_SEARCH | _IPC_LOCK
 """Of a root's: to reach files of others within what Landlock leaves, and to keep a model in memory."""
 _CAPABILITY_VERSION = 0x20080522
 RIGHTS = {
-    "list": landlock.LIST,
     "read": landlock.READ,
     "use": landlock.USE,
     "change": landlock.CHANGE,

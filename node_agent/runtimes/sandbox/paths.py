@@ -56,11 +56,6 @@ def engine_paths(command: str, files: Iterable[str], search: Iterable[str], stat
     return sorted({str(path) for path in (*named, *programs, *kept)})
 
 
-def package_root(state: Path) -> list[str]:
-    """Where Python looks for this package: it is found only where the folder's names may be read."""
-    return [str(AGENT.parent)] if _harmless(AGENT.parent, state) else []
-
-
 def program_folders(program: Path) -> Iterator[Path]:
     """The folder of every link on the way to it, and what belongs to a `bin`."""
     for _ in range(LINKS):

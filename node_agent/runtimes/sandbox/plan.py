@@ -68,7 +68,6 @@ def _rules(start: Start, wanted: Sandbox) -> dict[str, tuple[str, ...]]:
     devices = (*paths.PLAIN_DEVICES, *(paths.ACCELERATORS if accelerated else ()))
     shared = paths.there(paths.SHARED_MEMORY) if accelerated else []
     return {
-        "list": tuple(paths.package_root(state)),
         "use": (*paths.there(paths.SYSTEM), *own, *wanted.use),
         "read": (*paths.there(paths.FACTS), *_models(start), str(start.at.key_file)),
         "change": (*_own(start), *shared, *wanted.write),
