@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import quote
 
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import ModelId, RuntimeId
@@ -14,7 +15,7 @@ MAX_RUNTIMES = 1000
 """Of one manifest."""
 SHOWN_FAULTS = 20
 SHOWN_BYTES = 2000
-"""Of all faults together: a refusal travels in headers, of which peers take 8 KiB, and says each fault twice."""
+"""Of all faults, percent-encoded: a refusal travels in headers, of which peers take 8 KiB, and says each twice."""
 MAX_FAULT = 300
 
 
@@ -116,7 +117,7 @@ def _shown(faults: Sequence[Fault]) -> Iterator[str]:
     left = SHOWN_BYTES
     for fault in faults[:SHOWN_FAULTS]:
         text = str(fault).encode(errors="replace").decode()
-        left -= len(text.encode())
+        left -= len(quote(text))
         if left < 0:
             return
         yield text
