@@ -77,6 +77,8 @@ class Circle:
         self._telling = telling
         self._place = place
         self._pace = pace
+        self._told: Sequence[Place] = [place()]
+        """Where agents were told last that the control plane is reached."""
         self._sessions: Sessions | None = None
         self._errands: list[tuple[ReplicaId, bytes]] = []
         self._bell = asyncio.Event()
@@ -184,7 +186,7 @@ class Circle:
 
     async def _take_in(self, bulletin: Bulletin) -> None:
         self._answered_at = time.monotonic()
-        before, others_before = self.places(), self.others
+        others_before = self.others
         self.me, self.replicas = bulletin.me, bulletin.replicas
         self._fleet.alive(self.others)
         self._traffic.alive(self.others)
@@ -194,12 +196,13 @@ class Circle:
         for note in sorted(bulletin.notes, key=_sessions_first):
             self.read(note)
         self._lead(bulletin.term)
-        if before != self.places():
+        if self._told != self.places():
             self._moved()
         if self._sessions is not None:
             self._serve(self._sessions, bulletin)
 
     def _moved(self) -> None:
+        self._told = self.places()
         _log.info("replicas_changed", replicas=[place.grpc_address for place in self.places()])
         for listener in self._on_move:
             listener()

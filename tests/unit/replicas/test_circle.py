@@ -67,9 +67,11 @@ class Site:
         self.traffic = SharedTraffic(self.meter)
         self.streams = Streams()
         telling = Telling(self.fleet, self.meter)
-        place = Place(grpc_address=f"{name}:7443")
+        self.place = Place(grpc_address=f"{name}:7443")
         self.circle = Circle(
-            self.board, self.fleet, self.traffic, telling, place=lambda: place, pace=pace or Pace(cut_off=timedelta())
+            *(self.board, self.fleet, self.traffic, telling),
+            place=lambda: self.place,
+            pace=pace or Pace(cut_off=timedelta()),
         )
         self.circle.serve(self.streams)
 
@@ -243,6 +245,17 @@ async def test_agents_are_told_where_the_replicas_are_this_one_first() -> None:
     sites.kill(a)
     await sites.beat()
     assert [place.grpc_address for place in b.circle.places()] == ["b:7443"]
+
+
+async def test_agents_that_came_before_it_listened_everywhere_are_told_where_once_it_does() -> None:
+    site = Sites(1).all[0]
+    whole, site.place = site.place, Place()
+    await site.beat()
+    site.streams.said.clear()
+    site.place = whole
+    await site.beat()
+    await site.beat()
+    assert site.streams.said == ["replicas changed"]
 
 
 async def test_an_errand_reaches_its_replica_once() -> None:
