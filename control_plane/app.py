@@ -220,7 +220,7 @@ class ControlPlane:
     def _bound(self, bound: Bound) -> None:
         self._reached.ports.update(relay=bound.relay, http=bound.http)
         self._reached.everywhere.set()
-        self._circle.ring()
+        self._circle.settled()
 
     async def _leave(self, data_path: asyncio.Task[None]) -> None:
         """Say so, let requests and calls in hand end, let the nodes go in their own time."""

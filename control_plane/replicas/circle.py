@@ -120,6 +120,11 @@ class Circle:
     def ring(self) -> None:
         self._bell.set()
 
+    def settled(self) -> None:
+        """Its own place is known from now on: agents that came before hear of it at once."""
+        self._tell_places()
+        self.ring()
+
     async def join(self) -> bool:
         """Come onto the board; True when no other replica is there. StorageUnavailable."""
         bulletin = await self._board.beat({}, (), self._place())
@@ -196,12 +201,13 @@ class Circle:
         for note in sorted(bulletin.notes, key=_sessions_first):
             self.read(note)
         self._lead(bulletin.term)
-        if self._told != self.places():
-            self._moved()
+        self._tell_places()
         if self._sessions is not None:
             self._serve(self._sessions, bulletin)
 
-    def _moved(self) -> None:
+    def _tell_places(self) -> None:
+        if self._told == self.places():
+            return
         self._told = self.places()
         _log.info("replicas_changed", replicas=[place.grpc_address for place in self.places()])
         for listener in self._on_move:

@@ -253,9 +253,10 @@ async def test_agents_that_came_before_it_listened_everywhere_are_told_where_onc
     await site.beat()
     site.streams.said.clear()
     site.place = whole
-    await site.beat()
-    await site.beat()
+    site.circle.settled()
     assert site.streams.said == ["replicas changed"]
+    await site.beat()
+    assert site.streams.said == ["replicas changed"], "once"
 
 
 async def test_an_errand_reaches_its_replica_once() -> None:
