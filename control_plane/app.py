@@ -108,12 +108,7 @@ class ControlPlane:
         self._duties = Duties(on, self._circle, self._matrix, self.sessions, self._jobs)
         self._watchers = GetWatchers(self._duties.manifests.report, on.clock)
         self._health = Health(SERVICES)
-        gate = Gatekeeper(
-            on.authority.trust_domain,
-            AuthenticateNode(on.store, on.clock),
-            AuthenticateOperator(on.store, on.clock),
-            on.trust.check_issuer,
-        )
+        gate = _gatekeeper(on)
         self._streams = OpenStreams(gate, taken_within=on.timers.ack_within)
         self._trust = Chore("trust", on.trust.refresh, on.timers.tick)
         on.trust.on_change(self.sessions.authorities_changed)
@@ -310,4 +305,13 @@ def _session_rules(timers: Timers) -> SessionRules:
         bookmark_every=timers.bookmark_every,
         full_report_every=timers.full_report_every,
         refused_hold=timers.refused_hold,
+    )
+
+
+def _gatekeeper(on: Ground) -> Gatekeeper:
+    return Gatekeeper(
+        on.authority.trust_domain,
+        AuthenticateNode(on.store, on.clock),
+        AuthenticateOperator(on.store, on.clock),
+        on.trust.check_issuer,
     )
