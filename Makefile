@@ -10,6 +10,10 @@ PROJECTOR := build/models/tiny-projector.gguf
 PACKAGES := arw_client arwctl control_plane gateway gen node_agent wire
 PY_DIRS := arw_client arwctl benchmarks control_plane gateway node_agent tests wire
 
+# Tests of whole processes share the machine with whatever else it does: one that fails is asked again, and its
+# failure is shown also when it passes then; three a suite, no more.
+AGAIN := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
+
 export GRPC_ENABLE_FORK_SUPPORT := 0
 
 .PHONY: setup demo demo-audio demo-vision check lint types contracts proto proto-check schemas unit test drills soak ci runtime-smoke runtime-smoke-vision lock clean
@@ -82,10 +86,12 @@ schemas: $(STAMP)
 	$(BIN)/python -m control_plane.http.publish docs/api
 
 test: check
-	$(BIN)/pytest -q -n 2 tests/integration tests/e2e
+	$(BIN)/pytest -q -n 3 $(AGAIN) tests/integration tests/e2e
 
+# Most of a drill is waiting. Those that need the machine to themselves come last.
 drills: setup
-	$(BIN)/pytest -q tests/drills
+	$(BIN)/pytest -q -n 2 --dist loadfile $(AGAIN) -m "not alone" tests/drills
+	$(BIN)/pytest -q $(AGAIN) -m alone tests/drills
 
 soak: setup
 	$(BIN)/pytest -q tests/soak

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
@@ -28,6 +28,13 @@ def stuck(pid: int) -> Iterator[None]:
         yield
     finally:
         (group / "freezer.state").write_text("THAWED")
-        for left in (group / "cgroup.procs").read_text().split():
-            (FREEZER / "cgroup.procs").write_text(left)
+        _empty(group)
         group.rmdir()
+
+
+def _empty(group: Path) -> None:
+    """What was killed while it was frozen ends now, in its own time: between being listed and being moved, or after."""
+    while left := (group / "cgroup.procs").read_text().split():
+        for pid in left:
+            with suppress(ProcessLookupError):
+                (FREEZER / "cgroup.procs").write_text(pid)

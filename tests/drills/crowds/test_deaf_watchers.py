@@ -17,7 +17,7 @@ from tests.fakes.lone_plane import LonePlane
 from tests.fakes.processes import until
 from wire.error_status import refusal_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 WATCHERS = 1000
 CONNECTIONS = 16
 """Each may hold 64 calls."""

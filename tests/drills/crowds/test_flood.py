@@ -12,7 +12,7 @@ from arw.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from tests.fakes.deaf_watchers import operator_channel
 from tests.fakes.lone_plane import LonePlane
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(90)]
 CONNECTIONS, CALLS = 4, 64
 LARGE = 300
 """Runtimes in each manifest: a fifth of a second of the one writer."""

@@ -34,7 +34,7 @@ from tests.fakes.deaf_watchers import operator_channel
 from tests.fakes.processes import ControlPlaneProcess
 from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 AGENTS = 1000
 WITHIN_S = 30.0
 """Half of it is what the contract wants of a machine that does nothing else; the benchmark tells."""

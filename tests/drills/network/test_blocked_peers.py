@@ -102,6 +102,7 @@ class Herd:
         return {refusal_of(ending).remote_reason if ending else "still open" for ending in endings}
 
 
+@pytest.mark.alone
 async def test_f17_agents_that_never_read_are_closed_and_cost_the_control_plane_nothing_lasting(
     site: ProxiedSite,
 ) -> None:

@@ -14,7 +14,7 @@ from tests.fakes.storm_watch import OK
 
 KILLS = 100
 SEED = int(os.environ.get("ARW_KILLS_SEED", "1"))
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 def test_f1_an_agent_killed_at_any_moment_leaves_no_orphan_no_double_and_signals_nobody_else() -> None:

@@ -188,7 +188,7 @@ class RevisionAheadOfItsBatch(BareSync):
 
 
 MANY = settings(
-    max_examples=300,
+    max_examples=120,
     stateful_step_count=30,
     deadline=None,
     database=None,
