@@ -19,14 +19,15 @@ from arw.v1 import agent_service_pb2 as calls
 from arw.v1 import session_pb2
 from control_plane.messages.times import duration_to_proto
 from control_plane.process.descriptors import raise_limit
-from control_plane.sessions.fleet import JITTER
+from control_plane.sessions.fleet import JITTER, FleetRules
 from wire import event_loop
 from wire.server import make_server
 
 
 class _Streams:
-    def __init__(self, period: timedelta) -> None:
-        self._period = period
+    def __init__(self) -> None:
+        self._rules = FleetRules()
+        self._open = 0
 
     @property
     def handler(self) -> grpc.GenericRpcHandler:
@@ -36,6 +37,7 @@ class _Streams:
 
     async def _connect(self, requests: Any, _context: Any) -> AsyncIterator[calls.ConnectResponse]:
         said = 0
+        self._open += 1
         async for request in requests:
             answer = self._answer(request.message)
             if answer is not None:
@@ -44,8 +46,7 @@ class _Streams:
                 yield calls.ConnectResponse(message=answer)
 
     def _answer(self, message: session_pb2.AgentMessage) -> session_pb2.ControlMessage | None:
-        # As spread as the control plane's: heartbeats that come all at once cost less.
-        period = duration_to_proto(self._period * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - spreads load
+        period = duration_to_proto(self._period())
         match message.WhichOneof("body"):
             case "hello":
                 return session_pb2.ControlMessage(welcome=session_pb2.Welcome(heartbeat_period=period))
@@ -55,12 +56,17 @@ class _Streams:
             case _:
                 return None
 
+    def _period(self) -> timedelta:
+        """As long and as spread as the control plane's: heartbeats that come all at once cost less."""
+        by_number = timedelta(seconds=self._open / self._rules.agents_per_second)
+        return max(self._rules.heartbeat, by_number) * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
 
-async def _serve(certificates: Path, period: timedelta) -> None:
+
+async def _serve(certificates: Path) -> None:
     key, chain, ca = ((certificates / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem"))
     credentials = grpc.ssl_server_credentials([(key, chain)], ca, require_client_auth=True)
     server = make_server([])
-    server.add_generic_rpc_handlers((_Streams(period).handler,))
+    server.add_generic_rpc_handlers((_Streams().handler,))
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     print(port, flush=True)
@@ -70,10 +76,9 @@ async def _serve(certificates: Path, period: timedelta) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("certificates", type=Path, help="the folder of a control plane's key and certificates")
-    parser.add_argument("heartbeat", type=float, help="seconds")
     options = parser.parse_args()
     raise_limit()
-    event_loop.run(_serve(options.certificates, timedelta(seconds=options.heartbeat)))
+    event_loop.run(_serve(options.certificates))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A thousand agents that do nothing but keep their streams: Hello, acknowledge, heartbeat."""
+"""Thousands of agents that do nothing but keep their streams: Hello, acknowledge, heartbeat.
+
+Each has its own certificate, connection and stream, and says what a real one would. What it says goes over a stream
+that costs a fraction of grpc's, so that it is the server that is measured.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,21 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
-import grpc
+from google.protobuf.duration_pb2 import Duration
 
-import wire  # noqa: F401 - before grpc's first use: it disarms fork handlers
 from arw.v1 import agent_service_pb2 as calls
-from arw.v1 import enrollment_service_pb2, session_pb2
-from arw.v1.agent_service_pb2_grpc import AgentServiceStub
-from arw.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from arw.v1 import session_pb2
 from arw.v1.node_pb2 import Engine, NodeInventory
+from benchmarks.identities import Identity
+from benchmarks.light_stream import LightStream
 from control_plane.domain.desired import digest
-from wire.channel import secure_channel
-from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 
+CONNECT = "/arw.v1.AgentService/Connect"
 ENGINE = Engine(adapter="llama.cpp", path="/usr/bin/llama-server", sha256="0" * 64, version="light")
 INVENTORY = NodeInventory(os="linux", arch="x86_64", cpu_cores=8, memory_bytes=1 << 34, engines=[ENGINE])
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    node: str
-    key: bytes
-    chain: bytes
-    ca: bytes
-    address: str
-
-
-async def enrol(address: str, ca: bytes, tokens: Sequence[str]) -> list[Identity]:
-    """One identity a token, one after another, each over its own connection as a real agent's."""
-    return [await _enrol(address, ca, token) for token in tokens]
-
-
-async def _enrol(address: str, ca: bytes, token: str) -> Identity:
-    key = new_key()
-    wanted = enrollment_service_pb2.EnrollRequest(join_token=token.rpartition(".")[0], csr=csr_der(key))
-    async with secure_channel(address, grpc.ssl_channel_credentials(ca)) as channel:
-        answer = await EnrollmentServiceStub(channel).Enroll(wanted, timeout=30)
-    return Identity(answer.node, key_pem(key), certificate_pem(answer.certificate_chain), ca, answer.grpc_address)
 
 
 class LightAgent:
@@ -55,7 +35,9 @@ class LightAgent:
         self._identity = identity
         self._addresses: Sequence[str] = (identity.address,)
         self._history, self._revision = "", 0
-        self._outbox: asyncio.Queue[session_pb2.AgentMessage | None] = asyncio.Queue()
+        self._stream: LightStream | None = None
+        self._next_beat: asyncio.TimerHandle | None = None
+        self._period = 0.0
         self._seq = 0
         self._epoch = 0
         self._rows: dict[str, tuple[int, int]] = {}
@@ -73,10 +55,9 @@ class LightAgent:
         """Connect again for ever, within half a second, at any replica that is known."""
         while True:
             self.address = random.choice(self._addresses)  # noqa: S311 - spreads load
-            try:
+            with suppress(OSError):
                 await self._connect()
-            except* grpc.aio.AioRpcError:
-                self.welcomed.clear()
+            self.welcomed.clear()
             await asyncio.sleep(random.uniform(0, 0.5))  # noqa: S311 - spreads load
 
     def generations(self) -> dict[str, int]:
@@ -84,37 +65,28 @@ class LightAgent:
         return {name.rpartition("/")[2]: generation for name, (generation, _) in self._rows.items()}
 
     async def _connect(self) -> None:
-        who = self._identity
-        tls = grpc.ssl_channel_credentials(who.ca, who.key, who.chain)
+        """Until the stream ends. OSError when there is none."""
         self._seq = self._epoch = 0
-        self._outbox = asyncio.Queue()
-        async with secure_channel(self.address, tls) as channel, asyncio.TaskGroup() as tasks:
+        stream = self._stream = await LightStream.open(self.address, self._identity.tls, CONNECT, self._heard)
+        try:
             self._say(hello=self._hello())
-            call: Any = AgentServiceStub(channel).Connect()
-            beside = [tasks.create_task(work) for work in (self._write(call), self._beat())]
-            try:
-                while (response := await call.read()) is not grpc.aio.EOF:
-                    self._heard(response.message)
-            finally:
-                for task in beside:
-                    task.cancel()
-
-    async def _write(self, call: Any) -> None:
-        while (message := await self._outbox.get()) is not None:
-            try:
-                await call.write(calls.ConnectRequest(message=message))
-            except asyncio.InvalidStateError:
-                # The call is over, which the reader sees too.
-                return
-        await call.done_writing()
+            await stream.ended
+        finally:
+            self._stream = None
+            stream.close()
+            if self._next_beat is not None:
+                self._next_beat.cancel()
 
     async def leave(self) -> None:
         """End the stream from our side, so that nothing is cut in the middle."""
-        self._outbox.put_nowait(None)
+        if self._stream is not None:
+            self._stream.finish()
 
     def _say(self, **body: Any) -> None:
-        self._seq += 1
-        self._outbox.put_nowait(session_pb2.AgentMessage(seq=self._seq, session_epoch=self._epoch, **body))
+        if self._stream is not None:
+            self._seq += 1
+            message = session_pb2.AgentMessage(seq=self._seq, session_epoch=self._epoch, **body)
+            self._stream.say(calls.ConnectRequest(message=message).SerializeToString())
 
     def _hello(self) -> session_pb2.Hello:
         return session_pb2.Hello(
@@ -132,19 +104,21 @@ class LightAgent:
             inventory=INVENTORY,
         )
 
-    def _heard(self, message: session_pb2.ControlMessage) -> None:
+    def _heard(self, said: bytes) -> None:
+        message = calls.ConnectResponse.FromString(said).message
         match message.WhichOneof("body"):
             case "welcome":
                 self._epoch = message.session_epoch
-                self._period = message.welcome.heartbeat_period.ToTimedelta().total_seconds()
                 self._know(message.welcome.replicas)
                 if self._history != message.welcome.history_id:
                     self._history, self._revision, self._rows = message.welcome.history_id, 0, {}
                 self.connected_at = time.monotonic()
                 self.welcomed.set()
                 self._say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True))
+                self._beat_after(message.welcome.heartbeat_period)
             case "heartbeat_ack":
                 self.beats += 1
+                self._beat_after(message.heartbeat_ack.next_period)
             case "desired_batch":
                 self._store(message.desired_batch)
             case "replicas_changed":
@@ -170,11 +144,11 @@ class LightAgent:
             self.batches += 1
             self.stored_at = time.monotonic()
 
-    async def _beat(self) -> None:
-        await self.welcomed.wait()
-        while True:
-            await asyncio.sleep(self._period)
-            self._say(heartbeat=session_pb2.Heartbeat(observed_seq=1))
+    def _beat_after(self, period: Duration) -> None:
+        self._next_beat = asyncio.get_running_loop().call_later(period.ToTimedelta().total_seconds(), self._beat)
+
+    def _beat(self) -> None:
+        self._say(heartbeat=session_pb2.Heartbeat(observed_seq=1))
 
 
 def digest_of(rows: dict[str, tuple[int, int]]) -> bytes:

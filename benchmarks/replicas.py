@@ -19,7 +19,8 @@ from pathlib import Path
 from arw_client import ArwError, Client, Context, connect
 from arw_client import messages as m
 from arwctl.local.ports import free_ports
-from benchmarks.light_agents import LightAgent, enrol
+from benchmarks.identities import enrol
+from benchmarks.light_agents import LightAgent
 from benchmarks.row import Row, median
 from tests.fakes.postgres import postgres_server
 from wire import event_loop

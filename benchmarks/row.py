@@ -30,6 +30,11 @@ class Row:
         return cls(name, unit, ours, beside, baseline, value, "ratio", f">= {at_least}", value >= at_least)
 
     @classmethod
+    def growth(cls, name: str, unit: str, *, ours: float, beside: float, baseline: str, at_most: float) -> Row:
+        value = ours / beside
+        return cls(name, unit, ours, beside, baseline, value, "ratio", f"<= {at_most}", value <= at_most)
+
+    @classmethod
     def difference(cls, name: str, unit: str, *, ours: float, beside: float, baseline: str, at_most: float) -> Row:
         value = ours - beside
         return cls(name, unit, ours, beside, baseline, value, "difference", f"<= {at_most} {unit}", value <= at_most)

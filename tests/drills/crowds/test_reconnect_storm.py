@@ -9,30 +9,22 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import grpc
 import pytest
 
 from arw.v1.node_service_pb2 import ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
-from benchmarks.light_agents import Identity, LightAgent
-from control_plane.ground import Ground, ground
-from control_plane.process.clock import SystemClock
+from benchmarks.identities import Identity, joined
+from benchmarks.light_agents import LightAgent
 from control_plane.process.descriptors import raise_limit
 from control_plane.process.listening import free_ports
-from control_plane.settings import Paths, Settings
-from control_plane.timers import Timers
-from control_plane.use_cases.create_join_token import CreateJoinToken
-from control_plane.use_cases.enroll_node import EnrollNode
-from control_plane.use_cases.randomness import SystemRandomness
 from node_agent.control_link.backoff import Backoff
 from tests.fakes.deaf_watchers import operator_channel
 from tests.fakes.processes import ControlPlaneProcess
-from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 AGENTS = 1000
@@ -51,32 +43,12 @@ class ComingBack(LightAgent):
     async def run(self) -> None:
         backoff = Backoff(timedelta(seconds=30), random.random)
         while True:
-            try:
+            with suppress(OSError):
                 await self._connect()
-            except* grpc.aio.AioRpcError:
-                pass
             if self.welcomed.is_set():
                 self.welcomed.clear()
                 backoff.settled()
             await asyncio.sleep(backoff.delay().total_seconds())
-
-
-async def joined(state: Path, count: int) -> list[Identity]:
-    """Straight at the desk: a thousand machines that come to the door take a minute."""
-    paths = Paths(state)
-    settings = Settings.load(paths.settings)
-    async with ground(settings, Timers.second_long(), paths, SystemClock()) as on:
-        ca = certificate_pem(on.authority.trust_bundle())
-        address = f"127.0.0.1:{settings.grpc_port}"
-        return await asyncio.gather(*(_joined(on, f"n{number:04}", ca, address) for number in range(count)))
-
-
-async def _joined(on: Ground, name: str, ca: bytes, address: str) -> Identity:
-    key, dice = new_key(), SystemRandomness()
-    token = (await CreateJoinToken(on.store, on.clock, dice)()).text
-    enrolled = await EnrollNode(on.store, on.clock, dice, on.authority)(token, csr_der(key), wish=name)
-    assert enrolled.certificate
-    return Identity(f"nodes/{name}", key_pem(key), certificate_pem(enrolled.certificate.chain), ca, address)
 
 
 @asynccontextmanager
@@ -104,7 +76,7 @@ async def test_f21_a_thousand_agents_come_back_to_a_control_plane_that_was_kille
         plane._command(
             "init", *(word for name, port in ports for word in (f"--{name}-port", str(port)))
         ).check_returncode()
-        identities = await joined(Path(folder), AGENTS)
+        identities = await joined(Path(folder), [f"n{number:04}" for number in range(AGENTS)])
         await asyncio.to_thread(plane.start)
         try:
             async with agents(identities) as those:

@@ -1,0 +1,145 @@
+"""Agents that have nothing to do: how they come, and what each costs its server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from benchmarks.identities import Identity
+from benchmarks.light_agents import LightAgent
+from benchmarks.row import median
+
+WINDOWS = 3
+WINDOW_SECONDS = 10
+COME_WITHIN_SECONDS = 400
+KIB = 1024
+_began = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many agents there are in the end, and how they get there."""
+
+    agents: int
+    heartbeat_s: float
+    """As it is with so many."""
+    stages: Sequence[int]
+    """What agents cost is measured whenever there are so many."""
+    at_once: int
+    """So many connect at a time. Of thousands that come at once most would wait for longer than a handshake may take,
+    and come again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of idle agents at a server."""
+
+    percent: float
+    """Of a core."""
+    beat_ms: float
+    """CPU of a heartbeat, with everything that goes on beside it."""
+    kib: float
+    """Of memory, each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Agents that are all there."""
+
+    agents: Sequence[LightAgent]
+    connected_s: float
+    costs: Sequence[Cost]
+    """At each stage."""
+
+
+@asynccontextmanager
+async def crowd(
+    server: psutil.Process, identities: Sequence[Identity], size: Size, *, known: float = 0
+) -> AsyncIterator[Crowd]:
+    """They leave at the end. `known`: bytes that each costs already, whether it is there or not."""
+    empty = memory(server)
+    agents = [LightAgent(identity) for identity in identities]
+    async with asyncio.TaskGroup() as tasks:
+        running: list[asyncio.Task[None]] = []
+        seconds, costs = 0.0, []
+        for first, last in zip((0, *size.stages), size.stages, strict=False):
+            seconds += await _come(tasks, running, agents[first:last], size.at_once)
+            progress(f"{last:,} agents connected; the last {last - first:,} took {seconds:.1f} s")
+            await asyncio.sleep(size.heartbeat_s)
+            costs.append(await _cost(server, empty, known, agents[:last]))
+            progress(f"{last:,} agents: {costs[-1]}")
+        yield Crowd(agents, seconds, costs)
+        await asyncio.gather(*(agent.leave() for agent in agents))
+        for task in running:
+            task.cancel()
+
+
+async def bare(certificates: Path, identities: Sequence[Identity], size: Size) -> Sequence[Cost]:
+    """What the same agents cost a server that does nothing behind their streams."""
+    program = [sys.executable, "-m", "benchmarks.bare_streams", str(certificates)]
+    server = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    try:
+        port = await server.stdout.readline() if server.stdout is not None else b""
+        there = [replace(identity, address=f"127.0.0.1:{int(port)}") for identity in identities]
+        async with crowd(psutil.Process(server.pid), there, size) as found:
+            return found.costs
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes that are its own, and its share of others."""
+    found: int = process.memory_full_info().pss
+    return found
+
+
+def progress(what: str) -> None:
+    """A line for whoever waits."""
+    print(f"{time.monotonic() - _began:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+async def _come(
+    tasks: asyncio.TaskGroup, running: list[asyncio.Task[None]], agents: Sequence[LightAgent], at_once: int
+) -> float:
+    """Seconds until all are welcome."""
+    door = asyncio.Semaphore(at_once)
+
+    async def comes(agent: LightAgent) -> None:
+        async with door:
+            running.append(tasks.create_task(agent.run()))
+            await agent.welcomed.wait()
+
+    started = time.monotonic()
+    async with asyncio.timeout(COME_WITHIN_SECONDS):
+        await asyncio.gather(*map(comes, agents))
+    return time.monotonic() - started
+
+
+async def _cost(server: psutil.Process, empty: int, known: float, agents: Sequence[LightAgent]) -> Cost:
+    each = known + (memory(server) - empty) / len(agents)
+    spent, beats = zip(*[await _window(server, agents) for _ in range(WINDOWS)], strict=True)
+    beat = median([ms / number for ms, number in zip(spent, beats, strict=True)])
+    return Cost(median(spent) / WINDOW_SECONDS / 10, beat, each / KIB)
+
+
+async def _window(server: psutil.Process, agents: Sequence[LightAgent]) -> tuple[float, int]:
+    """CPU in ms, and heartbeats."""
+    spent, beats = _spent(server), _beats(agents)
+    await asyncio.sleep(WINDOW_SECONDS)
+    return (_spent(server) - spent) * 1000, _beats(agents) - beats
+
+
+def _spent(process: psutil.Process) -> float:
+    return sum(process.cpu_times()[:2])
+
+
+def _beats(agents: Sequence[LightAgent]) -> int:
+    return sum(agent.beats for agent in agents)
