@@ -37,7 +37,6 @@ class _Kind(IntEnum):
     RST_STREAM = 3
     SETTINGS = 4
     PING = 6
-    GOAWAY = 7
     WINDOW_UPDATE = 8
 
 
@@ -126,8 +125,8 @@ class LightStream(asyncio.Protocol):
                 self._send()
             case _:
                 pass
-        over = kind in {_Kind.DATA, _Kind.HEADERS} and flags & _END_STREAM
-        if over or kind in {_Kind.RST_STREAM, _Kind.GOAWAY}:
+        last = kind in {_Kind.DATA, _Kind.HEADERS} and flags & _END_STREAM
+        if last or kind == _Kind.RST_STREAM:
             self._end()
 
     def _took(self, body: bytes) -> None:
