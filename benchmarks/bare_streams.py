@@ -38,12 +38,15 @@ class _Streams:
     async def _connect(self, requests: Any, _context: Any) -> AsyncIterator[calls.ConnectResponse]:
         said = 0
         self._open += 1
-        async for request in requests:
-            answer = self._answer(request.message)
-            if answer is not None:
-                said += 1
-                answer.seq, answer.session_epoch = said, 1
-                yield calls.ConnectResponse(message=answer)
+        try:
+            async for request in requests:
+                answer = self._answer(request.message)
+                if answer is not None:
+                    said += 1
+                    answer.seq, answer.session_epoch = said, 1
+                    yield calls.ConnectResponse(message=answer)
+        finally:
+            self._open -= 1
 
     def _answer(self, message: session_pb2.AgentMessage) -> session_pb2.ControlMessage | None:
         period = duration_to_proto(self._period())

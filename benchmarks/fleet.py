@@ -7,6 +7,7 @@ gRPC's, and more on a slow day.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import statistics
 import sys
@@ -22,7 +23,7 @@ import psutil
 from arw.v1 import runtime_service_pb2 as runtime_pb
 from arw_client import Client, Context, connect
 from arw_client import messages as m
-from benchmarks.identities import joined
+from benchmarks.identities import Identity, joined
 from benchmarks.idle_agents import Cost, Size, bare, crowd, memory, progress
 from benchmarks.light_agents import LightAgent
 from benchmarks.pair import Pair, pair
@@ -30,6 +31,7 @@ from benchmarks.row import Row
 from control_plane.process.descriptors import raise_limit
 from wire import event_loop
 from wire.channel import secure_channel
+from wire.log_lines import log_to_stderr
 
 SINGLE_CHANGES = 500
 APPLIED_AT_ONCE = 1000
@@ -58,10 +60,12 @@ class Fleet:
     cpu_percent: float
     applied_s: float
     changed_s: float
+    smaller: Size | None = None
+    """With so few an agent may cost little less."""
 
 
 THOUSAND = Fleet(
-    Size(1_000, heartbeat_s=10, stages=(1_000,), at_once=1_000),
+    Size(1_000, heartbeat_s=10, at_once=1_000),
     connected_s=15,
     cpu_percent=4,
     applied_s=2.5,
@@ -69,11 +73,12 @@ THOUSAND = Fleet(
 )
 # 20 % of a core at 10,000 agents whose period is twice as long.
 TEN_THOUSAND = Fleet(
-    Size(10_000, heartbeat_s=20, stages=(1_000, 10_000), at_once=64),
+    Size(10_000, heartbeat_s=20, at_once=64),
     connected_s=60,
     cpu_percent=20,
     applied_s=25,
     changed_s=2.5,
+    smaller=THOUSAND.size,
 )
 
 
@@ -88,6 +93,7 @@ def ten_thousand() -> Iterator[Row]:
 
 def _rows(fleet: Fleet) -> Iterator[Row]:
     raise_limit()
+    log_to_stderr(logging.WARNING)
     with pair() as made:
         yield from event_loop.run(_measure(made, fleet))
 
@@ -96,20 +102,22 @@ async def _measure(made: Pair, fleet: Fleet) -> list[Row]:
     made.state.mkdir(mode=0o700)
     async with _control_plane(made) as process:
         empty = memory(process)
-    size = fleet.size
-    identities = await joined(made.state, [f"n{number}" for number in range(size.agents)])
-    progress(f"{size.agents:,} nodes joined; first they go to {BARE}")
-    beside = await bare(made.state / "control_plane", identities, size)
-    progress("now to the control plane")
+    identities: list[Identity] = []
+    beside, costs = [], []
+    for size in [fleet.smaller, fleet.size] if fleet.smaller else [fleet.size]:
+        identities += await joined(made.state, range(len(identities), size.agents))
+        progress(f"{size.agents:,} nodes joined; first they go to {BARE}, then to the control plane")
+        beside.append(await bare(made.state / "control_plane", identities, size))
+        async with _control_plane(made) as process, crowd(process, empty, identities, size) as found:
+            costs.append(found.cost)
+            told = await _told(made, found.agents, fleet) if size is fleet.size else []
+    return [_connected(found.connected_s, fleet), *_costs(costs, beside, fleet), *told]
+
+
+async def _told(made: Pair, agents: Sequence[LightAgent], fleet: Fleet) -> list[Row]:
     context = Context.load(made.state / "context.json")
-    async with _control_plane(made) as process:
-        row = (memory(process) - empty) / size.agents
-        async with crowd(process, identities, size, known=row) as found:
-            told = [_connected(found.connected_s, fleet), *_costs(found.costs, beside, fleet)]
-            async with connect(context) as client, _operator(context) as apply:
-                told += await _lists(client, size)
-                told += await _changes(client, apply, found.agents, fleet)
-            return told
+    async with connect(context) as client, _operator(context) as apply:
+        return [*await _lists(client, fleet.size), *await _changes(client, apply, agents, fleet)]
 
 
 @asynccontextmanager
@@ -142,21 +150,16 @@ def _connected(seconds: float, fleet: Fleet) -> Row:
 
 
 def _costs(ours: Sequence[Cost], beside: Sequence[Cost], fleet: Fleet) -> Iterator[Row]:
-    stages = fleet.size.stages
-    most = f"at {stages[-1]:,}"
-    space, idle, beat = (f"control plane, {what}" for what in ("memory per agent", "CPU", "CPU per heartbeat"))
-    yield Row.value(f"{space} {most}", "KiB", ours=ours[-1].kib, at_most=110)
-    yield Row.difference(f"{space} {most}", "KiB", ours=ours[-1].kib, beside=beside[-1].kib, baseline=BARE, at_most=25)
-    yield Row.value(f"{idle} {most} idle agents", "% of a core", ours=ours[-1].percent, at_most=fleet.cpu_percent)
-    yield Row.difference(
-        f"{beat} {most}", "ms", ours=ours[-1].beat_ms, beside=beside[-1].beat_ms, baseline=BARE, at_most=0.15
-    )
-    for few, less in zip(stages[:-1], ours, strict=False):
-        fewer = f"the same at {few:,}"
-        yield Row.growth(f"{space} {most}", "KiB", ours=ours[-1].kib, beside=less.kib, baseline=fewer, at_most=1.3)
-        yield Row.growth(
-            f"{beat} {most}", "ms", ours=ours[-1].beat_ms, beside=less.beat_ms, baseline=fewer, at_most=1.3
-        )
+    cost, bare_cost, most = ours[-1], beside[-1], f"at {fleet.size.agents:,}"
+    space, idle, beat = (f"control plane, {what} {most}" for what in ("memory per agent", "CPU", "CPU per heartbeat"))
+    yield Row.value(space, "KiB", ours=cost.kib, at_most=110)
+    yield Row.difference(space, "KiB", ours=cost.kib, beside=bare_cost.kib, baseline=BARE, at_most=25)
+    yield Row.value(f"{idle} idle agents", "% of a core", ours=cost.percent, at_most=fleet.cpu_percent)
+    yield Row.difference(beat, "ms", ours=cost.beat_ms, beside=bare_cost.beat_ms, baseline=BARE, at_most=0.15)
+    if fleet.smaller is not None:
+        fewer, less = f"the same at {fleet.smaller.agents:,}", ours[0]
+        yield Row.growth(space, "KiB", ours=cost.kib, beside=less.kib, baseline=fewer, at_most=1.3)
+        yield Row.growth(beat, "ms", ours=cost.beat_ms, beside=less.beat_ms, baseline=fewer, at_most=1.3)
 
 
 async def _lists(client: Client, size: Size) -> list[Row]:

@@ -50,25 +50,28 @@ async def _enrol(address: str, ca: bytes, token: str) -> Identity:
     return Identity(answer.node, _context(ca, key, answer.certificate_chain), answer.grpc_address)
 
 
-async def joined(state: Path, names: Sequence[str]) -> list[Identity]:
-    """At the desk of a control plane that is not running: thousands at the door take minutes. Each has its label n."""
+async def joined(state: Path, numbers: range) -> list[Identity]:
+    """Nodes with these numbers in their names and as their label n, at the desk of a control plane that is not running.
+
+    At the door thousands would take minutes.
+    """
     paths = Paths(state)
     settings = Settings.load(paths.settings)
     found: list[Identity] = []
     async with ground(settings, Timers.second_long(), paths, SystemClock()) as on:
-        for first in range(0, len(names), WRITTEN_AT_ONCE):
-            some = enumerate(names[first : first + WRITTEN_AT_ONCE], first)
-            found += await asyncio.gather(*(_joined(on, name, number, settings.grpc_port) for number, name in some))
+        for first in range(0, len(numbers), WRITTEN_AT_ONCE):
+            some = numbers[first : first + WRITTEN_AT_ONCE]
+            found += await asyncio.gather(*(_joined(on, number, settings.grpc_port) for number in some))
     return found
 
 
-async def _joined(on: Ground, name: str, number: int, port: int) -> Identity:
-    key, dice = new_key(), SystemRandomness()
-    granted = await CreateJoinToken(on.store, on.clock, dice)(node=NodeId(name), labels={"n": str(number)})
+async def _joined(on: Ground, number: int, port: int) -> Identity:
+    node, key, dice = NodeId(f"n{number}"), new_key(), SystemRandomness()
+    granted = await CreateJoinToken(on.store, on.clock, dice)(node=node, labels={"n": str(number)})
     enrolled = await EnrollNode(on.store, on.clock, dice, on.authority)(granted.text, csr_der(key))
     assert enrolled.certificate
     ca = certificate_pem(on.authority.trust_bundle())
-    return Identity(f"nodes/{name}", _context(ca, key, enrolled.certificate.chain), f"127.0.0.1:{port}")
+    return Identity(f"nodes/{node}", _context(ca, key, enrolled.certificate.chain), f"127.0.0.1:{port}")
 
 
 def _context(ca: bytes, key: EllipticCurvePrivateKey, chain_der: Sequence[bytes]) -> ssl.SSLContext:

@@ -25,13 +25,11 @@ _began = time.monotonic()
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many agents there are in the end, and how they get there."""
+    """How many agents there are, and how they come."""
 
     agents: int
     heartbeat_s: float
     """As it is with so many."""
-    stages: Sequence[int]
-    """What agents cost is measured whenever there are so many."""
     at_once: int
     """So many connect at a time. Of thousands that come at once most would wait for longer than a handshake may take,
     and come again and again."""
@@ -55,41 +53,36 @@ class Crowd:
 
     agents: Sequence[LightAgent]
     connected_s: float
-    costs: Sequence[Cost]
-    """At each stage."""
+    cost: Cost
 
 
 @asynccontextmanager
-async def crowd(
-    server: psutil.Process, identities: Sequence[Identity], size: Size, *, known: float = 0
-) -> AsyncIterator[Crowd]:
-    """They leave at the end. `known`: bytes that each costs already, whether it is there or not."""
-    empty = memory(server)
+async def crowd(server: psutil.Process, empty: int, identities: Sequence[Identity], size: Size) -> AsyncIterator[Crowd]:
+    """They leave at the end. `empty`: the server's memory when nobody is known to it."""
     agents = [LightAgent(identity) for identity in identities]
     async with asyncio.TaskGroup() as tasks:
         running: list[asyncio.Task[None]] = []
-        seconds, costs = 0.0, []
-        for first, last in zip((0, *size.stages), size.stages, strict=False):
-            seconds += await _come(tasks, running, agents[first:last], size.at_once)
-            progress(f"{last:,} agents connected; the last {last - first:,} took {seconds:.1f} s")
-            await asyncio.sleep(size.heartbeat_s)
-            costs.append(await _cost(server, empty, known, agents[:last]))
-            progress(f"{last:,} agents: {costs[-1]}")
-        yield Crowd(agents, seconds, costs)
+        seconds = await _come(tasks, running, agents, size.at_once)
+        progress(f"{len(agents):,} agents connected in {seconds:.1f} s")
+        await asyncio.sleep(size.heartbeat_s)
+        cost = await _cost(server, empty, agents)
+        progress(f"{len(agents):,} agents: {cost}")
+        yield Crowd(agents, seconds, cost)
         await asyncio.gather(*(agent.leave() for agent in agents))
         for task in running:
             task.cancel()
 
 
-async def bare(certificates: Path, identities: Sequence[Identity], size: Size) -> Sequence[Cost]:
+async def bare(certificates: Path, identities: Sequence[Identity], size: Size) -> Cost:
     """What the same agents cost a server that does nothing behind their streams."""
     program = [sys.executable, "-m", "benchmarks.bare_streams", str(certificates)]
     server = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
     try:
         port = await server.stdout.readline() if server.stdout is not None else b""
         there = [replace(identity, address=f"127.0.0.1:{int(port)}") for identity in identities]
-        async with crowd(psutil.Process(server.pid), there, size) as found:
-            return found.costs
+        process = psutil.Process(server.pid)
+        async with crowd(process, memory(process), there, size) as found:
+            return found.cost
     finally:
         server.terminate()
         await server.wait()
@@ -123,11 +116,11 @@ async def _come(
     return time.monotonic() - started
 
 
-async def _cost(server: psutil.Process, empty: int, known: float, agents: Sequence[LightAgent]) -> Cost:
-    each = known + (memory(server) - empty) / len(agents)
+async def _cost(server: psutil.Process, empty: int, agents: Sequence[LightAgent]) -> Cost:
+    each = (memory(server) - empty) / len(agents) / KIB
     spent, beats = zip(*[await _window(server, agents) for _ in range(WINDOWS)], strict=True)
     beat = median([ms / number for ms, number in zip(spent, beats, strict=True)])
-    return Cost(median(spent) / WINDOW_SECONDS / 10, beat, each / KIB)
+    return Cost(median(spent) / WINDOW_SECONDS / 10, beat, each)
 
 
 async def _window(server: psutil.Process, agents: Sequence[LightAgent]) -> tuple[float, int]:

@@ -28,7 +28,7 @@ async def echo(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[b
 @asynccontextmanager
 async def serving(issuer: Issuer) -> AsyncIterator[str]:
     server = make_server([])
-    handler = grpc.stream_stream_rpc_method_handler(echo)
+    handler: Any = grpc.stream_stream_rpc_method_handler(echo)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("arw.test.Echo", {"Connect": handler}),))
     credentials = grpc.ssl_server_credentials([issuer.server()], issuer.ca_pem, require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", credentials)

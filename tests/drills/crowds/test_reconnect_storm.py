@@ -76,7 +76,7 @@ async def test_f21_a_thousand_agents_come_back_to_a_control_plane_that_was_kille
         plane._command(
             "init", *(word for name, port in ports for word in (f"--{name}-port", str(port)))
         ).check_returncode()
-        identities = await joined(Path(folder), [f"n{number:04}" for number in range(AGENTS)])
+        identities = await joined(Path(folder), range(AGENTS))
         await asyncio.to_thread(plane.start)
         try:
             async with agents(identities) as those:
