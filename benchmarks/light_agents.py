@@ -25,6 +25,7 @@ from control_plane.domain.desired import digest
 
 CONNECT = "/arw.v1.AgentService/Connect"
 ENGINE = Engine(adapter="llama.cpp", path="/usr/bin/llama-server", sha256="0" * 64, version="light")
+WELCOMED_WITHIN_S = 10
 INVENTORY = NodeInventory(os="linux", arch="x86_64", cpu_cores=8, memory_bytes=1 << 34, engines=[ENGINE])
 
 
@@ -36,8 +37,8 @@ class LightAgent:
         self._addresses: Sequence[str] = (identity.address,)
         self._history, self._revision = "", 0
         self._stream: LightStream | None = None
-        self._next_beat: asyncio.TimerHandle | None = None
-        self._period = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        """The next heartbeat; before Welcome, when to give up."""
         self._seq = 0
         self._epoch = 0
         self._rows: dict[str, tuple[int, int]] = {}
@@ -69,13 +70,14 @@ class LightAgent:
         self._seq = self._epoch = 0
         stream = self._stream = await LightStream.open(self.address, self._identity.tls, CONNECT, self._heard)
         try:
+            self._timer = asyncio.get_running_loop().call_later(WELCOMED_WITHIN_S, stream.close)
             self._say(hello=self._hello())
             await stream.ended
         finally:
             self._stream = None
             stream.close()
-            if self._next_beat is not None:
-                self._next_beat.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
 
     async def leave(self) -> None:
         """End the stream from our side, so that nothing is cut in the middle."""
@@ -145,7 +147,9 @@ class LightAgent:
             self.stored_at = time.monotonic()
 
     def _beat_after(self, period: Duration) -> None:
-        self._next_beat = asyncio.get_running_loop().call_later(period.ToTimedelta().total_seconds(), self._beat)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(period.ToTimedelta().total_seconds(), self._beat)
 
     def _beat(self) -> None:
         self._say(heartbeat=session_pb2.Heartbeat(observed_seq=1))

@@ -43,7 +43,8 @@ class _Kind(IntEnum):
 class LightStream(asyncio.Protocol):
     """`heard` gets every message of the other side; `ended` is done once nothing more comes."""
 
-    def __init__(self, heard: Callable[[bytes], None]) -> None:
+    def __init__(self, path: str, heard: Callable[[bytes], None]) -> None:
+        self._path = path
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard = heard
         self._transport: asyncio.WriteTransport | None = None
@@ -62,8 +63,9 @@ class LightStream(asyncio.Protocol):
         context.set_alpn_protocols(["h2"])
         host, _, port = address.rpartition(":")
         loop, name = asyncio.get_running_loop(), CONTROL_PLANE_NAME
-        _, stream = await loop.create_connection(lambda: cls(heard), host, int(port), ssl=context, server_hostname=name)
-        stream._begin(path)  # noqa: SLF001 - its own
+        _, stream = await loop.create_connection(
+            lambda: cls(path, heard), host, int(port), ssl=context, server_hostname=name
+        )
         return stream
 
     def say(self, message: bytes) -> None:
@@ -75,13 +77,15 @@ class LightStream(asyncio.Protocol):
         self._write(_frame(_Kind.DATA, _STREAM, flags=_END_STREAM))
 
     def close(self) -> None:
+        """At once: whoever wants the last word to arrive calls `finish` and waits for the end."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     # For the transport.
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._transport = None
@@ -99,11 +103,12 @@ class LightStream(asyncio.Protocol):
             start = end
         self._received = data[start:]
 
-    def _begin(self, path: str) -> None:
+    def _begin(self) -> None:
+        """Before anything of the other side is answered."""
         fields = {
             ":method": "POST",
             ":scheme": "https",
-            ":path": path,
+            ":path": self._path,
             ":authority": CONTROL_PLANE_NAME,
             "te": "trailers",
             "content-type": "application/grpc",
