@@ -9,6 +9,7 @@ identity.json         names, addresses, and the place where they belong
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,8 +100,8 @@ class IdentityFiles:
 
     def current(self) -> Certificate:
         """NotJoined when the files do not belong together."""
-        self._finish_promotion()
-        found = self._load("node.key", "node.pem")
+        # Twice, for another process may promote between our reading the key and the certificate.
+        found = self._settled() or self._settled()
         if found is None:
             raise NotJoined(f"The certificate and the key in {self._directory} do not belong together.", _JOIN)
         return found
@@ -119,15 +120,19 @@ class IdentityFiles:
     def promote(self) -> None:
         """The candidate becomes the certificate. Interrupted between the two, `current` finishes it."""
         self._path("next.key").replace(self._path("node.key"))
-        self._path("next.pem").replace(self._path("node.pem"))
+        # Another process that read in this moment has finished it.
+        with suppress(FileNotFoundError):
+            self._path("next.pem").replace(self._path("node.pem"))
 
     def drop_candidate(self) -> None:
         for name in ("next.pem", "next.key"):
             self._path(name).unlink(missing_ok=True)
 
-    def _finish_promotion(self) -> None:
+    def _settled(self) -> Certificate | None:
         if not self._path("next.key").exists() and self._load("node.key", "next.pem"):
-            self._path("next.pem").replace(self._path("node.pem"))
+            with suppress(FileNotFoundError):
+                self._path("next.pem").replace(self._path("node.pem"))
+        return self._load("node.key", "node.pem")
 
     def _load(self, key_name: str, chain_name: str) -> Certificate | None:
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,42 @@ def test_a_promotion_cut_in_the_middle_is_finished(files: IdentityFiles, issuer:
     (tmp_path / "next.key").replace(tmp_path / "node.key")
     assert files.current().chain_pem == candidate.chain_pem
     assert files.candidate() is None
+
+
+class Watched(IdentityFiles):
+    """Lets another process do something before a file is first used."""
+
+    def __init__(self, directory: Path, name: str, meanwhile: Callable[[], object]) -> None:
+        super().__init__(directory)
+        self._awaited, self._meanwhile = name, meanwhile
+
+    def _path(self, name: str) -> Path:
+        if name == self._awaited:
+            self._awaited = ""
+            self._meanwhile()
+        return super()._path(name)
+
+
+def test_a_promotion_that_a_reader_finished_is_none_the_worse(
+    files: IdentityFiles, issuer: Issuer, tmp_path: Path
+) -> None:
+    files.write_candidate(*issuer.node("n1"), issuer.ca_pem)
+    candidate = files.candidate()
+    assert candidate is not None
+    Watched(tmp_path, "next.pem", files.current).promote()
+    assert files.current().chain_pem == candidate.chain_pem
+
+
+def test_who_reads_during_a_promotion_reads_what_belongs_together(
+    files: IdentityFiles, issuer: Issuer, tmp_path: Path
+) -> None:
+    files.write_candidate(*issuer.node("n1"), issuer.ca_pem)
+    candidate = files.candidate()
+    assert candidate is not None
+    key = (tmp_path / "node.key").read_bytes()
+    reader = Watched(tmp_path, "node.pem", files.promote)
+    assert reader.current().chain_pem == candidate.chain_pem
+    assert (tmp_path / "node.key").read_bytes() != key
 
 
 def test_half_a_candidate_is_none(files: IdentityFiles, issuer: Issuer, tmp_path: Path) -> None:
