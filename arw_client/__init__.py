@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arw_client.client import Client, connect
     from arw_client.context import Context
     from arw_client.errors import ArwError, ContextError, TimedOutError, UnreachableError
+    from arw_client.holding import Holding
     from arw_client.images import Image, question
     from arw_client.names import display_id, resource_name
     from arw_client.transcription import Recording, Transcriptions
@@ -30,6 +31,7 @@ _MODULES = {
     "Context": "context",
     "ContextError": "errors",
     "Delta": "chat",
+    "Holding": "holding",
     "Image": "images",
     "Prompt": "chat",
     "Recording": "transcription",
@@ -49,6 +51,7 @@ __all__ = [
     "Context",
     "ContextError",
     "Delta",
+    "Holding",
     "Image",
     "Prompt",
     "Recording",

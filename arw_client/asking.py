@@ -96,8 +96,9 @@ class Asking:
         except OSError as error:
             raise UnreachableError(f"Nothing answers at {url}.", "Start it with `arwctl up`.") from error
         except (BrokenAnswerError, asyncio.IncompleteReadError) as error:
+            why = error if isinstance(error, BrokenAnswerError) else "the connection ended before it did"
             raise UnreachableError(
-                f"The answer from {url} broke off: {error}.",
+                f"The answer from {url} broke off: {why}.",
                 "The engine or the control plane stopped; see `arwctl runtime status`, then ask again.",
             ) from error
 

@@ -16,7 +16,7 @@ from arw_client.channel import ClosingChannel
 from arw_client.chat import Chat
 from arw_client.context import Context
 from arw_client.renewal import hint
-from arw_client.services import Authorities, Jobs, Models, Nodes, Projects, Runtimes, State
+from arw_client.services import Authorities, Claims, Inference, Jobs, Models, Nodes, Projects, Runtimes, State
 from arw_client.status_details import DetailsCodec
 from arw_client.trace import Trace
 from arw_client.transcription import Transcriptions
@@ -33,8 +33,10 @@ class Client:
         self.models = Models(channel, context, self.trace, timeout_s)
         self.jobs = Jobs(channel, context, self.trace, timeout_s)
         self.projects = Projects(channel, context, self.trace, timeout_s)
+        self.claims = Claims(channel, context, self.trace, timeout_s)
         self.state = State(channel, context, self.trace, timeout_s)
         self.authorities = Authorities(channel, context, self.trace, timeout_s)
+        self.inference = Inference(channel, context, self.trace, timeout_s)
         self.trust_hint = ""
         """What the control plane said last of its authorities."""
         listen(channel, RecvInitialMetadata, self._heard)

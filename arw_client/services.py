@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from arw_client import messages as m
@@ -77,7 +78,22 @@ class Projects(Calls, v1.ProjectServiceStub):
         return answer.projects, answer.next_page_token
 
 
+class Claims(Calls, v1.ClaimServiceStub):
+    def each(self, project: str = "", runtime: str = "", *, live: bool = False) -> AsyncIterator[m.Claim]:
+        """Resource names; empty: of all."""
+        request = m.ListClaimsRequest(page_size=PAGE_SIZE, project=project, runtime=runtime, live=live)
+        return every(lambda token: self._page(replace(request, page_token=token)))
+
+    async def _page(self, request: m.ListClaimsRequest) -> Page[m.Claim]:
+        answer = await self.list_claims(request)
+        return answer.claims, answer.next_page_token
+
+
 class Authorities(Calls, v1.AuthorityServiceStub):
+    pass
+
+
+class Inference(Calls, v1.InferenceServiceStub):
     pass
 
 

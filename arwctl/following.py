@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from arw_client import ArwError, Client
@@ -31,7 +31,7 @@ class Following:
     """The newest id that was told, or that there was at the start."""
     _away: bool = field(default=False)
 
-    async def events(self, after: int | None, replay: int) -> AsyncIterator[m.Event]:
+    async def events(self, after: int | None, replay: int) -> AsyncGenerator[m.Event, None]:
         """Those after an id, else the newest `replay`; then each new one."""
         self._seen = await self._newest()
         if after is not None:

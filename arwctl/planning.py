@@ -81,6 +81,8 @@ def _lines(planned: m.PlannedRuntime) -> Iterator[str]:
     if planned.action != m.PlannedAction.REMOVE:
         yield from map(_change, planned.changes)
     yield from _wanted(planned)
+    if planned.restarts:
+        yield "restarts: its engine is to run otherwise"
     if planned.action != m.PlannedAction.REMOVE:
         yield f"place: {_place(planned)}"
 

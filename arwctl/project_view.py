@@ -68,8 +68,8 @@ def pinned(pin: m.ProjectPin) -> str:
     return f"{pin.asked} -> {', '.join(_said(pin.combination or m.Combination()))}{instead} (matches {now})"
 
 
-async def touching(client: Client, runtime: str) -> list[str]:
-    """A line for each pin that holds requests to this runtime. `runtime`: its resource name."""
+async def touching(client: Client, runtime: str) -> list[tuple[str, m.ProjectPin]]:
+    """Each pin that holds requests to this runtime, after its project. `runtime`: its resource name."""
     try:
         projects = [project async for project in client.projects.each()]
     except ArwError as error:
@@ -77,12 +77,7 @@ async def touching(client: Client, runtime: str) -> list[str]:
             raise
         # An older control plane has no projects.
         return []
-    return [
-        f"project {project.id} pins {pinned(pin)}"
-        for project in projects
-        for pin in project.pins
-        if runtime in pin.matches
-    ]
+    return [(project.id, pin) for project in projects for pin in project.pins if runtime in pin.matches]
 
 
 def _said(combination: m.Combination) -> Iterator[str]:
@@ -96,3 +91,5 @@ def _said(combination: m.Combination) -> Iterator[str]:
         yield f"accelerator {slug(combination.accelerator)}"
     if combination.execution_mode:
         yield f"mode {slug(combination.execution_mode)}"
+    if combination.profile:
+        yield f"profile {combination.profile}"

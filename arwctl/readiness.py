@@ -72,6 +72,8 @@ class Waiting:
             return
         self._old.pop(runtime.name, None)
         self._say(runtime)
+        if (why := _not_woken(runtime)) is not None:
+            raise why
         instance = runtime.instance
         wanted = self._generation[runtime.name]
         if instance is not None and _is_refused(instance, wanted):
@@ -98,6 +100,15 @@ class Waiting:
         )
 
 
+def _not_woken(runtime: m.Runtime) -> ArwError | None:
+    """It was asked for, and nobody waits for it any more."""
+    sleep = runtime.sleep
+    if sleep is None or sleep.problem is None or sleep.wake_time is not None:
+        return None
+    reason = (sleep.problem.reason.name or "NOT_READY") if sleep.problem.reason else "NOT_READY"
+    return ArwError(reason, f"{runtime.id} did not wake: {sleep.problem.text}", sleep.problem.remedy)
+
+
 def _is_refused(instance: m.Instance, generation: int) -> bool:
     """It serves with its earlier settings, for these did not come up."""
     told = instance.problem.metadata.get("generation") if instance.problem is not None else None
@@ -114,6 +125,8 @@ def standing(runtime: m.Runtime) -> str:
     if runtime.instance is not None:
         summary = runtime.instance.summary
         label = runtime.instance.state_label
+        if runtime.sleep is not None and runtime.sleep.problem is not None:
+            summary = runtime.sleep.problem.text
         return f"{label} - {summary}" if summary and summary != label else label
     if runtime.placement_problem is not None:
         return f"no place: {runtime.placement_problem.text}"

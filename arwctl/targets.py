@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import betterproto2
 import typer
 
 from arw_client import resource_name
+from arwctl.output import slug
+
+Value = TypeVar("Value", bound=betterproto2.Enum)
 
 RuntimeArgument = Annotated[str | None, typer.Argument(metavar="ID", help="Runtime id.", show_default=False)]
 RuntimeOption = Annotated[str | None, typer.Option("--id", "--runtime", metavar="ID", help="Runtime id.")]
@@ -38,3 +42,15 @@ def seconds(text: str) -> float:
         return float(number) * units[unit]
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no duration; write for example 90s, 15m, 12h or 7d") from None
+
+
+def value_of(kinds: type[Value], text: str) -> Value:
+    """A value by its slug, such as gpu_cuda; empty: unspecified."""
+    known = {slug(value): value for value in kinds}
+    if text and text not in known:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(slugs(kinds))}")
+    return known[text or "unspecified"]
+
+
+def slugs(kinds: type[Value]) -> list[str]:
+    return [slug(value) for value in kinds][1:]

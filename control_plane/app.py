@@ -18,14 +18,17 @@ from control_plane.api.health import Health
 from control_plane.api.open_streams import OpenStreams
 from control_plane.api.servers import SERVICES, admin_server, enrollment_server, main_server
 from control_plane.api.trust_hint import TrustHint
+from control_plane.claims import Claims
 from control_plane.data_path.assembly import DataPath, build_data_path
 from control_plane.data_path.traffic import WINDOW, TrafficMeter
+from control_plane.domain.errors import Unavailable
 from control_plane.domain.replica import Replica
 from control_plane.duties import Duties
 from control_plane.ground import Ground
 from control_plane.http.application import application
 from control_plane.http.documents import Views
 from control_plane.http.orders import Orders
+from control_plane.manifests.profiles import ProfileFiles
 from control_plane.manifests.reader import Reader
 from control_plane.manifests.writer import Writer
 from control_plane.process.chores import Chore
@@ -103,9 +106,10 @@ class ControlPlane:
         self.sessions = self._sessions()
         self._circle.serve(self.sessions)
         self._jobs, self._projects = JobBook(on.store), ProjectBook(on.store)
-        reader, writer = Reader(), Writer()
+        reader, writer = self._reader(), Writer()
         self._create_job = CreateJob(on.store, self.fleet, on.clock, SystemRandomness(), reader, writer, self._jobs)
-        self._duties = Duties(on, self._circle, self._matrix, self.sessions, self._jobs)
+        self._claims = Claims(on, self._mirror, self.fleet, self._projects)
+        self._duties = Duties(on, self._circle, self._matrix, self.sessions, self._jobs, claims=self._claims)
         self._watchers = GetWatchers(self._duties.manifests.report, on.clock)
         self._health = Health(SERVICES)
         gate = _gatekeeper(on)
@@ -114,6 +118,7 @@ class ControlPlane:
         on.trust.on_change(self.sessions.authorities_changed)
         self._standing = Chore("standing", self._streams.recheck, on.timers.tick)
         self._door = Door(on.paths.runtime / "enrollment.sock")
+        self._path: DataPath | None = None
         servicers = assembled(self._parts())
         self._main = main_server(servicers, gate, self._streams, self._health, TrustHint(lambda: on.authority.hint))
         self._enrollment = enrollment_server(servicers, gate, on.timers.hello_within)
@@ -135,12 +140,15 @@ class ControlPlane:
             await self._duties.begin()
         async with AsyncExitStack() as stack:
             stack.callback(self._on.store.on_change(self._duties.follow))
+            stack.callback(self._on.store.on_change(self._claims.follow))
+            stack.callback(self.fleet.on_applied(lambda _: self._duties.ring_claims()))
             stack.callback(self.fleet.on_instance(lambda *_: self._duties.ring_health()))
             stack.callback(self.fleet.on_node(lambda _: self._duties.ring()))
             await self._listen(stack)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             loops = [group.create_task(loop) for loop in self._loops()]
-            data_path = group.create_task(self._data_path().run(self._bound))
+            self._path = self._data_path()
+            data_path = group.create_task(self._path.run(self._bound))
             await self._reached.everywhere.wait()
             with announce(self._reached.ports):
                 _log.info("serving", pid=os.getpid(), **self._reached.ports)
@@ -151,7 +159,7 @@ class ControlPlane:
                 task.cancel()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
-        chores = (self._standing, self._trust, self._catch_up, *self._duties.chores)
+        chores = (self._standing, self._trust, self._catch_up, *self._claims.chores, *self._duties.chores)
         return [
             self.sessions.run(),
             self._circle.run(),
@@ -176,6 +184,11 @@ class ControlPlane:
             path.chmod(0o600)
         ports["enrollment"] = await stack.enter_async_context(self._door.open(settings.host, settings.enrollment_port))
 
+    def _open_path(self) -> DataPath:
+        if self._path is None or not self._reached.everywhere.is_set():
+            raise Unavailable("The gateway does not serve yet.", "Try again in a moment.")
+        return self._path
+
     def _data_path(self) -> DataPath:
         settings, certificate, paths = self._on.settings, self._on.certificate, self._on.paths
         relay = certificate.context()
@@ -186,6 +199,7 @@ class ControlPlane:
             self.sessions,
             self._meter,
             projects=self._projects,
+            claims=self._claims.for_requests(),
             clock=self._on.clock,
             application=application(self._views()),
             http=(settings.http_host, settings.http_port, _http_context(settings)),
@@ -254,6 +268,9 @@ class ControlPlane:
             trust=TrustTold(on.trust, ReportTrust(self._deferred), on.timers.renew_within),
         )
 
+    def _reader(self) -> Reader:
+        return Reader(ProfileFiles(self._on.settings.profile_folder(os.environ)))
+
     def _parts(self) -> Parts:
         on = self._on
         return Parts(
@@ -264,7 +281,8 @@ class ControlPlane:
             clock=on.clock,
             authority=on.authority,
             trust=on.trust,
-            reader=Reader(),
+            reader=self._reader(),
+            profiles=self._reader().profiles,
             writer=Writer(),
             streams=self.sessions,
             log_sink=self.sessions.logs,
@@ -278,6 +296,8 @@ class ControlPlane:
             create_job=self._create_job,
             jobs=self._jobs,
             projects=self._projects,
+            claims=self._claims.use_cases,
+            ask=lambda *asked: self._open_path().ask(*asked),
             grpc_address=lambda: self._reached.at("grpc"),
             enrollment_address=lambda: self._reached.at("enrollment"),
             address_of_peer=self._door.address_of_peer,

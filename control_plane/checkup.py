@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from control_plane.domain.authority import trusted
+from control_plane.domain.errors import ManifestInvalid
+from control_plane.domain.profile import Profile
+from control_plane.manifests.profiles import ProfileFiles, shipped
 from control_plane.process.environment import environment_of
-from control_plane.settings import VARIABLES, Paths, Settings
+from control_plane.settings import PROFILES_VARIABLE, VARIABLES, Paths, Settings
 from control_plane.store import integrity
 from control_plane.store.opening import look_at
 from control_plane.store.schema import NEWEST
@@ -75,6 +78,7 @@ def findings(paths: Paths, now: datetime) -> list[Finding]:
         "disk": _room(paths),
         "database": _database(paths),
         "switches": _switches(paths),
+        "profiles": _profiles(paths),
         "backup": _backup(paths, now),
     }
     return [finding for name, look in looks.items() for finding in _told(name, look)]
@@ -224,6 +228,23 @@ def _switches(paths: Paths) -> Iterator[Finding]:
         yield Finding("switches", Grade.WARN, text, f"{meant}Correct or unset it, and start the control plane again.")
     told = ", ".join(sorted(found & {*VARIABLES})) or "no variable"
     yield Finding("switches", Grade.OK, f"{told} told to {whose}")
+
+
+def _profiles(paths: Paths) -> Iterator[Finding]:
+    """Of the operator's own; where there are none, there is nothing to say."""
+    environment, _ = environment_of(paths.run)
+    folder = Settings.load(paths.settings).profile_folder(environment)
+    if folder is None or not (folder.exists() or PROFILES_VARIABLE in environment):
+        return
+    if not folder.is_dir():
+        remedy = "Make it, or name another one, and start the control plane again."
+        yield Finding("profiles", Grade.WARN, f"{PROFILES_VARIABLE} names {folder}, which is no folder", remedy)
+        return
+    found = ProfileFiles(folder).read()
+    for refusal in {str(each): each for each in found.values() if isinstance(each, ManifestInvalid)}.values():
+        yield Finding("profiles", Grade.WARN, refusal.text, refusal.remedy)
+    own = sum(isinstance(each, Profile) and bool(each.source) for each in found.values())
+    yield Finding("profiles", Grade.OK, f"{own} in {folder}, beside {len(shipped())} shipped ones")
 
 
 def _backup(paths: Paths, now: datetime) -> Iterator[Finding]:

@@ -8,11 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from control_plane.claims import Claims
 from control_plane.domain.situation import Calm
 from control_plane.ground import Ground
 from control_plane.manifests.files import ManifestPaths
 from control_plane.manifests.model_digests import ModelDigests
 from control_plane.manifests.model_files import ModelFiles
+from control_plane.manifests.profiles import ProfileFiles
 from control_plane.manifests.reader import Reader
 from control_plane.manifests.watch import ManifestWatch
 from control_plane.process.chores import Chore
@@ -25,6 +27,7 @@ from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.place_runtimes import PlaceRuntimes
+from control_plane.use_cases.prune_claims import PruneClaims
 from control_plane.use_cases.prune_jobs import PruneJobs
 from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.randomness import SystemRandomness
@@ -32,6 +35,7 @@ from control_plane.use_cases.release_drained import ReleaseDrained
 from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.report_watchers import ReportWatchers
 from control_plane.use_cases.run_jobs import RunJobs
+from control_plane.use_cases.settle_residents import SettleResidents
 
 KEPT_REVISIONS = 100_000
 COALESCE = timedelta(milliseconds=20)
@@ -45,7 +49,9 @@ class Nodes(Guards, Prober, Protocol):
 class Duties:
     """What the leading replica does for all. Another one follows everything too, and takes over when it leads."""
 
-    def __init__(self, on: Ground, circle: Circle, matrix: GetMatrix, nodes: Nodes, jobs: JobBook) -> None:
+    def __init__(
+        self, on: Ground, circle: Circle, matrix: GetMatrix, nodes: Nodes, jobs: JobBook, *, claims: Claims
+    ) -> None:
         mirror, fleet = matrix.mirror, matrix.fleet
         self._on = on
         self._circle = circle
@@ -64,22 +70,31 @@ class Duties:
         self._health = every("publish health", publish, timers.place_every, HEALTH_PAUSE)
         run_jobs = RunJobs(self._store, mirror, fleet, on.clock, prober=nodes, book=jobs, amnesty=timers.amnesty)
         self._jobs = every("jobs", run_jobs, timers.tick, COALESCE)
+        self._settle = SettleResidents(
+            self._store, mirror, fleet, on.clock, stay=timers.residence, circumstances=self.circumstances
+        )
+        self._residents = every("residents", self._settle, timers.tick, COALESCE)
         self._timed = (
             every("upkeep", self._tidy, timers.upkeep_every),
             *([every("manifests", self.manifests, timers.manifests_every)] if self.manifests.paths else ()),
         )
+        settle_claims = claims.settling(self._store)
+        self._claims = every("settle claims", settle_claims, timers.tick, COALESCE)
         circle.on_lead(run_jobs.led_anew)
+        circle.on_lead(settle_claims.led_anew)
         circle.on_lead(self.ring)
 
     @property
     def chores(self) -> Sequence[Chore]:
-        return (self._places, self._health, self._jobs, *self._timed)
+        return (self._places, self._health, self._jobs, self._residents, self._claims, *self._timed)
 
     def ring(self) -> None:
         """Rows changed, or nodes came, went or said anew what is wrong with them."""
         self._places.ring()
         self._health.ring()
         self._jobs.ring()
+        self._residents.ring()
+        self._claims.ring()
 
     def follow(self, revision: int) -> None:
         """The store is there now; events alone leave its revision as it was."""
@@ -87,10 +102,17 @@ class Duties:
             self._revision = revision
             self.ring()
 
+    def ring_claims(self) -> None:
+        """A node let go of what somebody may wait for."""
+        self._claims.ring()
+
     def ring_health(self) -> None:
         """Instances changed."""
         self._health.ring()
         self._jobs.ring()
+        if self._settle.concerned:
+            self._residents.ring()
+        self._claims.ring()
 
     async def begin(self) -> None:
         """For the first replica of all, before anything starts what the manifests no longer declare."""
@@ -114,6 +136,7 @@ class Duties:
     async def _tidy(self) -> None:
         await self._store.prune(self._on.clock.now(), self._kept)
         await PruneJobs(self._store, self._on.clock)()
+        await PruneClaims(self._store, self._on.clock)()
         await self._store.compact(KEPT_REVISIONS)
 
 
@@ -124,4 +147,5 @@ def _manifest_watch(on: Ground, store: FencedStore) -> ManifestWatch:
     reload = ReloadManifests(store, on.clock, SystemRandomness())
     models = ModelFiles(ModelDigests(on.paths.directory / "model_digests.json"))
     report = ReportWatchers(store, on.clock, paths.areas)
-    return ManifestWatch(paths, Reader(), reload, models, report, on.clock, on.timers.manifests_every)
+    profiles = ProfileFiles(settings.profile_folder(os.environ))
+    return ManifestWatch(paths, Reader(profiles), reload, models, report, on.clock, on.timers.manifests_every, profiles)

@@ -41,6 +41,9 @@ SQLITE = "sqlite"
 MANIFEST_VARIABLE = "ARW_RUNTIME_MANIFEST"
 """Files to load, with MANIFEST_SEPARATOR between them; --manifest wins over it."""
 MANIFEST_SEPARATOR = ";"
+PROFILES_VARIABLE = "ARW_RUNTIME_PROFILES"
+"""A folder of the operator's own; else it is PROFILES in the folder of manifests."""
+PROFILES = "profiles"
 EVENTS_DAYS_VARIABLE = "ARW_EVENTS_DAYS"
 EVENTS_ROWS_VARIABLE = "ARW_EVENTS_ROWS"
 NODE_RUNTIMES_VARIABLE = "ARW_NODE_RUNTIMES"
@@ -50,7 +53,7 @@ EVENTS_DAYS, EVENTS_ROWS = (1, 3650), (1_000, 1_000_000_000)
 """The least and the most that may be kept."""
 VARIABLES = (
     *(STATE_DIR_VARIABLE, TIMERS_VARIABLE, DATABASE_VARIABLE, AUTHORITY_SECRET_VARIABLE, MANIFEST_VARIABLE),
-    *(EVENTS_DAYS_VARIABLE, EVENTS_ROWS_VARIABLE, NODE_RUNTIMES_VARIABLE, NODE_CERTIFICATE_VARIABLE),
+    *(PROFILES_VARIABLE, EVENTS_DAYS_VARIABLE, EVENTS_ROWS_VARIABLE, NODE_RUNTIMES_VARIABLE, NODE_CERTIFICATE_VARIABLE),
 )
 """All that a control plane reads."""
 
@@ -140,6 +143,12 @@ class Settings:
         return tuple(
             Path(name.strip()).expanduser().absolute() for name in named.split(MANIFEST_SEPARATOR) if name.strip()
         )
+
+    def profile_folder(self, environment: Mapping[str, str]) -> Path | None:
+        """Of the operator's own; None: there is none."""
+        if named := environment.get(PROFILES_VARIABLE, ""):
+            return Path(named).expanduser().absolute()
+        return Path(self.manifest_dir) / PROFILES if self.manifest_dir else None
 
     def events_kept(self, environment: Mapping[str, str]) -> EventsKept:
         """InvalidArgument."""

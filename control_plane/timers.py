@@ -29,6 +29,7 @@ class Timers:
     refused_hold: timedelta = timedelta(seconds=10)
     place_every: timedelta = timedelta(seconds=10)
     rest: timedelta = timedelta(minutes=5)
+    residence: timedelta = timedelta(seconds=10)
     manifests_every: timedelta = timedelta(seconds=2)
     replica_beat: timedelta = timedelta(seconds=1)
     replica_cut_off: timedelta = timedelta(seconds=10)
@@ -66,6 +67,7 @@ class Timers:
             refused_hold=timedelta(seconds=1),
             place_every=timedelta(seconds=1),
             rest=timedelta(seconds=3),
+            residence=timedelta(seconds=0.5),
             manifests_every=timedelta(seconds=0.2),
             replica_beat=timedelta(seconds=0.2),
             replica_cut_off=timedelta(seconds=1),

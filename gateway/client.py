@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
 from gateway.answers import CONTINUE, RefusedEarly, refusal_of, refused
 from gateway.dispatch import Dispatch, Way, trace_of
+from gateway.holding import Holding
+from gateway.loading import Vigil
 from gateway.passage import Passage
-from gateway.refusals import GatewayRefusal
+from gateway.refusals import GatewayRefusal, NotServing
 from gateway.settings import GatewaySettings
 from wire.byte_pump import Sink, Watchdog, give_up_unread
 from wire.http_head import HttpFault, Request, RequestReader
 from wire.trace import TraceContext, new
 
 _READ_AHEAD_BYTES = 64 * 1024
+_PARSED_AT_ONCE_BYTES = 16 * 1024
+"""Smaller than a read: what asks for little, a hundred times in a row, is parsed as it is served."""
 _LINGER_SECONDS = 2.0
 
 
 class Listener(Protocol):
-    """Keeps count of connections."""
+    """Keeps count of connections, and of what they hold."""
 
     draining: bool
+    holding: Holding
 
     def arrived(self, connection: ClientConnection) -> None: ...
 
@@ -41,6 +47,15 @@ class _Phase(Enum):
     LINGER = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is kept of a request until its answer ends. Its body is not: that goes when the answer begins."""
+
+    path: bytes
+    keep_alive: bool
+    trace: TraceContext
+
+
 class ClientConnection(Sink):
     """One request is served at a time; what comes meanwhile is kept, and beyond a bound not read."""
 
@@ -51,13 +66,12 @@ class ClientConnection(Sink):
         self._reader = RequestReader(settings.limits, self._on_head, self._on_request)
         self._waiting: deque[tuple[Request, Way | GatewayRefusal]] = deque()
         self._fault: HttpFault | None = None
-        self._passage: Passage | None = None
-        self._request: Request | None = None
-        self._trace: TraceContext | None = None
-        self._path = b""
+        self._passage: Passage | Vigil | None = None
+        self._asked: _Asked | None = None
         self._verdict: Way | GatewayRefusal
         self._later: list[bytes] = []
         self._later_size = 0
+        self._share = listener.holding.share()
         self._phase = _Phase.FRESH
         self._serving = False
         self._untaken = 0
@@ -83,6 +97,7 @@ class ClientConnection(Sink):
         del exc
         self._watchdog.stop()
         self._stall.stop()
+        self._share.hold(0)
         self._listener.departed(self)
         passage, self._passage = self._passage, None
         if passage is not None:
@@ -111,27 +126,28 @@ class ClientConnection(Sink):
         super().close()
         self._watch_stall()
 
+    def answer_began(self) -> None:
+        self._weigh()
+
     def answer_refusal(self, refusal: GatewayRefusal) -> None:
         self._passage = None
-        request, trace = self._request, self._trace
-        assert request is not None  # noqa: S101 - only a passage of a request refuses
-        assert trace is not None  # noqa: S101 - the same
-        keep = self._keeps(request)
-        self.transport.write(refused(request.path, refusal, trace.trace_id, close=not keep))
+        asked = self._asked
+        assert asked is not None  # noqa: S101 - only a passage of a request refuses
+        keep = self._keeps(asked)
+        self.transport.write(refused(asked.path, refusal, asked.trace.trace_id, close=not keep))
         self._go_on(keep)
 
     def passage_over(self, *, keep: bool) -> None:
         self._passage = None
-        request = self._request
-        self._go_on(keep and request is not None and self._keeps(request))
+        self._go_on(keep and self._asked is not None and self._keeps(self._asked))
 
     def drain(self) -> None:
         """End now when nothing worth waiting for is in hand, else after it."""
         if self._passage is None or self._passage.endless:
             self.close()
 
-    def _keeps(self, request: Request) -> bool:
-        return request.keep_alive and not self._listener.draining
+    def _keeps(self, asked: _Asked) -> bool:
+        return asked.keep_alive and not self._listener.draining
 
     def _keep_for_later(self, data: bytes) -> None:
         self._later.append(data)
@@ -140,14 +156,32 @@ class ClientConnection(Sink):
             self.transport.pause_reading()
 
     def _read(self, data: bytes) -> None:
-        try:
-            self._reader.feed(data)
-        except HttpFault as fault:
-            self._fault = fault
-        self._serve_waiting()
+        left = memoryview(data)
+        while left and self._fault is None and self.open:
+            if self._passage is not None or self._full:
+                self._keep_for_later(bytes(left))
+                return
+            piece, left = left[:_PARSED_AT_ONCE_BYTES], left[_PARSED_AT_ONCE_BYTES:]
+            try:
+                self._reader.feed(piece)
+                self._check_share()
+            except HttpFault as fault:
+                self._fault = fault
+            self._serve_waiting()
+
+    def _check_share(self) -> None:
+        """RefusedEarly: all clients together hold too much for this one's body to be read on."""
+        self._weigh()
+        if self._share.exceeded and self._reader.in_body:
+            raise RefusedEarly(NotServing("Too many large requests are in hand.", "Try again.", retry_after=1))
+
+    def _weigh(self) -> None:
+        waiting = sum(len(request.body) for request, _ in self._waiting)
+        passing = self._passage.held if self._passage is not None else 0
+        self._share.hold(self._reader.held + waiting + passing)
 
     def _on_head(self, request: Request) -> None:
-        self._path = request.path
+        self._phase = _Phase.FRESH
         try:
             self._verdict = self._dispatch.check(request)
         except GatewayRefusal as refusal:
@@ -168,47 +202,47 @@ class ClientConnection(Sink):
         while self._waiting and self._passage is None and self.open and not self._full:
             self._serve(*self._waiting.popleft())
         self._serving = False
+        self._weigh()
         if self._fault is not None and not self._waiting and self._passage is None and self.open:
             self._refuse_for_good(refusal_of(self._fault))
         self._watch()
 
     def _serve(self, request: Request, verdict: Way | GatewayRefusal) -> None:
-        self._request = request
-        self._trace = trace = trace_of(request)
+        self._asked = asked = _Asked(request.path, request.keep_alive, trace_of(request))
         try:
             if isinstance(verdict, GatewayRefusal):
                 raise verdict
-            served = verdict(self, trace)
+            served = verdict(self, asked.trace)
         except GatewayRefusal as refusal:
-            self._say(request, refused(request.path, refusal, trace.trace_id, close=not self._keeps(request)))
+            self._say(asked, refused(asked.path, refusal, asked.trace.trace_id, close=not self._keeps(asked)))
             return
         if isinstance(served, bytes):
-            self._say(request, served)
+            self._say(asked, served)
         else:
             self._passage = served
             served.start()
 
-    def _say(self, request: Request, answer: bytes) -> None:
+    def _say(self, asked: _Asked, answer: bytes) -> None:
         self.transport.write(answer)
-        if not self._keeps(request):
+        if not self._keeps(asked):
             self.close()
 
     def _go_on(self, keep: bool) -> None:
+        self._weigh()
         if not keep:
             self.close()
             return
-        if self._later:
+        self._serve_waiting()
+        if self._later and self._passage is None and not self._full:
             data = b"".join(self._later)
             self._later, self._later_size = [], 0
             self.transport.resume_reading()
             self._read(data)
-        else:
-            self._serve_waiting()
 
     def _refuse_for_good(self, refusal: GatewayRefusal) -> None:
         """Answer, then read and drop for a moment: closing at once would reset the answer away."""
         self._phase = _Phase.LINGER
-        self.transport.write(refused(self._path, refusal, new().trace_id, close=True))
+        self.transport.write(refused(self._reader.path, refusal, new().trace_id, close=True))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._watchdog.within(_LINGER_SECONDS)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.answers import answered
 from gateway.application import ApplicationPool
 from gateway.courses import Courses, forwarded, trace_headers
-from gateway.dialects.paths import Dialect, dialect_of, is_inference
+from gateway.credential import credential_of
+from gateway.dialects.paths import Dialect, dialect_of, is_inference, shape_of
+from gateway.dialects.unframed import Unframed
 from gateway.errands import ERRANDS, Answered, Errand
 from gateway.listings import Listings
+from gateway.loading import LoadingRoom, Vigil, Wish
 from gateway.passage import Client, Course, Passage
 from gateway.ports import Caller, Callers, Meter, Routes
-from gateway.refusals import MethodNotAllowed, PathNotFound, Unauthorized
+from gateway.refusals import Loading, MethodNotAllowed, PathNotFound, Unauthorized
 from gateway.relay import Relay
+from gateway.seats import Lines
 from gateway.settings import GatewaySettings
-from wire.http_head import Request, request_bytes
+from wire.http_head import OLD_VERSION, Request, request_bytes
 from wire.trace import TraceContext, continued, new
 
 _HEALTH = b"/healthz"
+_OF_EVENTS = (Dialect.OPENAI, Dialect.ANTHROPIC)
+"""Their streams are events, among which there may be comments."""
 
 
-Way = Callable[[Client, TraceContext], bytes | Passage]
+Way = Callable[[Client, TraceContext], bytes | Passage | Vigil]
 """How one request is served: an answer of our own, or a passage to start."""
 
 
@@ -41,8 +48,10 @@ class Dispatch:
         self._callers = callers
         self._meter = meter
         self._relay = relay
+        self._lines = Lines(settings)
         self._application = application
         self._settings = settings
+        self.loading = LoadingRoom(routes, settings)
 
     def check(self, request: Request) -> Way:
         """How to serve the request, judged by its head; GatewayRefusal when it may not be sent here."""
@@ -54,11 +63,18 @@ class Dispatch:
             request.body_limit = min(request.body_limit, self._settings.application_body_bytes)
             return lambda client, trace: self._to_application(request, client, trace)
         caller = self._caller(request)
-        errand_of = ERRANDS.get(path)
-        if errand_of is not None:
+        if path in ERRANDS:
             _only(request, b"POST")
-            return lambda client, trace: self._to_engine(request, errand_of(request), caller, client, trace)
+            return self.asked(request, caller)
         return self._told(request, path)
+
+    def asked(self, request: Request, caller: Caller) -> Way:
+        """Of an engine, by one who is known already; PathNotFound."""
+        errand_of = ERRANDS.get(request.path)
+        if errand_of is None:
+            paths = ", ".join(path.decode() for path in ERRANDS)
+            raise PathNotFound("No engine is asked by that path.", f"Use one of: {paths}.")
+        return lambda client, trace: self._to_engine(request, errand_of(request), caller, client, trace)
 
     def _told(self, request: Request, path: bytes) -> Way:
         found = self._listings.find(path)
@@ -75,41 +91,57 @@ class Dispatch:
         return ", ".join(path.decode() for path in served if dialect_of(path) is dialect)
 
     def _caller(self, request: Request) -> Caller:
-        authorization = _authorization(request)
-        caller = self._callers.authenticate(authorization)
+        sent = credential_of(request)
+        caller = self._callers.authenticate(sent.authorization)
         if caller is None:
-            text = "The API key is wrong or revoked." if authorization else "No API key was sent."
+            text = "The API key is wrong or revoked." if sent.authorization else "No API key was sent."
             remedy = "Send a project's key, or the token of a context file, as 'Authorization: Bearer ID.SECRET'."
             raise Unauthorized(text, remedy)
-        return caller
+        return replace(caller, claim=sent.claim) if sent.claim else caller
 
     def _to_engine(
         self, request: Request, errand: Errand, caller: Caller, client: Client, trace: TraceContext
-    ) -> bytes | Passage:
-        courses = Courses(request, errand, caller, trace, self._routes, self._relay)
-        first = courses.next()
+    ) -> bytes | Passage | Vigil:
+        courses = Courses(request, errand, caller, trace, self._routes, self._relay, self._lines)
+        try:
+            first = courses.next()
+        except Loading as loading:
+            return self._waiting(request, errand, courses, client, loading)
         if isinstance(first, Answered):
             return answered(first.value, trace.trace_id, close=False)
+        if first.on_demand:
+            return self._waiting(request, errand, courses, client, first)
+        return self._passage(request.method, courses, client, first)
+
+    def _passage(self, method: bytes, courses: Courses, client: Client, course: Course) -> Passage:
         record = self._meter.record
-        return Passage(client, first, request.method, self._settings, record=record, another=courses.another)
+        return Passage(client, course, method, self._settings, record=record, another=courses.another)
+
+    def _waiting(
+        self, request: Request, errand: Errand, courses: Courses, client: Client, first: Course | Loading
+    ) -> Vigil:
+        told = errand.streamed and dialect_of(request.path) in _OF_EVENTS and request.version != OLD_VERSION
+        wish = Wish(
+            courses.afresh,
+            lambda client, course: self._passage(request.method, courses, client, course),
+            len(request.body),
+            courses.trace.trace_id,
+            shape_of(request.path),
+            told,
+        )
+        return Vigil(client, self.loading, wish, first)
 
     def _to_application(self, request: Request, client: Client, trace: TraceContext) -> Passage:
         headers = [*forwarded(request, frozenset((b"traceparent", b"x-request-id"))), *trace_headers(request, trace)]
         message = request_bytes(request.method, request.origin_target, headers, request.body)
-        return Passage(client, Course(self._application, message), request.method, self._settings)
+        rendering = Unframed(None) if request.version == OLD_VERSION else None
+        course = Course(self._application, message, rendering=rendering)
+        return Passage(client, course, request.method, self._settings)
 
 
 def trace_of(request: Request) -> TraceContext:
     traceparent = request.header(b"traceparent")
     return continued(traceparent.decode("latin-1")) if traceparent else new()
-
-
-def _authorization(request: Request) -> str | None:
-    """Anthropic's clients send the key by itself."""
-    authorization = request.header(b"authorization")
-    if authorization is None and (key := request.header(b"x-api-key")):
-        authorization = b"Bearer " + key
-    return authorization.decode("latin-1") if authorization else None
 
 
 def _only(request: Request, method: bytes) -> None:

@@ -13,6 +13,9 @@ _OPENING_BYTES = 4 * 1024
 _TAIL_BYTES = 16 * 1024
 _TOKEN = re.compile(rb'"(?:content|reasoning_content|text|thinking|delta|arguments|partial_json)"\s*:\s*"(?!")')
 _REFUSED = f"\r\n{REFUSED_BY_NODE}: ".encode()
+_EVENTS = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream")
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked")
+_EVENT_END = b"\n\n\r\n"
 _decoder = json.JSONDecoder()
 
 
@@ -20,16 +23,16 @@ class Measure:
     """What is learnt of one exchange. Keeps at most the opening and the tail of the body."""
 
     __slots__ = (
-        "_caller", "_opening", "_path", "_route", "_started", "_streamed", "_tail", "_tail_size",
-        "_token_at", "_trace_id", "bytes_out", "first_byte_at",
+        "_caller", "_opening", "_route", "_started", "_streamed", "_tail", "_tail_size", "_token_at", "bytes_out",
+        "first_byte_at", "path", "trace_id",
     )  # fmt: skip
 
     def __init__(self, route: Route, caller: Caller, path: str, *, streamed: bool, trace_id: str) -> None:
         self._route = route
         self._caller = caller
-        self._path = path
+        self.path = path
         self._streamed = streamed
-        self._trace_id = trace_id
+        self.trace_id = trace_id
         self._started = perf_counter()
         self.first_byte_at: float | None = None
         self._token_at: float | None = None
@@ -55,12 +58,19 @@ class Measure:
         tail = b"".join(self._tail)[-_TAIL_BYTES:]
         self._tail, self._tail_size = [tail], len(tail)
 
+    @property
+    def between_events(self) -> bool:
+        """Whether what passed is an event stream, in chunks, that stands at the end of both an event and a chunk."""
+        head = self._opening.partition(b"\r\n\r\n")[0].lower()
+        streams = _EVENTS.search(head) is not None and _CHUNKED.search(head) is not None
+        return streams and b"".join(self._tail[-len(_EVENT_END) :]).endswith(_EVENT_END)
+
     def exchange(self, status: int, *, complete: bool, abandoned: bool) -> Exchange:
         return Exchange(
             route=self._route,
             caller=self._caller.id,
             project=self._caller.project,
-            path=self._path,
+            path=self.path,
             status=status,
             streamed=self._streamed,
             complete=complete,
@@ -70,7 +80,7 @@ class Measure:
             total_ms=(perf_counter() - self._started) * 1000,
             bytes_out=self.bytes_out,
             tokens=self._tokens(),
-            trace_id=self._trace_id,
+            trace_id=self.trace_id,
             refused_by_node=refused_by_node(self._opening),
         )
 

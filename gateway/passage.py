@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.dialects.rendering import Rendering
+from gateway.last_words import last_words
 from gateway.metering import Measure, refused_by_node
 from gateway.ports import Exchange
 from gateway.refusals import EngineBroke, EngineSilent, GatewayRefusal, NotServing
 from gateway.settings import GatewaySettings
 from gateway.upstream import Lender, Upstream
 from wire.byte_pump import Sink, Watchdog
-from wire.http_head import ResponseWatch
+from wire.response_watch import ResponseWatch
 
 _ATTEMPTS = 3
 
@@ -23,6 +24,9 @@ class Client(Protocol):
 
     @property
     def sink(self) -> Sink: ...
+
+    def answer_began(self) -> None:
+        """The request will not be sent again, and is kept no longer."""
 
     def answer_refusal(self, refusal: GatewayRefusal) -> None:
         """Nothing was sent yet: say no, and go on with the next request."""
@@ -40,6 +44,10 @@ class Course:
     measure: Measure | None = None
     rendering: Rendering | None = None
     """Puts the answer into the client's words; None: it passes byte for byte."""
+    left: Callable[[], None] = lambda: None
+    """Called once, when the request has no more use for it."""
+    on_demand: bool = False
+    """What answers there may leave memory at any time."""
 
 
 class Passage:
@@ -55,16 +63,22 @@ class Passage:
         record: Callable[[Exchange], None] | None = None,
         another: Callable[[], Course | None] | None = None,
     ) -> None:
-        """`another`: a course that was not tried yet, when one failed before it answered; None: there is none left."""
+        """`another`: a course that was not tried yet, when one failed before it answered; None: there is none left.
+
+        GatewayRefusal: there is none, and that is why.
+        """
         self._client = client
         self._settings = settings
         self._record = record
         self._another = another
         self._method = method
+        self._opening = b""
+        """What came of a head that is not whole: nobody was answered by it."""
         self._take(course)
         self._watchdog = Watchdog(self._late)
         self._upstream: Upstream | None = None
         self._write = client.sink.transport.write
+        self._in_line = False
         self._answering = False
         self._over = False
 
@@ -73,16 +87,28 @@ class Passage:
         return self._over
 
     @property
+    def held(self) -> int:
+        """Bytes of the request that are kept."""
+        return len(self._message)
+
+    @property
     def endless(self) -> bool:
         """It streams something that is no inference, such as events: nothing is lost when it is cut."""
         return self._answering and self._measure is None
 
     def start(self) -> None:
+        self._in_line = False
         others = self._another is not None
         self._watchdog.within(self._settings.reroute_after if others else self._settings.queue_timeout)
         self._lender.lend(self)
 
+    def wait_in_line(self) -> None:
+        self._in_line = True
+        self._watchdog.within(self._settings.line_timeout)
+
     def carry(self, upstream: Upstream) -> None:
+        if self._opening:
+            self._begin_anew()
         self._upstream = upstream
         self._attempts += 1
         self._watchdog.within(self._settings.first_byte_timeout)
@@ -96,10 +122,14 @@ class Passage:
             return
         if self._measure is not None:
             self._measure.see(data)
+        if not watch.status:
+            self._opening += data
+            return
         if not self._answering:
+            data, self._opening = self._opening + data, b""
             if watch.complete and refused_by_node(data) and self._elsewhere():
                 return
-            self._answering, self._message = True, b""
+            self._begin_answer()
         if not self._hand_on(data):
             return
         if watch.complete:
@@ -135,6 +165,11 @@ class Passage:
         self._drop_upstream()
         self._close_books(complete=False, abandoned=True)
 
+    def _begin_answer(self) -> None:
+        self._answering = True
+        self._message, self._another = b"", None
+        self._client.answer_began()
+
     def _complete(self) -> None:
         self._give_back()
         self._end(keep=self._watch.keep_alive or self._rendering is not None, complete=True)
@@ -164,11 +199,16 @@ class Passage:
         if not (self._answering if rendering is None else rendering.begun):
             self.refuse(why)
             return
-        if rendering is not None and (last := rendering.cut_short(why)):
+        if last := last_words(why, rendering, self._measure):
             self._write(last)
+        elif rendering is not None and rendering.unframed:
+            self._client.sink.reset()
         self._end(keep=False, complete=False)
 
     def _late(self) -> None:
+        if self._in_line:
+            self.refuse(NotServing("The request did not come to its turn in time.", "Try again.", retry_after=1))
+            return
         waiting = self._upstream is None
         if waiting and not self._answering and self._another is not None:
             if not self._elsewhere():
@@ -184,28 +224,43 @@ class Passage:
             self.refuse(EngineSilent("The engine did not begin to answer in time.", "Try a shorter prompt."))
 
     def _elsewhere(self) -> bool:
-        """Begin anew on another course. False: there is none, so this one is all there is to wait for."""
-        course = self._another() if self._another is not None else None
+        """Begin anew on another course, or say why not. False: there is none, so this one is waited for."""
+        try:
+            course = self._another() if self._another is not None else None
+        except GatewayRefusal as why:
+            self._another = None
+            self._detach()
+            self.refuse(why)
+            return True
         if course is None:
             self._another = None
             return False
+        self._detach()
+        if self._attempts:
+            self._write_down(complete=self._watch.complete, abandoned=False)
+        self._left()
+        self._take(course)
+        self.start()
+        return True
+
+    def _detach(self) -> None:
         if self._upstream is None:
             self._lender.forget(self)
         else:
             self._give_back()
-        if self._attempts:
-            self._write_down(complete=self._watch.complete, abandoned=False)
-        self._take(course)
-        self.start()
-        return True
 
     def _take(self, course: Course) -> None:
         self._lender: Lender = course.lender
         self._message = course.message
         self._measure: Measure | None = course.measure
         self._rendering: Rendering | None = course.rendering
+        self._left: Callable[[], None] = course.left
+        self._attempts: int = 0
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._watch: ResponseWatch = ResponseWatch(self._method)
-        self._attempts = 0
+        self._opening = b""
 
     def _give_back(self) -> None:
         """What carried a whole answer may carry the next."""
@@ -236,6 +291,7 @@ class Passage:
         self._watchdog.stop()
         if self._attempts:
             self._write_down(complete=complete, abandoned=abandoned)
+        self._left()
 
     def _write_down(self, *, complete: bool, abandoned: bool) -> None:
         if self._measure is not None and self._record is not None:

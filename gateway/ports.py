@@ -36,6 +36,10 @@ class Route:
     """The runtime's display id: what the engine calls itself."""
     tasks: frozenset[Task] = frozenset((Task.TEXT,))
     """All that can be asked there."""
+    slots: int = 0
+    """How many requests the engine answers at once; 0: nobody knows."""
+    on_demand: bool = False
+    """It may leave memory at any time, and comes back when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +54,40 @@ class ServedModel:
     tasks: frozenset[Task] = frozenset((Task.TEXT,))
     embeds: bool = False
     """It makes embeddings and nothing else."""
+    loaded: bool = True
+    """Else it is loaded when a request names it."""
 
 
 class Routes(Protocol):
     """Knows what serves now. Never blocks."""
 
-    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
+    def resolve(
+        self,
+        model: str,
+        task: Task = Task.TEXT,
+        project: str = "",
+        avoid: Collection[str] = (),
+        *,
+        claim: str = "",
+        body: bytes = b"",
+    ) -> Route:
         """The route for a model, runtime id or runtime name; GatewayRefusal when there is none that can do this.
 
+        Loading: there will be one shortly, once it was asked for.
+
         `project`: for whom; what it is pinned to counts. `avoid`: instances that failed this request already.
+        `claim`: that the request comes under; then it goes to what that holds and nowhere else.
+        `body`: of the request, which may begin like one before.
         """
 
+    def left(self, route: Route) -> None:
+        """A request that was given this route has no more use for it. Called once for each `resolve`."""
+
+    def wake(self, runtime: str) -> None:
+        """Have it loaded. Costs nothing when it was asked for already."""
+
     def models(self) -> Sequence[ServedModel]:
-        """What serves now, in id order."""
+        """What serves now or when it is asked for, in id order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +96,8 @@ class Caller:
     name: str = ""
     project: str = ""
     """Empty: an operator."""
+    claim: str = ""
+    """Under which it asks; empty: it named none."""
 
 
 class Callers(Protocol):

@@ -14,9 +14,14 @@ import structlog
 from gateway.application import ApplicationPool
 from gateway.client import ClientConnection
 from gateway.dispatch import Dispatch
-from gateway.ports import Callers, Demand, Meter, RelayGate, Routes
+from gateway.guest import Guest
+from gateway.holding import Holding
+from gateway.ports import Caller, Callers, Demand, Meter, RelayGate, Routes
+from gateway.refusals import NotServing
 from gateway.relay import ParkedConnection, Relay
 from gateway.settings import GatewaySettings
+from wire.http_head import Request
+from wire.trace import TraceContext
 
 _BACKLOG = 1024
 _log = structlog.get_logger()
@@ -66,6 +71,7 @@ class Gateway:
         """`grace`: seconds that requests in hand get when the gateway stops."""
         self.draining = False
         self.settings = settings or GatewaySettings()
+        self.holding = Holding(self.settings.held_bytes)
         self._listeners = listeners
         self._grace = grace
         self._clients: set[ClientConnection] = set()
@@ -84,6 +90,23 @@ class Gateway:
     def drop_node(self, node: str) -> None:
         """Close all relay connections of a node at once: its session ended or was revoked."""
         self._relay.drop_node(node)
+
+    def ask(self, request: Request, caller: Caller, trace: TraceContext) -> Guest:
+        """For one inside this process. The guest has to leave, whatever comes; GatewayRefusal."""
+        if self.draining:
+            raise NotServing("The gateway is stopping.", "Try again in a moment.", retry_after=1)
+        guest = Guest()
+        guest.begin(self._dispatch.asked(request, caller)(guest, trace))
+        return guest
+
+    @property
+    def loading(self) -> int:
+        """Requests that wait until what they name is loaded."""
+        return len(self._dispatch.loading)
+
+    def look_again(self) -> None:
+        """What serves is not what it was: some may wait for it."""
+        self._dispatch.loading.look_again()
 
     def parked(self, node: str) -> int:
         """Idle relay connections of a node."""

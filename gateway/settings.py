@@ -12,6 +12,8 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     application_body_bytes: int = 64 * 1024
     """Largest request body for paths that are not inference."""
+    held_bytes: int = 512 * 1024 * 1024
+    """Of request bodies that are kept at once; one more is not read on."""
     connections: int = 8192
     """Clients at once; one more is turned away."""
     head_timeout: float = 10
@@ -26,6 +28,16 @@ class GatewaySettings:
     """Of it, before the request goes to another runtime that it could have gone to as well."""
     queue_length: int = 512
     """Such requests at once, per node."""
+    line_length: int = 256
+    """Requests that wait for a slot of one engine."""
+    line_timeout: float = 600
+    """One of them."""
+    loading_timeout: float = 900
+    """A request that waits until what it names is loaded."""
+    loading_length: int = 512
+    """Such requests at once."""
+    loading_tick: float = 2
+    """Between two looks whether it is; streams are told each time."""
     first_byte_timeout: float = 600
     """An engine that has not begun to answer: long prompts take long."""
     silence_timeout: float = 600

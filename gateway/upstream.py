@@ -68,6 +68,12 @@ class Carried(Protocol):
     @property
     def over(self) -> bool: ...
 
+    def start(self) -> None:
+        """Ask its lender, for the first time or once more."""
+
+    def wait_in_line(self) -> None:
+        """The lender has something else to wait for first; `start` is called then."""
+
     def carry(self, upstream: Upstream) -> None: ...
 
     def refuse(self, refusal: Exception) -> None: ...

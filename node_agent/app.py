@@ -21,6 +21,7 @@ from node_agent.control_link.link_record import LinkRecord
 from node_agent.control_link.messages import Me
 from node_agent.control_link.session import SessionTimers
 from node_agent.disk.ballast import Ballast
+from node_agent.disk.contact import Contact
 from node_agent.disk.database import Database
 from node_agent.disk.desired import SqliteDesired
 from node_agent.disk.digests import DiskDigests
@@ -88,6 +89,7 @@ class Agent:
         self._database = Database(state.database)
         self._disk = DiskWatch([state.path, assembly.instances_directory(state.path)], Ballast(state.ballast))
         self._disk.begin()
+        self._contact = Contact(state.contact, boot_id(), boot_seconds, self._minds_cuts)
         self._credentials = NodeCredentials(files, utc_now)
         self.limits = limits_file(settings, adapters)
         self._containers = Containers(
@@ -103,12 +105,16 @@ class Agent:
         self._supervisor = self._supervised(state, digests, adapters)
         self._relay = RelayLink(self._supervisor, identity.node, lambda: _tls(files))
         self._supervisor.before_stop(self._relay.close_instance)
+        self._supervisor.on_handover(self._relay.hand_over)
         self._supervisor.ask_for_traffic(self._relay.traffic)
         self.link = self._linked(state, identity, self._offered(adapters))
         self._renewal = Renewal(
             files, self._credentials, identity.grpc_address, self.link.reconnect, utc_now, random.random
         )
         self._credentials.on_tainted(self._renewal.hasten)
+
+    def _minds_cuts(self) -> bool:
+        return self._supervisor.minds_cuts()
 
     def _supervised(
         self, state: StateDirectory, digests: DiskDigests, adapters: Mapping[str, Adapter]
@@ -125,12 +131,13 @@ class Agent:
             footprints=SqliteFootprints(self._database),
             hands_off=self._mode.hands_off,
             closed=self._disk.problem,
+            silence=self._contact.silence,
             containers=self._containers,
             survivors=self._survivors,
             usage=self._hardware.usage,
             free_memory=lambda: available_memory_bytes(ROOT),
         )
-        for source in (self._mode, self._disk, self.limits):
+        for source in (self._mode, self._disk, self.limits, self._contact):
             source.on_change(supervisor.look_again)
         self._hardware.on_change(lambda _: supervisor.engines_changed())
         self._containers.on_change(supervisor.engines_changed)
@@ -159,6 +166,7 @@ class Agent:
             logs=assembly.engine_logs(state.path),
             relay=self._relay,
             credentials=self._credentials,
+            contact=self._contact,
         )
         return Link(
             node,

@@ -66,6 +66,11 @@ class StateDirectory:
         return self.path / "ballast.bin"
 
     @property
+    def contact(self) -> Path:
+        """When the control plane was last heard, while anybody minds."""
+        return self.path / "contact.json"
+
+    @property
     def database(self) -> Path:
         return self.path / "agent.db"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.fakes.postgres import PostgresServer, postgres_server
 
@@ -18,3 +19,11 @@ def postgres() -> Iterator[PostgresServer]:
 def postgres_url(postgres: PostgresServer) -> str:
     """An empty database."""
     return postgres.emptied()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in its own process sets for good where lines go, and from which level on."""
+    kept = structlog.get_config()
+    yield
+    structlog.configure(**kept)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from typing import cast
 
 HIGH_WATER_BYTES = 256 * 1024
 """Buffered for a slow reader before its source is held."""
+
+
+_NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class Watchdog:
@@ -76,6 +80,13 @@ class End(asyncio.Protocol):
 
     def abort(self) -> None:
         self.transport.abort()
+
+    def reset(self) -> None:
+        """End so that the peer sees it cut: nothing else tells half an answer without framing from a whole one."""
+        peer = self.transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.abort()
 
 
 class Source(End):

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the data path needs it: requests read whole under hard limits, responses only watched."""
+"""HTTP/1.1 as the data path needs it: requests read whole under hard limits, and what is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ HOP_BY_HOP = frozenset(
     b"proxy-connection te trailer transfer-encoding upgrade".split()
 )
 _OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
-_INTERIM = range(100, 200)
+OLD_VERSION = b"1.0"
+_VERSIONS = frozenset(("1.0", "1.1"))
+_SMALL_BYTES = 1024
+_FRAMING_PER_BYTE = 16
+"""What a chunk of a single byte may cost: its size and line ends take five."""
 
 
 class HttpFault(Exception):  # noqa: N818 - the peer's fault, not ours
@@ -38,7 +42,7 @@ class Limits:
 class Request:
     """A request as it is read; whole once the reader hands it on."""
 
-    __slots__ = ("body", "body_limit", "headers", "keep_alive", "method", "target")
+    __slots__ = ("body", "body_limit", "headers", "keep_alive", "method", "target", "version")
 
     def __init__(self, body_limit: int) -> None:
         self.method = b""
@@ -49,6 +53,7 @@ class Request:
         self.body_limit = body_limit
         """Bytes; may be lowered while only the head is known."""
         self.keep_alive = True
+        self.version = b"1.1"
 
     @property
     def path(self) -> bytes:
@@ -71,7 +76,8 @@ class Request:
 
     def end_to_end_headers(self) -> list[Header]:
         """What may travel on: neither hop-by-hop headers nor any that only we may set."""
-        named = {token.strip().lower() for token in (self.header(b"connection") or b"").split(b",")}
+        offered = b",".join(value for key, value in self.headers if key == b"connection")
+        named = {token.strip().lower() for token in offered.split(b",")}
         return [
             (key, value)
             for key, value in self.headers
@@ -102,19 +108,29 @@ class RequestReader:
     def in_body(self) -> bool:
         return self._request is not None and self._head_done
 
-    def feed(self, data: bytes) -> None:
+    @property
+    def path(self) -> bytes:
+        """Of the request that has begun, as far as it is known."""
+        return self._request.path if self._request is not None else b""
+
+    @property
+    def held(self) -> int:
+        """Bytes of a body that is not whole yet."""
+        return self._size
+
+    def feed(self, data: bytes | memoryview) -> None:
         self._began = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
+            self._decline_upgrade(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserCallbackError:
             if self._fault is None:
                 raise
             raise self._fault from None
         except httptools.HttpParserError as error:
             raise HttpFault(400, f"The request is no valid HTTP/1.1: {error}.") from None
-        if self._request is not None and not self._head_done and not self._began:
+        if self._request is not None and not self._began:
             self._count(len(data))
 
     def _decline_upgrade(self, rest: bytes) -> None:
@@ -123,25 +139,32 @@ class RequestReader:
         headers = [header for header in offered.headers if header[0] not in _OFFER]
         if not offered.keep_alive:
             headers.append((b"connection", b"close"))
-        lines = [b"%b %b HTTP/1.1" % (offered.method, offered.target), *(b"%b: %b" % header for header in headers)]
+        first = b"%b %b HTTP/%b" % (offered.method, offered.target, offered.version)
+        lines = [first, *(b"%b: %b" % header for header in headers)]
         self._parser = httptools.HttpRequestParser(self)
         self.feed(b"\r\n".join((*lines, b"", rest)))
 
     def _begin(self) -> None:
+        self._head_size = 0
         self._size = 0
         self._raw = 0
         self._body: list[bytes] = []
+        self._small = bytearray()
+        """The last of the body, where it comes in small pieces: each would cost fifty bytes more."""
         self._head_done = False
 
     def _count(self, raw: int) -> None:
-        # The parser keeps an unfinished header to itself, so whole reads inside one head are counted too.
+        # The parser keeps an unfinished header or trailer to itself and passes over what a chunk's head says, so whole
+        # reads inside one request are counted too.
         self._raw += raw
-        if self._raw > self._limits.head_bytes:
-            self._refuse(431, f"The request head is larger than {self._limits.head_bytes} bytes.")
+        framing = self._raw - self._size
+        if framing > self._limits.head_bytes + _FRAMING_PER_BYTE * self._size:
+            what = "framing of the request body" if self._head_done else "request head"
+            self._refuse(431, f"The {what} is larger than {self._limits.head_bytes} bytes.")
 
     def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._limits.head_bytes:
+        self._head_size += size
+        if self._head_size > self._limits.head_bytes:
             self._refuse(431, f"The request head is larger than {self._limits.head_bytes} bytes.")
 
     def _refuse(self, status: int, text: str) -> None:
@@ -154,8 +177,8 @@ class RequestReader:
         self._request = Request(self._limits.body_bytes)
 
     def on_url(self, url: bytes) -> None:
-        self._grow(len(url))
         self._current().target += url
+        self._grow(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value) + 4)
@@ -168,9 +191,10 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         request = self._current()
-        self._head_done, self._size, self._raw = True, 0, 0
+        self._head_done, self._raw = True, 0
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
+        self._check_framing(request, self._parser.get_http_version())
         if request.method == b"CONNECT":
             self._refuse(405, "Tunnels are not offered here.")
         if self._parser.should_upgrade():
@@ -179,14 +203,24 @@ class RequestReader:
         self._check_body(int(request.header(b"content-length") or 0))
 
     def on_body(self, part: bytes) -> None:
-        self._body.append(part)
         self._size += len(part)
         self._check_body(self._size)
+        if len(part) < _SMALL_BYTES:
+            self._small += part
+        else:
+            self._gather()
+            self._body.append(part)
+
+    def _gather(self) -> None:
+        if self._small:
+            self._body.append(bytes(self._small))
+            self._small = bytearray()
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
             return
         request = self._current()
+        self._gather()
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._request = None
         self._begin()
@@ -199,6 +233,16 @@ class RequestReader:
             self._fault = fault
             raise
 
+    def _check_framing(self, request: Request, version: str) -> None:
+        """Nobody on the way may find another end of the request than we do."""
+        if version not in _VERSIONS:
+            self._refuse(400, f"The request speaks HTTP/{version[:8]}. Here 1.1 is spoken.")
+        request.version = version.encode()
+        request.keep_alive = request.keep_alive and version == "1.1"
+        coding = request.header(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
+            self._refuse(400, "The only transfer-encoding that is understood is chunked, of HTTP/1.1.")
+
     def _check_body(self, size: int) -> None:
         limit = self._current().body_limit
         if size > limit:
@@ -207,58 +251,6 @@ class RequestReader:
     def _current(self) -> Request:
         assert self._request is not None  # noqa: S101 - the parser calls back only between begin and complete
         return self._request
-
-
-class ResponseWatch:
-    """Follows a response far enough to know its status, where its body starts and when it is over."""
-
-    __slots__ = ("_bodyless", "_parser", "body_started", "complete", "keep_alive", "status", "surplus")
-
-    def __init__(self, method: bytes = b"POST") -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._bodyless = method == b"HEAD"
-        self.status = 0
-        """0 until the final head is read."""
-        self.body_started = False
-        self.complete = False
-        self.keep_alive = False
-        """Valid once complete."""
-        self.surplus = False
-        """More came than the response: the sender cannot be trusted with another request."""
-
-    def feed(self, data: bytes) -> bool:
-        """Whether this is still one well-formed response."""
-        if self.complete and data:
-            self.surplus = True
-        else:
-            self._follow(data)
-        return not self.surplus
-
-    def _follow(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.surplus = True
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self.surplus = True
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status in _INTERIM:
-            return
-        self.status, self.body_started = status, True
-        if self._bodyless:
-            self._finish()
-
-    def on_message_complete(self) -> None:
-        if self.status:
-            self._finish()
-
-    def _finish(self) -> None:
-        self.complete = True
-        self.keep_alive = self._parser.should_keep_alive() and not self._bodyless
 
 
 def request_bytes(method: bytes, target: bytes, headers: Iterable[Header], body: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ import typer
 
 from arwctl.command import Call, alone, command
 from arwctl.local.demo import Demo
-from arwctl.local.demo_kinds import SUBJECTS, DemoKind, Subject
+from arwctl.local.demo_claims import ClaimsDemo
+from arwctl.local.demo_kinds import SUBJECTS, DemoKind
 from arwctl.local.down import down
 
 app = alone("Show the whole loop in a temporary state directory, then clean up.")
@@ -22,9 +24,10 @@ app = alone("Show the whole loop in a temporary state directory, then clean up."
 async def demo(
     call: Call,
     *,
-    kind: Annotated[DemoKind, typer.Argument(metavar="[chat|audio|vision]", help="With llama.cpp, or whisper.cpp.")] = (
-        DemoKind.CHAT
-    ),
+    kind: Annotated[
+        DemoKind,
+        typer.Argument(metavar="[chat|audio|vision|claims]", help="What is shown; claims: with a node that dies."),
+    ] = DemoKind.CHAT,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state directory and its logs.")] = False,
 ) -> None:
     """Show the whole loop with a real engine in a temporary state directory, then clean up.
@@ -32,12 +35,13 @@ async def demo(
     Examples:
     arwctl demo
     arwctl demo audio
+    arwctl demo claims
     arwctl demo --keep
     """
     folder = Path(tempfile.mkdtemp(prefix="arw-demo-"))
     inner = Call(folder / "state", folder / "state" / "context.json", call.screen)
     try:
-        await _run(inner, folder, SUBJECTS[kind])
+        await _run(inner, _shown(inner, folder, kind).run())
     except BaseException:
         call.screen.note(f"logs: {folder}/state/*/*.log")
         raise
@@ -48,10 +52,14 @@ async def demo(
     call.screen.line("demo: ok")
 
 
-async def _run(inner: Call, folder: Path, subject: Subject) -> None:
+def _shown(inner: Call, folder: Path, kind: DemoKind) -> Demo | ClaimsDemo:
+    return ClaimsDemo(inner, folder) if kind is DemoKind.CLAIMS else Demo(inner, folder, SUBJECTS[kind])
+
+
+async def _run(inner: Call, steps: Coroutine[None, None, None]) -> None:
     """Whatever happens, nothing is left running."""
     try:
-        await Demo(inner, folder, subject).run()
+        await steps
     finally:
         inner.screen.line("\n6. Stop everything")
         await down(inner)

@@ -12,13 +12,14 @@ from arw_client import display_id
 from arw_client import messages as m
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
+from arwctl.groups import benchmark
 from arwctl.manifest import BroughtModel
 from arwctl.model_file import NAMES
 from arwctl.output import Columns, listing, show
 from arwctl.registering import register
 from arwctl.targets import one_of
 
-app = group("Record and list model files.")
+app = group("Record and list model files, and measure how fast they are served.")
 
 MODELS = Columns[m.Model](
     ("model", "size", "sha256", "path"),
@@ -26,6 +27,8 @@ MODELS = Columns[m.Model](
     "No model is recorded. Record one with `arwctl model add FILE`.",
 )
 
+
+command(app, "benchmark")(benchmark.benchmark)
 
 Projector = Annotated[
     Path | None, typer.Option("--projector", "--mmproj", metavar="FILE", help="What lets it take pictures.")

@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import betterproto2
 import typer
 
 from arw_client import ArwError, resource_name
 from arw_client import messages as m
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.output import document, emit, listing, show, slug
+from arwctl.output import document, emit, listing, show
 from arwctl.project_view import KEYS, PROJECTS, describe, state
 from arwctl.screen import YELLOW
-from arwctl.targets import one_of, seconds
+from arwctl.targets import one_of, seconds, value_of
 
 app = group("Projects: their API keys, and the runtimes that they are pinned to.")
 keys = group("API keys with which programs of a project ask for inference, and do nothing else.")
@@ -31,7 +30,6 @@ Asked = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="A name for people.", show_default=False)]
 Etag = Annotated[str, typer.Option("--etag", help="Only if it was not changed since it had this etag.")]
-Value = TypeVar("Value", bound=betterproto2.Enum)
 
 
 @command(app, "create")
@@ -132,6 +130,7 @@ async def pin(
     adapter: Annotated[str, typer.Option("--adapter", help="Only by this adapter, such as llama.cpp.")] = "",
     accelerator: Annotated[str, typer.Option("--accelerator", help="Only on such a device, such as gpu_cuda.")] = "",
     mode: Annotated[str, typer.Option("--mode", help="Only run so: native or container.")] = "",
+    profile: Annotated[str, typer.Option("--profile", help="Only those under this profile, such as silent.")] = "",
     fallback: Annotated[bool, typer.Option("--fallback", help="Others may serve while none of these does.")] = False,
     etag: Etag = "",
     output: Output = Format.TABLE,
@@ -141,13 +140,15 @@ async def pin(
     Examples:
     arwctl project pin team-a tiny-chat --node box-1
     arwctl project pin team-a llama --accelerator gpu_cuda --fallback
+    arwctl project pin team-a llama --profile silent
     """
     combination = m.Combination(
         runtime=resource_name("runtimes", runtime) if runtime else "",
         adapter=adapter,
         node=resource_name("nodes", node) if node else "",
-        accelerator=_of(m.AcceleratorKind, accelerator),
-        execution_mode=_of(m.ExecutionMode, mode),
+        accelerator=value_of(m.AcceleratorKind, accelerator),
+        execution_mode=value_of(m.ExecutionMode, mode),
+        profile=profile,
     )
     wish = m.ProjectPin(asked=asked, combination=combination, fallback=fallback)
     request = m.SetProjectPinRequest(parent=one_of("projects", project), pin=wish, etag=etag)
@@ -266,11 +267,3 @@ async def revoke_key(
     async with call.client() as client:
         found = (await client.projects.revoke_project_key(request)).key or m.ProjectKey()
     show(call.screen, found, output, lambda: call.screen.line(f"{found.id}: revoked"))
-
-
-def _of(kinds: type[Value], text: str) -> Value:
-    """A value by its slug, such as gpu_cuda; empty: unspecified."""
-    known = {slug(value): value for value in kinds}
-    if text and text not in known:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(list(known)[1:])}")
-    return known[text or "unspecified"]

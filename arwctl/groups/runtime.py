@@ -12,10 +12,10 @@ import typer
 
 from arw_client import ArwError, Client, UnreachableError, display_id
 from arw_client import messages as m
-from arwctl import applying, execution, manifest, measured, project_view, runtime_set, status_view
+from arwctl import applying, execution, manifest, measured, profile_view, project_view, runtime_set, status_view
 from arwctl.command import Call, Output, command, group
 from arwctl.format import Format
-from arwctl.groups import adapters, manifests, matrix, runtime_jobs, runtime_logs, scaling
+from arwctl.groups import adapters, manifests, matrix, profiles, residence, runtime_jobs, runtime_logs, scaling
 from arwctl.output import Columns, document, emit, listing, show, slug
 from arwctl.plain import one_line, plain
 from arwctl.readiness import SERVES, Waiting, standing
@@ -25,6 +25,7 @@ from arwctl.targets import RuntimeArgument, RuntimeOption, one_of, seconds
 
 app = group("Declare, watch, restore, stop and explain runtimes.")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(profiles.app, name="profile")
 
 Wait = Annotated[bool, typer.Option("--wait", help="Until it serves.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="For --wait, such as 90s or 5m.")]
@@ -87,6 +88,8 @@ command(app, "ensure-ready")(runtime_jobs.ensure_ready)
 command(app, "probe")(runtime_jobs.probe)
 command(app, "swap-model")(runtime_jobs.swap_model)
 command(app, "scale")(scaling.scale)
+command(app, "hibernate")(residence.hibernate)
+command(app, "wake")(residence.wake)
 command(app, "logs")(runtime_logs.logs)
 
 
@@ -153,6 +156,7 @@ def _describe(call: Call, runtime: m.Runtime, rows: Sequence[m.Runtime]) -> None
         ("Adapter", spec.adapter),
         ("Model", display_id(spec.model) or "-"),
         ("Engine", (instance.engine if instance else "") or "-"),
+        *residence.facts(runtime),
         *measured.facts(instance),
     ]
     for name, value in facts:
@@ -272,7 +276,7 @@ async def delete(call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOpt
 async def explain(
     call: Call, *, runtime: RuntimeArgument = None, id_: RuntimeOption = None, output: Output = Format.TABLE
 ) -> None:
-    """Say, for each node, why a runtime runs there or not.
+    """Say, for each node, why a runtime runs there or not; and how its engine is to run, and who says so.
 
     Examples:
     arwctl runtime explain tiny-chat
@@ -280,8 +284,12 @@ async def explain(
     name = one_of("runtimes", runtime, id_)
     async with call.client() as client:
         answer = await client.runtimes.explain_runtime(m.ExplainRuntimeRequest(name=name))
-        pins = await project_view.touching(client, name) if output is Format.TABLE else []
-    show(call.screen, answer, output, lambda: _explain(call, answer, pins))
+        pins = await project_view.touching(client, name)
+    if output is Format.TABLE:
+        _explain(call, answer, [f"project {project} pins {project_view.pinned(pin)}" for project, pin in pins])
+    else:
+        held = [{"project": project, **document(pin)} for project, pin in pins]
+        emit(call.screen, {**document(answer), "pins": held}, output)
 
 
 def _explain(call: Call, answer: m.ExplainRuntimeResponse, pins: Sequence[str]) -> None:
@@ -292,7 +300,7 @@ def _explain(call: Call, answer: m.ExplainRuntimeResponse, pins: Sequence[str]) 
     if runs := execution.standing(runtime.instance):
         call.screen.line(f"  {runs}")
     troubles = (f"{problem.text} {problem.remedy}" for problem in (runtime.stuck, answer.waits) if problem)
-    for line in (*troubles, *pins):
+    for line in (*troubles, *pins, *profile_view.intents(answer)):
         call.screen.line(f"  {line}")
     for copy in answer.copies:
         node = display_id(copy.name.partition("/instances/")[0])

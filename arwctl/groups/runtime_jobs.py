@@ -31,7 +31,7 @@ Settings = Annotated[
 ]
 _NUMBERS = ("context_length", "slots", "threads", "gpu_layers", "batch_size")
 _SWITCHES = ("embeddings", "warm_up")
-_WORDS = ("pooling", "prompt_cache")
+_WORDS = ("pooling", "prompt_cache", "kv_cache_type")
 
 
 async def ensure_ready(

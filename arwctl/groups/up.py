@@ -30,6 +30,10 @@ async def start(
     enrollment_port: Port = None,
     relay_port: Port = None,
     http_port: Port = None,
+    node_runtimes: Annotated[
+        int | None,
+        typer.Option(min=0, show_default=False, help="How many runtimes a node is given; 0: as many as usual."),
+    ] = None,
 ) -> None:
     """Start the control plane and the node agent of this machine; only what is missing.
 
@@ -39,6 +43,7 @@ async def start(
     arwctl up --detach
     arwctl up --detach --engine /usr/local/bin/llama-server
     arwctl up --detach --host 0.0.0.0
+    arwctl up --detach --node-runtimes 50
     """
     options = {
         "host": host or None,
@@ -46,6 +51,7 @@ async def start(
         "enrollment-port": enrollment_port,
         "relay-port": relay_port,
         "http-port": http_port,
+        "node-runtimes": node_runtimes,
     }
     await up(call, {name: value for name, value in options.items() if value is not None}, Newcomer(node, tuple(engine)))
     if not detach:

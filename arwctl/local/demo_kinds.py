@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 
 from arw_client import ArwError, Image, Prompt, Recording, question
 from arwctl.command import Call
@@ -19,6 +20,7 @@ class DemoKind(StrEnum):
     CHAT = "chat"
     AUDIO = "audio"
     VISION = "vision"
+    CLAIMS = "claims"
 
 
 class Interruption(StrEnum):
@@ -99,12 +101,17 @@ slots = 1
 """
 
 
-def _chat_model(folder: Path) -> Path:
+def tiny_models() -> ModuleType:
+    """The module that makes them. ArwError when the packages that it takes are not installed."""
     try:
         from arwctl import tiny_model  # noqa: PLC0415 - gguf and numpy are extras
     except ImportError as error:
         raise _not_installed(error, "demo,llama") from error
-    return tiny_model.write(folder / "tiny-chat.gguf")
+    return tiny_model
+
+
+def _chat_model(folder: Path) -> object:
+    return tiny_models().write(folder / "tiny-chat.gguf")
 
 
 async def _chat(call: Call, _folder: Path) -> str:

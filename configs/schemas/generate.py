@@ -17,7 +17,7 @@ import msgspec
 from arw.v1 import accelerator_pb2, execution_pb2, runtime_pb2
 from arwctl import adapter_manifest
 from control_plane.domain import ids
-from control_plane.manifests import reader
+from control_plane.manifests import read_settings
 from control_plane.manifests import shapes as manifest_shapes
 from node_agent.local_limits import shapes as owner_shapes
 
@@ -50,12 +50,21 @@ SHARED = {
 
 def runtime_manifest() -> Node:
     schema = msgspec.json.schema(manifest_shapes.Document)
-    entry = schema["$defs"]["RuntimeEntry"]["properties"]
-    aliases = sorted(set(reader.ACCELERATORS) - set(ACCELERATORS))
-    entry["accelerator"] = {"enum": ["", *ACCELERATORS, *aliases]}
+    schema["$defs"]["RuntimeEntry"]["properties"]["accelerator"] = accelerators()
     for shape in ("RuntimeEntry", "ModelEntry"):
         schema["$defs"][shape]["properties"]["id"] |= {"pattern": f"^{ids.PATTERN}$", "maxLength": ids.MAX_LENGTH}
     return without_null(schema)
+
+
+def runtime_profile() -> Node:
+    schema = msgspec.json.schema(manifest_shapes.ProfileDocument)
+    schema["$defs"]["ProfileDocument"]["properties"]["accelerator"] = accelerators()
+    return without_null(schema)
+
+
+def accelerators() -> Node:
+    """With the short words for them."""
+    return {"enum": ["", *ACCELERATORS, *sorted(set(read_settings.ACCELERATORS) - set(ACCELERATORS))]}
 
 
 def node_agent() -> Node:
@@ -64,6 +73,7 @@ def node_agent() -> Node:
 
 DOCUMENTS: dict[str, tuple[str, Callable[[], Node]]] = {
     "runtime_manifest": ("What an operator declares: docs/manifests.md.", runtime_manifest),
+    "runtime_profile": ("Intents under a name, which runtimes share: docs/profiles.md.", runtime_profile),
     "node_agent": ("What a machine's owner lets models do there: configs/node_agent.toml.", node_agent),
     "adapter_manifest": ("What a package says of the adapter that it brings.", adapter_manifest.schema),
 }

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from control_plane.api.agent_service import AgentServicer, LogSink, Streams
 from control_plane.api.authority_service import AuthorityServicer, AuthorityUseCases
+from control_plane.api.claim_service import ClaimServicer, ClaimUseCases
 from control_plane.api.enrollment_service import Desk, EnrollmentServicer
+from control_plane.api.inference_service import Ask, InferenceServicer
 from control_plane.api.job_service import JobServicer, JobUseCases
 from control_plane.api.model_service import ModelServicer, ModelUseCases
 from control_plane.api.node_service import JoinAddress, NodeServicer, NodeUseCases
@@ -42,10 +44,11 @@ from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.get_watchers import GetWatchers
+from control_plane.use_cases.hibernate_runtime import HibernateRuntime
 from control_plane.use_cases.job_book import JobBook
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.plan_manifest import PlanManifest
-from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, ManifestWriter, Store
+from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, ManifestWriter, ProfileReader, Store
 from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.project_keys import CreateProjectKey, RevokeProjectKey
 from control_plane.use_cases.randomness import SystemRandomness
@@ -63,9 +66,11 @@ from control_plane.use_cases.resume_placement import ResumePlacement
 from control_plane.use_cases.revoke_node import RevokeNode
 from control_plane.use_cases.rotate_authority import PrepareAuthority, ReadRotation, StepAuthority
 from control_plane.use_cases.scale_runtime import ScaleRuntime
+from control_plane.use_cases.set_profile import ListProfiles, SetProfile
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from control_plane.use_cases.update_node import UpdateNode
 from control_plane.use_cases.update_project import DeleteProjectPin, SetProjectPin, UpdateProject
+from control_plane.use_cases.wake_runtime import WakeRuntime
 from control_plane.use_cases.watch_events import WatchEvents
 from control_plane.use_cases.watch_runtimes import WatchRuntimes
 
@@ -82,6 +87,7 @@ class Parts:
     authority: EmbeddedAuthority
     trust: TrustKeeper
     reader: ManifestReader
+    profiles: ProfileReader
     writer: ManifestWriter
     streams: Streams
     log_sink: LogSink
@@ -95,6 +101,8 @@ class Parts:
     create_job: CreateJob
     jobs: JobBook
     projects: ProjectBook
+    claims: ClaimUseCases
+    ask: Ask
     grpc_address: Callable[[], str]
     enrollment_address: Callable[[], str]
     address_of_peer: Callable[[str], str]
@@ -107,7 +115,9 @@ def assembled(parts: Parts) -> Servicers:
     return Servicers(
         agent=_agent(parts),
         authority=_authority(parts),
+        claim=ClaimServicer(parts.claims, tokens),
         enrollment=_enrollment(parts),
+        inference=InferenceServicer(parts.ask),
         job=_job(parts, tokens),
         model=_model(parts, tokens),
         node=_node(parts, tokens),
@@ -202,8 +212,12 @@ def _runtime(parts: Parts, tokens: PageTokens) -> RuntimeServicer:
         watch=WatchRuntimes(store, parts.mirror, fleet),
         restore=RestoreRuntime(store, fleet, clock),
         shutdown=ShutdownRuntime(store, fleet, clock),
+        hibernate=HibernateRuntime(store, fleet, clock),
+        wake=WakeRuntime(store, fleet, clock),
         delete=DeleteRuntime(store, clock),
         scale=ScaleRuntime(store, fleet, clock),
+        set_profile=SetProfile(store, fleet, clock, parts.profiles),
+        list_profiles=ListProfiles(parts.profiles),
         explain=ExplainRuntime(store, fleet, parts.circumstances),
         log=parts.runtime_log,
     )

@@ -62,6 +62,7 @@ def _planned_to_proto(planned: PlannedRuntime) -> pb.PlannedRuntime:
         placement_problem=problem_to_proto(planned.problem),
         source_before=before.source if before is not None else "",
         replica_of=resource_name("runtimes", head) if head is not None else "",
+        restarts=planned.restarts,
     )
 
 

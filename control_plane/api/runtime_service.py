@@ -15,6 +15,7 @@ from control_plane.api.convert_manifests import (
     plan_to_proto,
     planned_model_from_proto,
 )
+from control_plane.api.convert_profiles import choice_to_proto, profiles_to_proto
 from control_plane.api.page_tokens import PageTokens
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import RuntimeId, resource_name
@@ -25,13 +26,16 @@ from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.explain_runtime import ExplainRuntime
 from control_plane.use_cases.export_manifest import ExportManifest
+from control_plane.use_cases.hibernate_runtime import HibernateRuntime
 from control_plane.use_cases.plan_manifest import PlanManifest
 from control_plane.use_cases.ports import Clock
 from control_plane.use_cases.read_runtimes import GetRuntime, ListRuntimes
 from control_plane.use_cases.restore_runtime import RestoreRuntime
 from control_plane.use_cases.scale_runtime import ScaleRuntime
+from control_plane.use_cases.set_profile import ListProfiles, SetProfile
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from control_plane.use_cases.slices import in_slices
+from control_plane.use_cases.wake_runtime import WakeRuntime
 from control_plane.use_cases.watch_runtimes import RuntimeChange, WatchRuntimes
 
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -63,8 +67,12 @@ class RuntimeUseCases:
     watch: WatchRuntimes
     restore: RestoreRuntime
     shutdown: ShutdownRuntime
+    hibernate: HibernateRuntime
+    wake: WakeRuntime
     delete: DeleteRuntime
     scale: ScaleRuntime
+    set_profile: SetProfile
+    list_profiles: ListProfiles
     explain: ExplainRuntime
     log: RuntimeLog
 
@@ -133,6 +141,14 @@ class RuntimeServicer(RuntimeServiceServicer):
         view = await self._do.shutdown(runtime_id(request.name), request_id=request.request_id)
         return pb.ShutdownRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
 
+    async def HibernateRuntime(self, request: pb.HibernateRuntimeRequest, context: Any) -> pb.HibernateRuntimeResponse:
+        view = await self._do.hibernate(runtime_id(request.name), request_id=request.request_id)
+        return pb.HibernateRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
+    async def WakeRuntime(self, request: pb.WakeRuntimeRequest, context: Any) -> pb.WakeRuntimeResponse:
+        view = await self._do.wake(runtime_id(request.name), request_id=request.request_id)
+        return pb.WakeRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
     async def DeleteRuntime(self, request: pb.DeleteRuntimeRequest, context: Any) -> pb.DeleteRuntimeResponse:
         await self._do.delete(runtime_id(request.name), etag=request.etag, request_id=request.request_id)
         return pb.DeleteRuntimeResponse()
@@ -143,13 +159,33 @@ class RuntimeServicer(RuntimeServiceServicer):
         )
         return pb.ScaleRuntimeResponse(runtime=runtime_to_proto(view, self._clock.now()))
 
+    async def SetRuntimeProfile(
+        self, request: pb.SetRuntimeProfileRequest, context: Any
+    ) -> pb.SetRuntimeProfileResponse:
+        view = await self._do.set_profile(
+            runtime_id(request.name), request.profile, etag=request.etag, request_id=request.request_id
+        )
+        return pb.SetRuntimeProfileResponse(runtime=runtime_to_proto(view, self._clock.now()))
+
+    async def ListRuntimeProfiles(
+        self, request: pb.ListRuntimeProfilesRequest, context: Any
+    ) -> pb.ListRuntimeProfilesResponse:
+        return profiles_to_proto(await self._do.list_profiles())
+
     async def ExplainRuntime(self, request: pb.ExplainRuntimeRequest, context: Any) -> pb.ExplainRuntimeResponse:
         explanation = await self._do.explain(runtime_id(request.name))
         runtime = runtime_to_proto(explanation.view, self._clock.now())
         verdicts = [verdict_to_proto(verdict) for verdict in explanation.verdicts]
         copies = [message for copy in explanation.copies if (message := instance_to_proto(copy, self._clock.now()))]
         waits = problem_to_proto(explanation.waits)
-        return pb.ExplainRuntimeResponse(runtime=runtime, verdicts=verdicts, waits=waits, copies=copies)
+        return pb.ExplainRuntimeResponse(
+            runtime=runtime,
+            verdicts=verdicts,
+            waits=waits,
+            copies=copies,
+            intents=[choice_to_proto(choice) for choice in explanation.choices],
+            unsaid_intents=explanation.unsaid,
+        )
 
     async def StreamLogs(self, request: pb.StreamLogsRequest, context: Any) -> AsyncIterator[pb.StreamLogsResponse]:
         pieces = self._do.log(runtime_id(request.name), request.tail_lines, follow=request.follow, whole=request.whole)

@@ -13,7 +13,9 @@ from grpc_reflection.v1alpha import reflection
 from arw.v1 import (
     agent_service_pb2_grpc,
     authority_service_pb2_grpc,
+    claim_service_pb2_grpc,
     enrollment_service_pb2_grpc,
+    inference_service_pb2_grpc,
     job_service_pb2_grpc,
     model_service_pb2_grpc,
     node_service_pb2_grpc,
@@ -24,9 +26,11 @@ from arw.v1 import (
 from control_plane.api.agent_service import AgentServicer
 from control_plane.api.authority_service import AuthorityServicer
 from control_plane.api.authorization import AuthorizationInterceptor, Gatekeeper
+from control_plane.api.claim_service import ClaimServicer
 from control_plane.api.enrollment_service import EnrollmentServicer
 from control_plane.api.first_message import FirstMessageInterceptor
 from control_plane.api.health import Health
+from control_plane.api.inference_service import InferenceServicer
 from control_plane.api.job_service import JobServicer
 from control_plane.api.large_requests import LargeRequests
 from control_plane.api.model_service import ModelServicer
@@ -43,7 +47,9 @@ from wire.server import ShortVisits, make_server
 SERVICES = (
     "arw.v1.AgentService",
     "arw.v1.AuthorityService",
+    "arw.v1.ClaimService",
     "arw.v1.EnrollmentService",
+    "arw.v1.InferenceService",
     "arw.v1.JobService",
     "arw.v1.ModelService",
     "arw.v1.NodeService",
@@ -57,7 +63,9 @@ SERVICES = (
 class Servicers:
     agent: AgentServicer
     authority: AuthorityServicer
+    claim: ClaimServicer
     enrollment: EnrollmentServicer
+    inference: InferenceServicer
     job: JobServicer
     model: ModelServicer
     node: NodeServicer
@@ -73,6 +81,8 @@ def main_server(
     server = make_server([*_outer(), AuthorizationInterceptor(gatekeeper), hint, LargeRequests(), streams])
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(servicers.agent, server)
     authority_service_pb2_grpc.add_AuthorityServiceServicer_to_server(servicers.authority, server)
+    claim_service_pb2_grpc.add_ClaimServiceServicer_to_server(servicers.claim, server)
+    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(servicers.inference, server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(servicers.job, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)

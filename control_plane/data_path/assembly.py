@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from starlette.types import ASGIApp
 
 from control_plane.data_path.callers import InferenceCallers, OperatorTokens
+from control_plane.data_path.claim_meter import ClaimMeter
 from control_plane.data_path.hosting import hosted
+from control_plane.data_path.implicit_claims import ImplicitClaims, Means
+from control_plane.data_path.known_waits import KnownWaits
+from control_plane.data_path.request_claims import RequestClaims
 from control_plane.data_path.routes import RouteTable
 from control_plane.data_path.traffic import TrafficMeter
+from control_plane.data_path.waking import Waking
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.process.chores import Chore
 from control_plane.use_cases.mirror import Mirror
-from control_plane.use_cases.ports import Clock, Fleet, Store
+from control_plane.use_cases.ports import Clock, Fleet, Randomness, Store
 from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.project_keys import RecordKeyUses
-from gateway.ports import Callers
+from control_plane.use_cases.wake_runtime import WakeRuntime
+from gateway.guest import Guest
+from gateway.ports import Caller, Callers
 from gateway.server import Bound, Gateway, Listen, Listeners, Ports
 from gateway.settings import GatewaySettings
+from wire.http_head import Request
+from wire.trace import TraceContext
 
 _TICK_SECONDS = 2.0
 """Another process may change operators without a word."""
 _PAUSE_SECONDS = 0.01
 _USES_EVERY = timedelta(minutes=1)
+_CLAIMS_EVERY = timedelta(seconds=5)
+_WAITS_EVERY = timedelta(minutes=1)
+_LOOKS_APART = timedelta(seconds=1)
 
 _log = structlog.get_logger()
 
@@ -45,6 +57,23 @@ class Sessions(Protocol):
 
     def park(self, node: NodeId, idle: int) -> bool:
         """False: there is no session to ask through."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimParts:
+    """What requests need of claims."""
+
+    means: Means
+    waits: KnownWaits
+    clock: Clock
+    """Theirs, which nobody sets."""
+    randomness: Randomness
+
+    def implicit(self) -> ImplicitClaims:
+        return ImplicitClaims(self.means, self.clock, self.randomness)
+
+    def asked(self, implicit: ImplicitClaims) -> RequestClaims:
+        return RequestClaims(self.means.book, implicit, self.waits, self.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +97,7 @@ class DataPath:
         traffic: TrafficMeter,
         *,
         projects: ProjectBook,
+        claims: ClaimParts | None,
         clock: Clock,
         application: Callable[[Callers], ASGIApp],
         where: Where,
@@ -80,29 +110,52 @@ class DataPath:
         self._sessions = sessions
         self._bell = asyncio.Event()
         self._projects = projects
-        self._routes = RouteTable(mirror, fleet, projects.projects)
+        self._claims = claims
+        self._implicit = claims.implicit() if claims is not None else None
+        asked = claims.asked(self._implicit) if claims is not None and self._implicit is not None else None
+        self._waking = Waking(mirror, fleet, WakeRuntime(store, fleet, clock))
+        self._routes = RouteTable(mirror, fleet, projects.projects, asked, self._waking)
+        self._looks = False
+        """Those who wait for something to be loaded look again at the next turn of the loop."""
         self._operators = OperatorTokens(self._bell.set)
         self._callers = InferenceCallers(self._operators, projects, clock)
         self._record = RecordKeyUses(store)
         self._application = application(self._operators)
         self._where = where
         listeners = Listeners(where.http, where.relay, where.relay_socket, where.http_socket)
-        self._gateway = Gateway(
-            Ports(self._routes, self._callers, traffic, self, self), listeners, settings, grace=grace
-        )
+        meter = ClaimMeter(claims.means.book, traffic) if claims is not None else traffic
+        self._gateway = Gateway(Ports(self._routes, self._callers, meter, self, self), listeners, settings, grace=grace)
 
     async def run(self, started: Callable[[Bound], None]) -> None:
         """Serve until cancelled, and say where; then requests in hand end within the grace."""
-        ended = [self._store.on_change(lambda _: self._bell.set()), self._fleet.on_instance(self._instance_changed)]
+        ended = [
+            self._store.on_change(lambda _: self._bell.set()),
+            self._fleet.on_instance(self._instance_changed),
+            self._mirror.on_change(lambda _: self._look_soon()),
+        ]
         try:
             await self._refresh()
             async with hosted(self._application, self._where.http_socket), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_fresh())
+                tasks.create_task(self._waking.run())
                 tasks.create_task(Chore("key uses", self._record_uses, _USES_EVERY).run())
+                for loop in self._claim_loops():
+                    tasks.create_task(loop)
                 await self._gateway.run(started)
         finally:
             for end in ended:
                 end()
+
+    def _claim_loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        if self._claims is None or self._implicit is None:
+            return ()
+        waits = Chore("claim waits", self._claims.waits.look, _WAITS_EVERY, _LOOKS_APART)
+        self._claims.waits.bell = waits.ring
+        return self._implicit.run(), Chore("implicit claims", self._implicit.tend, _CLAIMS_EVERY).run(), waits.run()
+
+    def ask(self, request: Request, caller: Caller, trace: TraceContext) -> Guest:
+        """As a client of the HTTP port does, from inside; GatewayRefusal. The guest has to leave, whatever comes."""
+        return self._gateway.ask(request, caller, trace)
 
     def drop_node(self, node: NodeId) -> None:
         """Close the node's relay connections at once: it was revoked, or its session ended for good."""
@@ -120,6 +173,16 @@ class DataPath:
     def _instance_changed(self, node: NodeId, _runtime: RuntimeId) -> None:
         if not self._fleet.liveness(node).online:
             self.drop_node(node)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks = False
+        self._gateway.look_again()
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -138,6 +201,8 @@ class DataPath:
 
     async def _refresh(self) -> None:
         await self._mirror.look()
+        if self._claims is not None:
+            await self._claims.means.book.look()
         await self._projects.look()
         self._operators.replace(await self._store.read(lambda tx: tx.operators.all()))
 
@@ -154,6 +219,7 @@ def build_data_path(
     traffic: TrafficMeter,
     *,
     projects: ProjectBook,
+    claims: ClaimParts | None = None,
     clock: Clock,
     application: Callable[[Callers], ASGIApp],
     http: tuple[str, int, ssl.SSLContext | None],
@@ -164,7 +230,7 @@ def build_data_path(
 ) -> DataPath:
     """Everything between clients and engines. Call on the loop; then `await run(started)`.
 
-    `application` makes the ASGI application from the callers that are operators.
+    `application` makes the ASGI application from the callers that are operators. `claims` None: nobody claims anything.
     Addresses are (host, port, TLS). `grace` in seconds.
     """
     where = Where(Listen(*http), Listen(*relay), runtime_directory / "relay.sock", runtime_directory / "http.sock")
@@ -175,6 +241,7 @@ def build_data_path(
         sessions,
         traffic,
         projects=projects,
+        claims=claims,
         clock=clock,
         application=application,
         where=where,

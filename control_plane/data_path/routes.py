@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Collection, Mapping, Sequence
 
+from control_plane.data_path.choosing import Choosing, slots_of
+from control_plane.data_path.names import Names
+from control_plane.data_path.request_claims import RequestClaims
 from control_plane.data_path.tasks import abilities, can, is_reachable
+from control_plane.data_path.waking import Waking
+from control_plane.domain.claim import Claim
+from control_plane.domain.claim_holds import hold_of
+from control_plane.domain.hold import Hold
 from control_plane.domain.ids import ProjectId, RuntimeId, instance_name
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.node_view import NodeView
@@ -19,7 +25,19 @@ from control_plane.use_cases.mirror import Changed, Mirror
 from control_plane.use_cases.ports import Fleet
 from control_plane.use_cases.views import node_view, runtime_view
 from gateway.ports import Route, ServedModel, Task
-from gateway.refusals import GatewayRefusal, ModelNotFound, NodeOffline, NoEngine, NotServing, PinNotServing, WrongTask
+from gateway.refusals import (
+    ClaimNotFound,
+    ClaimSuspended,
+    GatewayRefusal,
+    Loading,
+    ModelNotFound,
+    NodeOffline,
+    NoEngine,
+    NotServing,
+    PinNotServing,
+    WrongModel,
+    WrongTask,
+)
 
 _LISTED = 20
 _NONE_DECLARED = "No runtime is declared yet: arwctl runtime apply -f FILE."
@@ -36,18 +54,39 @@ class RouteTable:
     `projects`: as they are known now, for their pins.
     """
 
-    def __init__(self, mirror: Mirror, fleet: Fleet, projects: Mapping[ProjectId, Project]) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        fleet: Fleet,
+        projects: Mapping[ProjectId, Project],
+        claims: RequestClaims | None = None,
+        waking: Waking | None = None,
+    ) -> None:
+        """`claims` None: nobody claims anything. `waking` None: nobody is asked for."""
+        self._waking = waking or Waking(mirror, fleet)
+        self._claims = claims
         self._runtimes = mirror.runtimes
         self._nodes = mirror.nodes
         self._fleet = fleet
         self._projects = projects
-        self._titles = _Names()
-        self._models = _Names()
-        self._turns: dict[RuntimeId, Iterator[int]] = {}
-        """By the first of those that take turns: requests for others put none of them out of turn."""
+        self._titles = Names()
+        self._models = Names()
+        self._choosing = Choosing()
         mirror.on_change(self._changed)
+        self._changed(Changed(runtimes=frozenset(mirror.runtimes)))
 
-    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
+    def resolve(
+        self,
+        model: str,
+        task: Task = Task.TEXT,
+        project: str = "",
+        avoid: Collection[str] = (),
+        *,
+        claim: str = "",
+        body: bytes = b"",
+    ) -> Route:
+        if claim:
+            return self._under(claim, model, task, project, avoid)
         named = [self._runtimes[runtime] for runtime in self._named(model)]
         if not named:
             raise self._unknown(model)
@@ -60,15 +99,52 @@ class RouteTable:
         serving = [view for view in serving if _instance(view) not in avoid] if avoid else serving
         if not serving:
             raise NotServing(f"{model[:200]!r} serves nowhere else.", "Try again.", retry_after=_SOON_SECONDS)
-        turn = next(self._turns.setdefault(views[0].runtime.id, count()))
-        return _route(serving[turn % len(serving)])
+        if self._claims is not None:
+            serving = self._claims.open_to(project, serving)
+        chosen = self._choosing.among(serving, views[0].runtime.id, project, body)
+        hold = self._claims.take(project, chosen.runtime) if self._claims is not None and project else None
+        return self._choosing.given(_route(chosen, hold))
+
+    def left(self, route: Route) -> None:
+        self._choosing.left(route)
+        if self._claims is not None:
+            self._claims.left(route.claim)
+
+    def _under(self, name: str, model: str, task: Task, project: str, avoid: Collection[str]) -> Route:
+        """To what the claim holds and nowhere else, whatever else goes by the model's name."""
+        if self._claims is None:
+            raise ClaimNotFound(f"There is no claim {name[:64]!r}.", "Send the request without a claim.")
+        claim, remedy = self._claims.granted(name, project), "Send the request again: it may go elsewhere."
+        if not self._is_for(claim, model):
+            raise WrongModel(f"Claim {name} is not for {model[:200]!r}.", f"Ask for {claim.requirement.model_tag!r}.")
+        held = claim.held
+        runtime = self._runtimes.get(held.runtime) if held else None
+        if held is None or runtime is None or runtime.node != held.node or hold_of(runtime, claim.id) != held.hold:
+            raise ClaimSuspended(f"What claim {claim.id} held is gone.", remedy, retry_after=_SOON_SECONDS)
+        if not can(runtime.spec, task):
+            raise self._cannot(runtime.id, task)
+        view = runtime_view(runtime, self._fleet)
+        if not view.state.serves:
+            raise self._why_none([view])
+        if _instance(view) in avoid:
+            raise NotServing(f"Claim {claim.id} holds nothing else.", "Try again.", retry_after=_SOON_SECONDS)
+        return self._choosing.given(_route(view, held.hold))
+
+    def _is_for(self, claim: Claim, model: str) -> bool:
+        """By what it wants or takes instead, or by any name of what that means."""
+        tags = {wanted.model_tag for wanted in claim.order.alternatives}
+        if model in tags:
+            return True
+        meant = {claim.held.runtime if claim.held else "", *(found for tag in tags for found in self._named(tag))}
+        return not meant.isdisjoint(self._named(model))
 
     def models(self) -> Sequence[ServedModel]:
         found: dict[RuntimeId, ServedModel] = {}
         for runtime in (self._runtimes[name] for name in sorted(self._runtimes)):
             head = self._runtimes.get(runtime.replica_of, runtime) if runtime.replica_of else runtime
-            if runtime_view(runtime, self._fleet).state.serves and is_reachable(runtime.spec):
-                found.setdefault(head.id, _served(head, runtime.node or ""))
+            loaded = runtime_view(runtime, self._fleet).state.serves
+            if (loaded or _is_on_call(runtime)) and is_reachable(runtime.spec):
+                found.setdefault(head.id, _served(head, runtime.node or "", loaded=loaded))
         return [found[name] for name in sorted(found)]
 
     def _serving(self, views: Sequence[RuntimeView]) -> Sequence[RuntimeView]:
@@ -78,12 +154,16 @@ class RouteTable:
             raise self._why_none(_coming_first(views))
         return serving
 
+    def wake(self, runtime: str) -> None:
+        self._waking.wake(RuntimeId(runtime))
+
     def _held(self, views: Sequence[RuntimeView], pin: Pin, project: str) -> Sequence[RuntimeView]:
         """Those of them that serve and that the pin holds to, at least one; GatewayRefusal."""
         fitting = [view for view in views if pin.combination.fits(view)]
         serving = [view for view in fitting if view.state.serves]
         if not serving and not pin.fallback:
-            raise _pinned(pin, project, self._why_none(_coming_first(fitting)) if fitting else None)
+            why = self._why_none(_coming_first(fitting)) if fitting else None
+            raise why if isinstance(why, Loading) else _pinned(pin, project, why)
         return serving or self._serving(views)
 
     def _named(self, name: str) -> Sequence[RuntimeId]:
@@ -103,10 +183,12 @@ class RouteTable:
             self._titles.call(runtime, row.spec.display_name if row else "")
             self._models.call(runtime, row.spec.model if row else "")
             if row is None:
-                self._turns.pop(runtime, None)
+                self._choosing.forget(runtime)
 
     def _why_none(self, views: Sequence[RuntimeView]) -> GatewayRefusal:
-        """Of the first: one that is about to serve, when there is one."""
+        """Of the first: one that is about to serve, when there is one. Loading: a request may wait for one."""
+        if (refusal := self._waking.refusal(views)) is not None:
+            return refusal
         runtime = views[0].runtime
         wanted = runtime.desired_state is DesiredState.RUNNING
         node = self._nodes.get(runtime.node) if wanted and runtime.node else None
@@ -126,26 +208,6 @@ class RouteTable:
         return kind(f"{model[:200]!r} cannot {task.value}.", there, model=model[:200])
 
 
-class _Names:
-    """Which runtimes go by a name that several may share."""
-
-    def __init__(self) -> None:
-        self._name: dict[RuntimeId, str] = {}
-        self._named: dict[str, set[RuntimeId]] = {}
-
-    def call(self, runtime: RuntimeId, name: str) -> None:
-        """It has this one name from now on; an empty one is none."""
-        before = self._name.pop(runtime, "")
-        if before:
-            self._named[before].discard(runtime)
-        if name:
-            self._name[runtime] = name
-            self._named.setdefault(name, set()).add(runtime)
-
-    def named(self, name: str) -> Collection[RuntimeId]:
-        return self._named.get(name, ())
-
-
 def _coming_first(views: Sequence[RuntimeView]) -> Sequence[RuntimeView]:
     """Then the others that are wanted."""
     return sorted(views, key=lambda view: (not _is_coming(view), view.runtime.desired_state is DesiredState.STOPPED))
@@ -155,25 +217,32 @@ def _is_coming(view: RuntimeView) -> bool:
     return view.state in _COMING and view.runtime.node is not None
 
 
+def _is_on_call(runtime: Runtime) -> bool:
+    return runtime.spec.residence.on_demand and runtime.desired_state is not DesiredState.STOPPED
+
+
 def _instance(view: RuntimeView) -> str:
     assert view.instance is not None  # noqa: S101 - what serves was reported
     return instance_name(view.instance.node, view.runtime.id)
 
 
-def _route(view: RuntimeView) -> Route:
+def _route(view: RuntimeView, hold: Hold | None) -> Route:
+    """`hold` None: by the system's."""
     runtime, instance = view.runtime, view.instance
     assert instance is not None  # noqa: S101 - as above
     return Route(
         instance=_instance(view),
         node=instance.node,
-        claim=SYSTEM_CLAIM,
-        fence=runtime.fence,
+        claim=hold.claim if hold else SYSTEM_CLAIM,
+        fence=hold.fence if hold else runtime.fence,
         model_alias=runtime.id,
         tasks=abilities(runtime.spec),
+        on_demand=runtime.spec.residence.on_demand,
+        slots=slots_of(view),
     )
 
 
-def _served(runtime: Runtime, node: str) -> ServedModel:
+def _served(runtime: Runtime, node: str, *, loaded: bool) -> ServedModel:
     spec = runtime.spec
     return ServedModel(
         runtime.id,
@@ -182,6 +251,7 @@ def _served(runtime: Runtime, node: str) -> ServedModel:
         node,
         tasks=abilities(spec),
         embeds=bool(spec.settings.embeddings),
+        loaded=loaded,
     )
 
 

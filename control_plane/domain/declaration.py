@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.manifest import ManifestRuntime
+from control_plane.domain.residence import Sleep, SleepCause
 from control_plane.domain.runtime import DesiredState, Runtime, RuntimeSpec
 
 
@@ -48,17 +49,29 @@ def _new(entry: ManifestRuntime, source: str, uid: str, now: datetime) -> Runtim
         uid=uid,
         etag="",
         spec=entry.spec,
-        desired_state=DesiredState.RUNNING if entry.spec.auto_start else DesiredState.STOPPED,
+        desired_state=_at_first(entry.spec),
         generation=1,
         revision=0,
         create_time=now,
         update_time=now,
         source=source,
+        sleep=Sleep(now, SleepCause.DECLARED) if _at_first(entry.spec) is DesiredState.HIBERNATED else None,
     )
 
 
-def _wanted(existing: Runtime, spec: RuntimeSpec) -> DesiredState:
-    """A reload starts what has auto_start and stops on its change to false, never what a person restored by hand."""
+def _at_first(spec: RuntimeSpec) -> DesiredState:
     if spec.auto_start:
         return DesiredState.RUNNING
-    return DesiredState.STOPPED if existing.spec.auto_start else existing.desired_state
+    return DesiredState.HIBERNATED if spec.residence.on_demand else DesiredState.STOPPED
+
+
+def _wanted(existing: Runtime, spec: RuntimeSpec) -> DesiredState:
+    """A reload starts what has auto_start and stops on its change to false, never what a person restored by hand.
+
+    What was and is loaded on demand stays as it is: requests start it.
+    """
+    if spec.residence.on_demand and existing.spec.residence.on_demand:
+        return existing.desired_state
+    if spec.auto_start or existing.spec.auto_start or existing.desired_state is DesiredState.STOPPED:
+        return _at_first(spec)
+    return existing.desired_state

@@ -4,7 +4,7 @@ Refusal
 ├── BadRequest: InvalidArgument, InvalidId, ManifestInvalid, PageTokenInvalid, RequestIdReused
 ├── NotFound, AlreadyExists, InUse, EtagMismatch, NothingHeld
 ├── Caller: Unauthenticated, PermissionDenied, CertificateExpired, CertificateRevoked, CertificateNotActive,
-│   CertificateUnknown, TokenInvalid, TokenUsed, TokenExpired, RateLimited
+│   CertificateUnknown, TokenInvalid, TokenUsed, TokenExpired, ProjectDisabled, RateLimited
 ├── Session: SessionSuperseded, NodeMismatch, NodeQuarantined, ProtocolUnsupported, ProtocolViolation, Draining
 └── State: RestartBudgetExhausted, NodeOffline, NotReady, ShutDown, StorageUnavailable, Unavailable
 """
@@ -88,6 +88,10 @@ class TokenUsed(Refusal):
 
 class TokenExpired(Refusal):
     reason = "TOKEN_EXPIRED"
+
+
+class ProjectDisabled(Refusal):
+    reason = "PROJECT_DISABLED"
 
 
 class RateLimited(Refusal):

@@ -42,7 +42,7 @@ def _asked(runtime: Runtime) -> Hashable:
     selector = tuple(sorted(spec.node_selector.items()))
     asked = spec.model, spec.adapter, spec.settings, spec.accelerator, spec.on_missing_accelerator, spec.execution
     before = runtime.departure.node if runtime.departure is not None else None
-    return *asked, selector, spec.placement.strategy, runtime.desired_state, before
+    return *asked, spec.basis, selector, spec.placement.strategy, runtime.desired_state, before
 
 
 @dataclass(frozen=True, slots=True)

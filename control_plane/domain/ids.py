@@ -18,6 +18,7 @@ ProjectId = NewType("ProjectId", str)
 KeyId = NewType("KeyId", str)
 AuthorityId = NewType("AuthorityId", str)
 """Of an authority's key: lower-case hex of its SubjectKeyIdentifier, which what it signed names."""
+ClaimId = NewType("ClaimId", str)
 
 MAX_LENGTH = 128
 _COLLECTIONS = ("nodes/", "runtimes/", "models/", "instances/")

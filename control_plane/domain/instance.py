@@ -115,6 +115,8 @@ class Instance:
     execution_reason: str = ""
     answered_probes: tuple[str, ...] = ()
     """Which requests to ask the engine now this answers, the newest last."""
+    idle_since: datetime | None = None
+    """No request was in hand since; None: one is, or was a moment ago, or its node does not say."""
     ran_on: AcceleratorKind = AcceleratorKind.UNSPECIFIED
     """Before this launch, as far as this control plane saw; not told by the node."""
     refused: bool = False

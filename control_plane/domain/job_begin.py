@@ -14,6 +14,7 @@ from control_plane.domain.job_ends import ended
 from control_plane.domain.job_facts import Facts
 from control_plane.domain.job_standing import line
 from control_plane.domain.problem import Problem
+from control_plane.domain.residents import asked_for
 from control_plane.domain.runtime import DesiredState, EngineSettings, RestoreOrder, Runtime, RuntimeSpec
 from control_plane.domain.view import RuntimeView
 
@@ -24,6 +25,7 @@ class Touch(StrEnum):
     RESTORE = "restore"
     SHUTDOWN = "shutdown"
     DECLARE = "declare"
+    WAKE = "wake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,20 @@ def _restored(job: Job, facts: Facts, view: RuntimeView, *, restart: bool, reset
     runtime = view.runtime
     order = RestoreOrder(runtime.restore.serial + 1, restart, reset_budget)
     wanted = replace(runtime, restore=order, desired_state=DesiredState.RUNNING)
-    if not restart and all(each.state.serves and not _is_stopped(each) for each in _placed(view, facts)):
+    if not restart and all(each.state.serves and not _is_down(each) for each in _placed(view, facts)):
         job = ended(job, JobState.SUCCEEDED, now, summary=line(view))
     return Step(job, Touch.RESTORE, wanted)
 
 
 def _ensured(job: Job, facts: Facts, view: RuntimeView) -> Step:
-    """What is stopped or failed is started, as by a restore; what serves or is about to is left alone."""
-    if any(_is_stopped(each) or each.state is InstanceState.ERROR for each in (view, *facts.replicas)):
+    """What is stopped or failed is started, as by a restore; what serves or is about to is left alone.
+
+    What is loaded on demand is asked for, as by a request.
+    """
+    runtime = view.runtime
+    if runtime.sleep is not None and runtime.spec.residence.on_demand:
+        return Step(job, Touch.WAKE, asked_for(runtime, facts.now))
+    if any(_is_down(each) or each.state is InstanceState.ERROR for each in (view, *facts.replicas)):
         return _restored(job, facts, view, restart=False, reset_budget=False)
     if all(each.state.serves and _is_current(each) for each in _placed(view, facts)):
         return Step(ended(job, JobState.SUCCEEDED, facts.now, summary=line(view)))
@@ -79,6 +87,10 @@ def _placed(view: RuntimeView, facts: Facts) -> Sequence[RuntimeView]:
 
 def _is_stopped(view: RuntimeView) -> bool:
     return view.runtime.desired_state is DesiredState.STOPPED
+
+
+def _is_down(view: RuntimeView) -> bool:
+    return view.runtime.desired_state is not DesiredState.RUNNING
 
 
 def _is_current(view: RuntimeView) -> bool:
@@ -99,8 +111,8 @@ def _swapped(job: Job, facts: Facts, runtime: Runtime) -> Step:
             "INVALID_ARGUMENT", text, f"Swap that of {head}.", {"runtime": runtime.id, "replica_of": head}
         )
         return Step(ended(job, JobState.FAILED, facts.now, problem))
-    if runtime.desired_state is DesiredState.STOPPED:
-        text = f"Runtime {runtime.id} is shut down."
+    if runtime.desired_state is not DesiredState.RUNNING:
+        text = f"Runtime {runtime.id} is {'shut down' if runtime.sleep is None else 'hibernated'}."
         problem = Problem("SHUT_DOWN", text, f"Start it first: `arwctl runtime restore {runtime.id}`.")
         return Step(ended(job, JobState.FAILED, facts.now, problem))
     if spec == runtime.spec:

@@ -8,7 +8,7 @@ from control_plane.domain.instance import Instance, InstanceState
 from control_plane.domain.job import Job, JobKind, JobStage, JobState, Seen
 from control_plane.domain.job_facts import Facts
 from control_plane.domain.problem import Problem
-from control_plane.domain.runtime import EXTERNAL, DesiredState
+from control_plane.domain.runtime import EXTERNAL, DesiredState, Runtime
 from control_plane.domain.view import RuntimeView
 
 OLD_NEWS = timedelta(seconds=5)
@@ -34,9 +34,16 @@ def lost(job: Job, view: RuntimeView | None) -> Problem | None:
     if kind is JobKind.SHUTDOWN:
         text, remedy = f"Runtime {name} was started again meanwhile.", "Order it again if it is still to stop."
         return Problem("ETAG_MISMATCH", text, remedy) if runtime.desired_state is DesiredState.RUNNING else None
-    if runtime.desired_state is DesiredState.STOPPED:
+    return None if runtime.desired_state is DesiredState.RUNNING else _down(runtime)
+
+
+def _down(runtime: Runtime) -> Problem | None:
+    """None: it was asked for, and wakes once there is room."""
+    name, sleep = runtime.id, runtime.sleep
+    if sleep is None:
         return Problem("SHUT_DOWN", f"Runtime {name} was shut down meanwhile.", f"`arwctl runtime restore {name}`")
-    return None
+    asleep = Problem("SHUT_DOWN", f"Runtime {name} was hibernated meanwhile.", f"`arwctl runtime wake {name}`")
+    return None if sleep.wake is not None else sleep.problem or asleep
 
 
 def arrived(job: Job, view: RuntimeView, now: datetime) -> bool:
@@ -73,8 +80,9 @@ def late(job: Job, facts: Facts, view: RuntimeView) -> Problem | None:
     if facts.amnesty or facts.now < job.deadline:
         return None
     runtime, instance = view.runtime, view.instance
-    if runtime.placement_problem is not None:
-        return runtime.placement_problem
+    waits = runtime.placement_problem or (runtime.sleep.problem if runtime.sleep is not None else None)
+    if waits is not None:
+        return waits
     if instance is not None and instance.state is InstanceState.UNKNOWN:
         text = f"Node {instance.node} is not connected, and was not within the time limit."
         return Problem("NODE_OFFLINE", text, "Start its agent, then order it again.", {"node": instance.node})

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.ids import ModelId, RuntimeId
+from control_plane.domain.profile import Profile
 from control_plane.domain.runtime import RuntimeSpec
 
 MAX_RUNTIMES = 1000
@@ -64,6 +65,8 @@ class Manifest:
     runtimes: tuple[ManifestRuntime, ...]
     models: tuple[ManifestModel, ...] = ()
     source: str = ""
+    profiles: tuple[Profile, ...] = ()
+    """Those that it names, as they were when it was read."""
 
 
 @dataclass(frozen=True, slots=True)

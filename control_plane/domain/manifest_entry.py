@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from control_plane.domain.ids import RuntimeId
+from control_plane.domain.profile import as_said, insisted
+from control_plane.domain.residence import Residence
 from control_plane.domain.runtime import (
     EngineSettings,
     ExternalSettings,
@@ -15,12 +17,19 @@ from control_plane.domain.runtime import (
     RuntimeSpec,
 )
 
+_PLAIN = RuntimeSpec("", process=ProcessSettings(()), external=ExternalSettings(""))
+
 
 def entry(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
     """Only what differs from the default, in the order in which people write it."""
-    whole = _whole(runtime, spec)
-    without = _whole(RuntimeId(""), RuntimeSpec("", process=ProcessSettings(()), external=ExternalSettings("")))
-    return _differing(whole, without)
+    return _differing(_whole(runtime, spec), _whole(RuntimeId(""), _PLAIN))
+
+
+def said_entry(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
+    """The same without what its profile says; a default with which its manifest overrides that stays in it."""
+    insists = insisted(spec)
+    default = {key: value for key, value in _whole(RuntimeId(""), _PLAIN).items() if key not in insists}
+    return _differing(_whole(runtime, as_said(spec)), default)
 
 
 def flat(said: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -55,6 +64,7 @@ def _whole(runtime: RuntimeId, spec: RuntimeSpec) -> dict[str, Any]:
         "on_missing_accelerator": spec.on_missing_accelerator.value,
         "auto_start": spec.auto_start,
         "replicas": spec.replicas,
+        **_residence(spec.residence),
         "modes": [mode.value for mode in spec.execution.modes],
         "preferred_mode": spec.execution.preferred.value,
         "image": spec.execution.image,
@@ -81,11 +91,18 @@ def _settings(settings: EngineSettings) -> dict[str, Any]:
         "warm_up": settings.warm_up,
         "warm_up_prompts": list(prompts) if prompts is not None else None,
         "prompt_cache": settings.prompt_cache,
+        "kv_cache_type": settings.kv_cache_type,
     }
 
 
 def _restart(policy: RestartPolicy) -> dict[str, Any]:
     return {"max_restarts": policy.max_restarts, "window_seconds": int(policy.window.total_seconds())}
+
+
+def _residence(residence: Residence) -> dict[str, Any]:
+    after = residence.idle_unload
+    unload = "never" if after is None else f"{int(after.total_seconds())}s"
+    return {"on_demand": residence.on_demand, "idle_unload": unload, "keep_loaded": residence.keep_loaded}
 
 
 def _placement(placement: PlacementSettings) -> dict[str, Any]:

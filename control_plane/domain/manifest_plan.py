@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.manifest_entry import entry, flat
 from control_plane.domain.problem import Problem
-from control_plane.domain.runtime import Runtime
+from control_plane.domain.runtime import DesiredState, Intents, Runtime, RuntimeSpec
 
 
 class Action(StrEnum):
@@ -47,6 +47,13 @@ class PlannedRuntime:
         return tuple(_changes(self.before, self.after)) if self.replica_of is None else ()
 
     @property
+    def restarts(self) -> bool:
+        """Whether an engine that runs now would be started again, or another beside it."""
+        if self.before is None or self.after is None or self.before.desired_state is not DesiredState.RUNNING:
+            return False
+        return self.after.desired_state is DesiredState.RUNNING and _launch(self.before) != _launch(self.after)
+
+    @property
     def replica_of(self) -> RuntimeId | None:
         row = self.after or self.before
         return row.replica_of if row is not None else None
@@ -65,6 +72,22 @@ def _changes(before: Runtime | None, after: Runtime | None) -> Iterator[FieldCha
             yield FieldChange(key, old.get(key), new.get(key))
 
 
+def _launch(runtime: Runtime) -> tuple[Hashable, ...]:
+    """What an engine is started with."""
+    spec = runtime.spec
+    own = spec.adapter, spec.model, spec.settings, spec.accelerator, spec.on_missing_accelerator, spec.execution
+    return *own, repr(spec.process), repr(spec.external), *_left_to_node(spec).items()
+
+
 def _said(runtime: Runtime | None) -> dict[str, Any]:
-    said = dict(flat(entry(runtime.id, runtime.spec))) if runtime is not None else {}
-    return {key: value for key, value in said.items() if key != "id"}
+    if runtime is None:
+        return {}
+    said = dict(flat(entry(runtime.id, runtime.spec)))
+    return {key: value for key, value in said.items() if key != "id"} | _left_to_node(runtime.spec)
+
+
+def _left_to_node(spec: RuntimeSpec) -> dict[str, Any]:
+    """What a profile says that is settled only where the runtime is placed."""
+    profile = spec.basis.profile if spec.basis is not None else Intents()
+    left = {"threads_share": profile.threads_share, "tuning": profile.tuning}
+    return {f"profile.{name}": value for name, value in left.items() if value is not None}

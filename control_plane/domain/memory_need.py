@@ -9,7 +9,8 @@ from control_plane.domain.device_choice import has_accelerator, own_memory
 from control_plane.domain.footprint import FootprintKey, measured, measured_on_device, options_of
 from control_plane.domain.model import Model
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.runtime import Runtime
+from control_plane.domain.runtime import EngineSettings, Runtime
+from control_plane.domain.tuning import filled, tuned
 
 SIZE_FACTOR = 1.1
 """Weights in memory over weights on disk: buffers and a small context, an estimate while nobody measured it."""
@@ -37,7 +38,7 @@ def need_of(runtime: Runtime, model: Model | None, view: NodeView) -> Need:
     if model is None:
         return Need()
     keys = _keys(runtime, model, view)
-    on_device = own_memory(runtime, view) is not None and runtime.spec.settings.gpu_layers is None
+    on_device = own_memory(runtime, view) is not None and _settings(runtime, model, view).gpu_layers is None
     guess = Need(device=estimated(model)) if on_device else Need(estimated(model))
     host = measured(view.footprints, keys, view.node.id)
     if host is None:
@@ -51,8 +52,14 @@ def _keys(runtime: Runtime, model: Model, view: NodeView) -> list[FootprintKey]:
     if not view.footprints:
         return []
     engines = [engine.sha256 for engine in view.node.inventory.engines if engine.adapter == runtime.spec.adapter]
-    options = options_of(runtime.spec.settings)
+    options = options_of(_settings(runtime, model, view))
     return [FootprintKey(model.sha256, engine, options, kind) for engine in engines for kind in _kinds(runtime, view)]
+
+
+def _settings(runtime: Runtime, model: Model, view: NodeView) -> EngineSettings:
+    """As this node would be told them."""
+    spec = runtime.spec
+    return spec.settings if spec.basis is None else filled(spec.settings, tuned(spec, model, view.node.inventory))
 
 
 def _kinds(runtime: Runtime, view: NodeView) -> set[AcceleratorKind]:

@@ -56,7 +56,7 @@ class MemoryRooms:
 
     def objection(self, runtime: Runtime, view: NodeView) -> Problem | None:
         """That others leave too little. What is too large for the node by itself is no matter of room."""
-        if view.node.overcommit or runtime.desired_state is DesiredState.STOPPED:
+        if view.node.overcommit or runtime.desired_state is not DesiredState.RUNNING:
             return None
         need = self._need(runtime, view)
         for needed, pool in ((need.host, self._host(view)), (need.device, self._devices(runtime, view))):

@@ -45,7 +45,7 @@ class OwnerRooms:
     def objection(self, runtime: Runtime, view: NodeView) -> Problem | None:
         """Why the owner of this node would not let it run beside what is placed there; None: it may."""
         limits = view.node.inventory.limits
-        if not is_limited(limits) or runtime.desired_state is DesiredState.STOPPED:
+        if not is_limited(limits) or runtime.desired_state is not DesiredState.RUNNING:
             return None
         taken, wanted = self._taken(view.node.id), self._by(runtime)
         if limits.max_runtimes is not None and taken.runtimes >= limits.max_runtimes:
@@ -65,7 +65,7 @@ class OwnerRooms:
         return self._before[node] + self._put.get(node, Taken())
 
     def _by(self, runtime: Runtime) -> Taken:
-        if runtime.desired_state is DesiredState.STOPPED:
+        if runtime.desired_state is not DesiredState.RUNNING:
             return Taken()
         return Taken(1, estimated(self._models.get(runtime.spec.model)))
 

@@ -10,6 +10,7 @@ from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.ids import NodeId, RuntimeId, checked
+from control_plane.domain.profile import PROFILE_NAME
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView
 
@@ -26,6 +27,7 @@ class Combination:
     node: NodeId | None = None
     accelerator: AcceleratorKind = AcceleratorKind.UNSPECIFIED
     execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
+    profile: str = ""
 
     @property
     def said(self) -> Mapping[str, str]:
@@ -36,6 +38,7 @@ class Combination:
             "adapter": self.adapter,
             "accelerator": self.accelerator.value,
             "execution mode": self.execution_mode.value,
+            "profile": self.profile,
         }
         return {name: word for name, word in words.items() if word}
 
@@ -51,6 +54,7 @@ class Combination:
             and self.node in (None, runtime.node)
             and self.accelerator in (AcceleratorKind.UNSPECIFIED, _accelerator(view))
             and self.execution_mode in (ExecutionMode.UNSPECIFIED, _mode(view))
+            and self.profile in ("", runtime.spec.profile)
         )
 
 
@@ -74,10 +78,12 @@ def check_pin(pin: Pin) -> None:
     if not combination.said:
         raise InvalidArgument(
             f"The pin of {pin.asked!r} holds to nothing.",
-            "Say a runtime, node, adapter, accelerator or execution mode.",
+            "Say a runtime, node, adapter, accelerator, execution mode or profile.",
         )
     if combination.adapter and not _ADAPTER.fullmatch(combination.adapter):
         raise InvalidArgument(f"{combination.adapter[:64]!r} is no adapter.", "See: arwctl runtime adapters list.")
+    if combination.profile and not PROFILE_NAME.fullmatch(combination.profile):
+        raise InvalidArgument(f"{combination.profile[:64]!r} is no profile.", "See: arwctl runtime profile list.")
     if combination.runtime:
         checked(combination.runtime, "runtime")
     if combination.node:

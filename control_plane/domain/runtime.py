@@ -8,11 +8,13 @@ from enum import StrEnum
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.execution import ExecutionSettings
+from control_plane.domain.hold import Holds
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.problem import Problem
+from control_plane.domain.residence import ALWAYS, Residence, Sleep
 
 SYSTEM_CLAIM = "system"
-"""The one hold that every instance has until projects claim them."""
+"""The hold that every instance has but while one claim has it alone."""
 
 NO_MODEL = ModelId("")
 """Of a runtime whose adapter needs no model file."""
@@ -46,6 +48,8 @@ class PlacementStrategy(StrEnum):
 class DesiredState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
+    HIBERNATED = "hibernated"
+    """Stopped until it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,33 @@ class EngineSettings:
     """What chats begin with; the engine's prompt cache holds it from the start on."""
     prompt_cache: str | None = None
     """Runtimes of a node with the same name share the read form of these prompts on its disk."""
+    kv_cache_type: str | None = None
+    """Of both halves of the attention cache, such as "q8_0"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intents:
+    """How an engine is to run, as one source says it; what is None it leaves open."""
+
+    settings: EngineSettings = EngineSettings()
+    modalities: tuple[Modality, ...] | None = None
+    accelerator: AcceleratorKind | None = None
+    on_missing_accelerator: MissingAccelerator | None = None
+    threads_share: int | None = None
+    """Percent of the cores of the node where it is placed; with it no number of threads."""
+    tuning: bool | None = None
+    """What nobody says is chosen for that node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a runtime with a profile stands on, as it was when that was declared."""
+
+    manifest: Intents
+    profile: Intents
+    """Only what the adapter has words for."""
+    unsaid: tuple[str, ...] = ()
+    """What the profile says besides, and the adapter has no word for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +165,9 @@ class RuntimeSpec:
     placement: PlacementSettings = PlacementSettings()
     replicas: int = 1
     """How many of it serve, each on a node of its own; of a replica itself always 1."""
+    residence: Residence = ALWAYS
+    basis: Basis | None = None
+    """Where the above is from; None: it has no profile, and its manifest says all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +214,9 @@ class Runtime:
     """None: it never had another place."""
     replica_of: RuntimeId | None = None
     """Whom it follows; None: it was declared itself."""
+    tuned: EngineSettings = EngineSettings()
+    """What its profile leaves to its node, as chosen when it got this place."""
+    holds: Holds = field(default_factory=Holds)
+    """Of claims, beside the system hold."""
+    sleep: Sleep | None = None
+    """Of one that is to be hibernated, and of no other."""

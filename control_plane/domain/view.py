@@ -8,11 +8,19 @@ from control_plane.domain.ids import NodeId
 from control_plane.domain.instance import Instance, InstanceState, Severity
 from control_plane.domain.runtime import DesiredState, Runtime
 
+HIBERNATED = "Hibernated"
 _SEVERITY = {
     InstanceState.UNKNOWN: Severity.WARN,
     InstanceState.DEGRADED: Severity.WARN,
     InstanceState.RESTARTING: Severity.WARN,
     InstanceState.ERROR: Severity.ERROR,
+}
+
+
+_WITHOUT_PLACE = {
+    DesiredState.RUNNING: InstanceState.PENDING,
+    DesiredState.STOPPED: InstanceState.OFFLINE,
+    DesiredState.HIBERNATED: InstanceState.HIBERNATED,
 }
 
 
@@ -40,7 +48,7 @@ class RuntimeView:
     def state(self) -> InstanceState:
         if self.instance:
             return self.instance.state
-        return InstanceState.PENDING if self._wanted else InstanceState.OFFLINE
+        return _WITHOUT_PLACE[self.runtime.desired_state]
 
     @property
     def severity(self) -> Severity:
@@ -71,7 +79,16 @@ def view_of(runtime: Runtime, reported: Instance | None, *, online: bool) -> Run
     """`reported` is what the runtime's own node said last, if anything."""
     if runtime.node is None:
         return RuntimeView(runtime, None)
-    return RuntimeView(runtime, with_severity(reported or _unheard(runtime, runtime.node, online)))
+    instance = _asleep(runtime, reported or _unheard(runtime, runtime.node, online))
+    return RuntimeView(runtime, with_severity(instance))
+
+
+def _asleep(runtime: Runtime, instance: Instance) -> Instance:
+    """Earlier agents know of no sleep: to them it is stopped."""
+    down = instance.state in (InstanceState.OFFLINE, InstanceState.PENDING) and instance.problem is None
+    if runtime.desired_state is not DesiredState.HIBERNATED or not down:
+        return instance
+    return replace(instance, state=InstanceState.HIBERNATED, summary=HIBERNATED)
 
 
 def _unheard(runtime: Runtime, node: NodeId, online: bool) -> Instance:

@@ -7,7 +7,7 @@ from control_plane.domain.job import Job, JobKind, Probed
 from control_plane.domain.runtime import EngineSettings
 from control_plane.http import job_shapes
 from control_plane.http.convert import stamp
-from control_plane.http.topics import Told
+from control_plane.http.shapes import Told
 from control_plane.use_cases.read_jobs import Jobs
 
 _LABELS = {

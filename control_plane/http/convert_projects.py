@@ -36,4 +36,5 @@ def _pin(pin: Pin, view: read_projects.ProjectView) -> shapes.ProjectPin:
         adapter=said.adapter,
         accelerator=said.accelerator,
         execution_mode=said.execution_mode,
+        profile=said.profile,
     )

@@ -8,8 +8,7 @@ from msgspec import Meta
 
 from control_plane.domain.instance import InstanceState, Severity
 from control_plane.domain.job import JobKind, JobState
-from control_plane.http.shapes import Count, NodeName, RestartBudget, RuntimeName, Shape, Stamp
-from control_plane.http.topics import Told
+from control_plane.http.shapes import Count, NodeName, RestartBudget, RuntimeName, Shape, Stamp, Told
 
 
 class HealthFound(Shape):

@@ -38,6 +38,7 @@ class ProjectPin(Shape):
     adapter: str = ""
     accelerator: AcceleratorKind = AcceleratorKind.UNSPECIFIED
     execution_mode: ExecutionMode = ExecutionMode.UNSPECIFIED
+    profile: str = ""
 
 
 class Project(Shape):

@@ -43,6 +43,14 @@ class Problem(Shape):
     trace_id: str = ""
 
 
+class Told(Shape):
+    """A problem in words."""
+
+    reason: str
+    text: str
+    remedy: str
+
+
 class RestartBudget(Shape):
     """Of the automatic restarts of one runtime on one node."""
 

@@ -15,18 +15,12 @@ from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
 from control_plane.domain.job import JobKind, JobState
 from control_plane.domain.node import NodeState
+from control_plane.domain.residence import SleepCause
 from control_plane.domain.supervisor_log import Deed
 from control_plane.domain.watcher import WatchArea, WatchStatus
+from control_plane.http.claim_shapes import ClaimNoticed, ClaimTold, FallbackEngaged
 from control_plane.http.project_shapes import ProjectKeyTold, ProjectTold
-from control_plane.http.shapes import Count, MatrixStatus, NodeName, RestartBudget, RuntimeName, Shape, Stamp
-
-
-class Told(Shape):
-    """A problem in words."""
-
-    reason: str
-    text: str
-    remedy: str
+from control_plane.http.shapes import Count, MatrixStatus, NodeName, RestartBudget, RuntimeName, Shape, Stamp, Told
 
 
 class AboutRuntime(Shape):
@@ -59,6 +53,24 @@ class RestoreRequested(AboutRuntime):
 
 class ShutdownRequested(AboutRuntime):
     job_id: str = ""
+
+
+class HibernateRequested(AboutRuntime):
+    cause: SleepCause
+    problem: Told | None
+    """Of whoever needs its room."""
+
+
+class WakeRequested(AboutRuntime):
+    cause: str
+    """Such as "request", "operator" or "job"."""
+    job_id: str = ""
+
+
+class WakeCompleted(AboutRuntime):
+    ok: bool
+    """There was room, and it starts."""
+    problem: Told | None
 
 
 class RestoreCompleted(AboutRuntime):
@@ -104,6 +116,12 @@ class Declared(AboutRuntime):
     generation: Count
     auto_start: bool
     source: str
+
+
+class ProfileChanged(AboutRuntime):
+    profile: str
+    previous: str
+    generation: Count
 
 
 class Placed(AboutRuntime):
@@ -295,16 +313,34 @@ TOPICS = (
     Topic("project.key.revoked", "A key of a project is refused from now on", ProjectKeyTold),
     Topic("project.updated", "A project was named, disabled, enabled or pinned", ProjectTold),
     Topic("runtime.accelerator.switch", "A runtime runs on another accelerator", AcceleratorSwitched),
+    Topic("runtime.claim.acquired", "A claim is granted: its requests are served", ClaimTold),
+    Topic("runtime.claim.expired", "A claim was not renewed in time, or its time window is over", ClaimTold),
+    Topic("runtime.claim.noticed", "A claim will lose what it holds to another", ClaimNoticed),
+    Topic("runtime.claim.queued", "A claim waits for room, or for its time", ClaimTold),
+    Topic("runtime.claim.recovered", "What a claim held all along serves again", ClaimTold),
+    Topic("runtime.claim.rejected", "Nothing that is declared would ever do for a claim", ClaimTold),
+    Topic("runtime.claim.released", "A claim was given up by its holder", ClaimTold),
+    Topic("runtime.claim.request", "Somebody claims a runtime", ClaimTold),
+    Topic("runtime.claim.reserved", "A claim has its hold, and its node has yet to let it in", ClaimTold),
+    Topic("runtime.claim.revoked", "A claim was taken from its holder", ClaimTold),
+    Topic("runtime.claim.suspended", "What a claim holds does not serve now", ClaimTold),
     Topic("runtime.declared", "A runtime was created or changed", Declared),
     Topic("runtime.deleted", "A runtime is no longer wanted", OnNode),
+    Topic("runtime.fallback.engaged", "A claim goes on elsewhere, since what it held failed", FallbackEngaged),
     Topic("runtime.health", "The matrix entry of a node changed", NodeHealth),
     Topic("runtime.health.degraded", "A runtime serves, but not well", HealthDegraded),
     Topic("runtime.manifests.refused", "A manifest file is wrong", ManifestsRefused),
     Topic("runtime.manifests.reloaded", "Manifest files were taken in", ManifestsReloaded),
     Topic("runtime.placed", "A runtime got a place, another one or none", Placed),
+    Topic(
+        "runtime.profile.changed", "A runtime got another profile, or its profile says something else", ProfileChanged
+    ),
     Topic("runtime.removed", "A node let go of a runtime", OnNode),
     Topic("runtime.restore.completed", "A runtime serves after a restore, or will not", RestoreCompleted),
     Topic("runtime.restore.requested", "A runtime is to be started", RestoreRequested),
+    Topic("runtime.hibernate.requested", "A runtime is to leave memory", HibernateRequested),
+    Topic("runtime.wake.requested", "Somebody asks for a runtime that is hibernated", WakeRequested),
+    Topic("runtime.wake.completed", "A hibernated runtime starts, or why it does not", WakeCompleted),
     Topic("runtime.shutdown.requested", "An operator wants a runtime stopped", ShutdownRequested),
     Topic("runtime.state.changed", "An instance entered another state", StateChanged),
     Topic("runtime.supervisor.log", "A node started a process, or one ended, and how", SupervisorLog),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from control_plane.domain import labels
 from control_plane.domain.accelerator import AcceleratorKind
-from control_plane.domain.errors import InvalidId
+from control_plane.domain.errors import InvalidId, ManifestInvalid
 from control_plane.domain.execution import MODES, ExecutionMode, ExecutionSettings
 from control_plane.domain.ids import MAX_LENGTH, ModelId, RuntimeId, checked
 from control_plane.domain.manifest import (
@@ -24,10 +23,13 @@ from control_plane.domain.manifest import (
     ManifestRuntime,
     manifest_invalid,
 )
+from control_plane.domain.profile import Profile, under
 from control_plane.domain.runtime import (
-    EngineSettings,
     ExternalSettings,
     HealthCheck,
+    Intents,
+    MissingAccelerator,
+    Modality,
     PlacementSettings,
     ProcessSettings,
     RestartPolicy,
@@ -36,6 +38,9 @@ from control_plane.domain.runtime import (
 from control_plane.domain.runtime_set import MAX_REPLICAS, replica_id
 from control_plane.manifests.adapters import check_adapter
 from control_plane.manifests.parse import parse
+from control_plane.manifests.profiles import ProfileFiles, Profiles
+from control_plane.manifests.read_settings import ACCELERATORS, or_none, settings_of
+from control_plane.manifests.residence import check_residence, residence
 from control_plane.manifests.shapes import (
     MAX_PROMPT_BYTES,
     Document,
@@ -50,25 +55,16 @@ from control_plane.manifests.texts import unfit
 from wire.positions import Lines, line_of, spot_of
 from wire.strict import Check, Path, shown
 
-T = TypeVar("T")
-
 VERSION = 1
 LONGEST_MOVE_AFTER = timedelta(days=365)
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-ACCELERATORS = {kind.value: kind for kind in AcceleratorKind if kind.value} | {
-    "cuda": AcceleratorKind.GPU_CUDA,
-    "rocm": AcceleratorKind.GPU_ROCM,
-    "metal": AcceleratorKind.GPU_METAL,
-    "vulkan": AcceleratorKind.GPU_VULKAN,
-    "directml": AcceleratorKind.NPU_DIRECTML,
-    "coreml": AcceleratorKind.NPU_COREML,
-    "npu": AcceleratorKind.NPU_OTHER,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Fills the port ManifestReader."""
+
+    profiles: ProfileFiles = field(default_factory=ProfileFiles)
 
     def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
         data, lines = parse(content, form, source)
@@ -78,11 +74,19 @@ class Reader:
         if check.misfits:
             raise manifest_invalid(source, _faults(check, lines))
         document = check.struct(data, Document, ())
+        profiles: Profiles = {}
         if document is not None:
             _check_meaning(document, check)
+            profiles = self._named(document)
+            _check_profiles(document, profiles, check)
         if check.misfits or document is None:
             raise manifest_invalid(source, _faults(check, lines))
-        return _manifest(document, lines, source)
+        found = {name: profile for name, profile in profiles.items() if isinstance(profile, Profile)}
+        return _manifest(document, lines, source, found)
+
+    def _named(self, document: Document) -> Profiles:
+        """Read only where one is named: most manifests name none."""
+        return self.profiles.read() if any(entry.profile for entry in document.runtimes) else {}
 
 
 def _faults(check: Check, lines: Lines) -> list[Fault]:
@@ -102,6 +106,16 @@ def _check_meaning(document: Document, check: Check) -> None:
         _check_runtime(entry, ("runtimes", index), check)
     for index, model in enumerate(document.models):
         _check_model(model, ("models", index), check)
+
+
+def _check_profiles(document: Document, profiles: Profiles, check: Check) -> None:
+    for index, entry in enumerate(document.runtimes):
+        path = ("runtimes", index, "profile")
+        if entry.profile and entry.profile not in profiles:
+            known = ", ".join(sorted(profiles))
+            check.note(path, f"does not know {entry.profile[:64]!r}; known are {known}")
+        elif isinstance(refusal := profiles.get(entry.profile), ManifestInvalid):
+            check.note(path, f"{entry.profile!r} cannot be used: {refusal.text.rstrip('.')}")
 
 
 def _check_entries(list_name: str, what: str, entries: Sequence[RuntimeEntry | ModelEntry], check: Check) -> None:
@@ -130,9 +144,11 @@ def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
     if entry.accelerator and entry.accelerator not in ACCELERATORS:
         known = ", ".join(sorted(ACCELERATORS))
         check.note((*path, "accelerator"), f"does not know {entry.accelerator[:64]!r}; known are {known}")
-    if len(set(entry.modalities)) < len(entry.modalities):
+    modalities = or_none(entry.modalities) or ()
+    if len(set(modalities)) < len(modalities):
         check.note((*path, "modalities"), "names a modality twice")
     _check_execution(entry, path, check)
+    check_residence(entry, path, check)
     if entry.replicas > 1 and len(replica_id(RuntimeId(entry.id), MAX_REPLICAS)) > MAX_LENGTH:
         check.note((*path, "id"), f"is too long for what has replicas: '.{MAX_REPLICAS}' has to fit behind it")
     after = _placement(entry.placement).move_after
@@ -146,7 +162,7 @@ def _check_runtime(entry: RuntimeEntry, path: Path, check: Check) -> None:
 
 
 def _check_warm_up(settings: Settings, path: Path, check: Check) -> None:
-    prompts = _or_none(settings.warm_up_prompts) or ()
+    prompts = or_none(settings.warm_up_prompts) or ()
     if prompts and settings.embeddings is True:
         check.note((*path, "warm_up_prompts"), "is for engines that generate, not with embeddings = true")
     if settings.prompt_cache is not UNSET and not prompts:
@@ -172,14 +188,16 @@ def _check_id(text: str, what: str, path: Path, check: Check) -> None:
         check.note(path, f"{refusal.text.rstrip('.')} ({refusal.remedy.rstrip('.')})")
 
 
-def _manifest(document: Document, lines: Lines, source: str) -> Manifest:
+def _manifest(document: Document, lines: Lines, source: str, profiles: Mapping[str, Profile]) -> Manifest:
+    named = {entry.profile for entry in document.runtimes}
     return Manifest(
         runtimes=tuple(
-            ManifestRuntime(RuntimeId(entry.id), _spec(entry), line_of(lines, ("runtimes", index)))
+            ManifestRuntime(RuntimeId(entry.id), _whole_spec(entry, profiles), line_of(lines, ("runtimes", index)))
             for index, entry in enumerate(document.runtimes)
         ),
         models=tuple(_model(entry, line_of(lines, ("models", index))) for index, entry in enumerate(document.models)),
         source=source,
+        profiles=tuple(profile for name, profile in sorted(profiles.items()) if name in named),
     )
 
 
@@ -189,9 +207,21 @@ def _model(entry: ModelEntry, line: int) -> ManifestModel:
         ModelId(entry.id),
         ManifestFile(entry.path, entry.sha256, entry.size_bytes),
         projector if entry.projector else None,
-        _or_none(entry.format) or "",
+        or_none(entry.format) or "",
         line,
     )
+
+
+def _whole_spec(entry: RuntimeEntry, profiles: Mapping[str, Profile]) -> RuntimeSpec:
+    if not entry.profile:
+        return _spec(entry)
+    said = Intents(
+        settings_of(entry.settings),
+        or_none(entry.modalities),
+        ACCELERATORS.get(entry.accelerator),
+        or_none(entry.on_missing_accelerator),
+    )
+    return under(profiles[entry.profile], _spec(entry), said)
 
 
 def _spec(entry: RuntimeEntry) -> RuntimeSpec:
@@ -200,13 +230,13 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         model=ModelId(_model_id(entry)),
         display_name=entry.name,
         profile=entry.profile,
-        modalities=entry.modalities,
+        modalities=or_none(entry.modalities) or (Modality.TEXT,),
         accelerator=ACCELERATORS.get(entry.accelerator, AcceleratorKind.UNSPECIFIED),
-        on_missing_accelerator=entry.on_missing_accelerator,
+        on_missing_accelerator=or_none(entry.on_missing_accelerator) or MissingAccelerator.DEGRADE,
         auto_start=entry.auto_start,
         preset=entry.preset,
         tags=dict(entry.tags),
-        settings=_settings(entry.settings),
+        settings=settings_of(entry.settings),
         restart=RestartPolicy(entry.restart.max_restarts, timedelta(seconds=entry.restart.window_seconds)),
         node_selector=dict(entry.node_selector),
         process=_process(entry.process) if entry.process is not None else None,
@@ -214,6 +244,7 @@ def _spec(entry: RuntimeEntry) -> RuntimeSpec:
         execution=_execution(entry),
         placement=_placement(entry.placement),
         replicas=entry.replicas,
+        residence=residence(entry),
     )
 
 
@@ -225,7 +256,7 @@ def _placement(given: Placement) -> PlacementSettings:
 
 def _execution(entry: RuntimeEntry) -> ExecutionSettings:
     modes = tuple(mode for mode in MODES if mode in entry.modes)
-    return ExecutionSettings(modes, ExecutionMode(_or_none(entry.preferred_mode) or ""), entry.image)
+    return ExecutionSettings(modes, ExecutionMode(or_none(entry.preferred_mode) or ""), entry.image)
 
 
 def _process(given: Process) -> ProcessSettings:
@@ -243,26 +274,7 @@ def _external(given: External) -> ExternalSettings:
     return ExternalSettings(given.url, given.health_path, given.model)
 
 
-def _settings(given: Settings) -> EngineSettings:
-    return EngineSettings(
-        context_length=_or_none(given.context_length),
-        slots=_or_none(given.slots),
-        threads=_or_none(given.threads),
-        gpu_layers=_or_none(given.gpu_layers),
-        batch_size=_or_none(given.batch_size),
-        embeddings=_or_none(given.embeddings),
-        pooling=_or_none(given.pooling),
-        warm_up=_or_none(given.warm_up),
-        warm_up_prompts=_or_none(given.warm_up_prompts) or None,
-        prompt_cache=_or_none(given.prompt_cache),
-    )
-
-
 def _model_id(entry: RuntimeEntry) -> str:
     """Both "tiny/q4" and "models/tiny__q4" name the same model."""
     name = entry.model.removeprefix("models/")
     return name.replace("__", "/") if name != entry.model else name
-
-
-def _or_none(value: T | UnsetType) -> T | None:
-    return None if isinstance(value, UnsetType) else value

@@ -31,7 +31,9 @@ Mode = Literal["native", "container"]
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_BYTES)]
+CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 CacheName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Modalities = Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=8)]
 Tags = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=128)], Line], Meta(max_length=64)]
 
 
@@ -46,6 +48,7 @@ class Settings(Struct, frozen=True):
     warm_up: bool | UnsetType = UNSET
     warm_up_prompts: Annotated[tuple[Prompt, ...], Meta(max_length=8)] | UnsetType = UNSET
     prompt_cache: CacheName | UnsetType = UNSET
+    kv_cache_type: CacheType | UnsetType = UNSET
 
 
 class Restart(Struct, frozen=True):
@@ -85,11 +88,14 @@ class RuntimeEntry(Struct, frozen=True):
     model: str = ""
     name: Line = ""
     profile: Line = ""
-    modalities: Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=8)] = (Modality.TEXT,)
+    modalities: Modalities | UnsetType = UNSET
     accelerator: str = ""
-    on_missing_accelerator: MissingAccelerator = MissingAccelerator.DEGRADE
+    on_missing_accelerator: MissingAccelerator | UnsetType = UNSET
     auto_start: bool = False
     replicas: Annotated[int, Meta(ge=1, le=MAX_REPLICAS)] = 1
+    on_demand: bool = False
+    idle_unload: Annotated[str, Meta(pattern="^(never|[1-9][0-9]{0,6}[smhd])$")] = "never"
+    keep_loaded: bool = False
     preset: Line = ""
     tags: Tags = {}
     settings: Settings = Settings()
@@ -118,3 +124,26 @@ class Document(Struct, frozen=True):
     version: int
     runtimes: Annotated[tuple[RuntimeEntry, ...], Meta(max_length=MAX_RUNTIMES)] = ()
     models: Annotated[tuple[ModelEntry, ...], Meta(max_length=1000)] = ()
+
+
+class ProfileSettings(Struct, frozen=True):
+    """Of a manifest's those that mean the same for every model."""
+
+    context_length: Count | UnsetType = UNSET
+    slots: Count | UnsetType = UNSET
+    threads: Count | UnsetType = UNSET
+    threads_share: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
+    gpu_layers: CountOrNone | UnsetType = UNSET
+    batch_size: Count | UnsetType = UNSET
+    kv_cache_type: CacheType | UnsetType = UNSET
+    warm_up: bool | UnsetType = UNSET
+
+
+class ProfileDocument(Struct, frozen=True):
+    version: int
+    description: Line = ""
+    modalities: Modalities | UnsetType = UNSET
+    accelerator: str = ""
+    on_missing_accelerator: MissingAccelerator | UnsetType = UNSET
+    tuning: bool = False
+    settings: ProfileSettings = ProfileSettings()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from control_plane.domain.problem import Problem
 from control_plane.domain.watcher import Look, WatchArea, WatchReason
 from control_plane.manifests.files import ManifestPaths, Mark, content_of, form_of, inside, mark_of
 from control_plane.manifests.model_files import ModelFiles
+from control_plane.manifests.profiles import ProfileFiles
 from control_plane.use_cases.ports import Clock, ManifestReader
 from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.report_watchers import ReportWatchers
@@ -40,6 +41,13 @@ class _Read:
     sha256: str = ""
     said: Manifest | ManifestInvalid | _Absent | None = None
     """None: not known yet, for it is being written."""
+
+    @property
+    def digest(self) -> str:
+        """Changes with what it says, and with the profiles that it names."""
+        profiles = self.said.profiles if isinstance(self.said, Manifest) else ()
+        named = [(profile.name, profile.intents) for profile in profiles]
+        return hashlib.sha256(f"{self.sha256} {named}".encode()).hexdigest() if named else self.sha256
 
 
 @dataclass(slots=True)
@@ -71,6 +79,9 @@ class ManifestWatch:
     report: ReportWatchers
     clock: Clock
     settle: timedelta
+    profiles: ProfileFiles = field(default_factory=ProfileFiles)
+    """As the reader has them."""
+    _profile_marks: Mapping[Path, Mark] = field(default_factory=dict)
     _files: dict[Path, _Read] = field(default_factory=dict)
     _applied: dict[str, str] | None = None
     """Digests by source, of the last reload; None: there was none yet."""
@@ -105,6 +116,7 @@ class ManifestWatch:
 
     def _look(self) -> None:
         """Read what changed. Runs on a thread: disks may be slow, and so is a large manifest."""
+        self._look_at_profiles()
         found = list(self.paths.files)
         for directory in self.paths.directories:
             self._files.pop(directory, None)
@@ -116,6 +128,14 @@ class ManifestWatch:
             self._files[path] = self._seen(path)
         for path in self._files.keys() - {*found, *self.paths.directories}:
             self._files[path] = _Read(said=_absent(path))
+
+    def _look_at_profiles(self) -> None:
+        """With another profile, the same manifest may say something else: all are read again."""
+        marks = self.profiles.marks()
+        if marks == self._profile_marks or not all(map(self._is_settled, marks.values())):
+            return
+        self._profile_marks = marks
+        self._files = {path: replace(read, mark=None, sha256="") for path, read in self._files.items()}
 
     def _seen(self, path: Path) -> _Read:
         known = self._files.get(path, _Read())
@@ -153,12 +173,12 @@ class ManifestWatch:
     def _changed(self) -> set[str]:
         """The sources that say something else than when they were loaded last."""
         known = self._applied or {}
-        return {source for source in self._said() if known.get(source) != self._files[Path(source)].sha256}
+        return {source for source in self._said() if known.get(source) != self._files[Path(source)].digest}
 
     async def _applying(self, changed: set[str]) -> _Outcome:
         """Reload all files."""
         said, first = self._said(), self._applied is None
-        digests = {source: self._files[Path(source)].sha256 for source in said}
+        digests = {source: self._files[Path(source)].digest for source in said}
         manifests = list(said.values())
         try:
             brought = await asyncio.to_thread(self.models.brought, manifests)

@@ -11,7 +11,7 @@ from typing import Any
 
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.manifest import ManifestForm, ManifestRuntime
-from control_plane.domain.manifest_entry import entry
+from control_plane.domain.manifest_entry import said_entry
 from control_plane.manifests.parse import MAX_BYTES
 from control_plane.manifests.reader import VERSION
 
@@ -25,7 +25,7 @@ class Writer:
     """Fills the port ManifestWriter."""
 
     def written(self, runtimes: Sequence[ManifestRuntime], form: ManifestForm) -> bytes:
-        entries = [entry(runtime.id, runtime.spec) for runtime in runtimes]
+        entries = [said_entry(runtime.id, runtime.spec) for runtime in runtimes]
         text = _json(entries) if form is ManifestForm.JSON else _toml(entries)
         content = text.encode()
         if len(content) > MAX_BYTES:

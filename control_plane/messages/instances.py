@@ -25,6 +25,8 @@ from control_plane.messages.times import duration_from_proto, duration_to_proto,
 
 _STATE, _SEVERITY = "INSTANCE_STATE_", "SEVERITY_"
 _NAME_PARTS = 4
+_NOW = timedelta()
+_YEAR = timedelta(days=365)
 
 
 def instance_ids(name: str) -> tuple[NodeId, RuntimeId]:
@@ -74,6 +76,7 @@ def instance_to_proto(instance: Instance | None, now: datetime) -> pb.Instance |
         execution_mode=mode_to_proto(instance.execution_mode),
         execution_reason=instance.execution_reason,
         answered_probes=instance.answered_probes,
+        idle_for=duration_to_proto(None if instance.idle_since is None else max(now - instance.idle_since, _NOW)),
     )
 
 
@@ -105,6 +108,7 @@ def instance_from_proto(message: pb.Instance, now: datetime) -> Instance:
         execution_mode=mode_from_proto(message.execution_mode),
         execution_reason=clipped(message.execution_reason),
         answered_probes=clipped_lines(message.answered_probes),
+        idle_since=now - _idle(duration_from_proto(message.idle_for)) if message.HasField("idle_for") else None,
     )
 
 
@@ -141,6 +145,11 @@ def _footprint_from_proto(message: pb.Footprint) -> Footprint:
         _speed(message.generated_tokens_per_second) if message.HasField("generated_tokens_per_second") else None,
         _speed(message.prompt_tokens_per_second) if message.HasField("prompt_tokens_per_second") else None,
     )
+
+
+def _idle(told: timedelta) -> timedelta:
+    """Bounded, whatever a node says."""
+    return min(max(told, _NOW), _YEAR)
 
 
 def _speed(told: float) -> float | None:

@@ -74,6 +74,7 @@ def _combination_to_proto(combination: Combination) -> pb.Combination:
         node=resource_name("nodes", combination.node) if combination.node else "",
         accelerator=kind_to_proto(combination.accelerator),
         execution_mode=mode_to_proto(combination.execution_mode),
+        profile=combination.profile,
     )
 
 
@@ -84,6 +85,7 @@ def _combination_from_proto(message: pb.Combination) -> Combination:
         NodeId(parsed(message.node, "nodes", "node")) if message.node else None,
         kind_from_proto(message.accelerator),
         mode_from_proto(message.execution_mode),
+        message.profile,
     )
     # A value of a newer client must not become another one, or hold to less.
     told = (message.accelerator, message.execution_mode)

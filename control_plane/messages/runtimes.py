@@ -4,6 +4,7 @@ from datetime import datetime
 
 from arw.v1 import runtime_pb2 as pb
 from control_plane.domain.ids import resource_name
+from control_plane.domain.residence import ALWAYS, Residence, Sleep
 from control_plane.domain.runtime import (
     NO_MODEL,
     EngineSettings,
@@ -41,6 +42,7 @@ def runtime_to_proto(view: RuntimeView, now: datetime) -> pb.Runtime:
         source=runtime.source,
         stuck=problem_to_proto(runtime.stuck),
         replica_of=resource_name("runtimes", runtime.replica_of) if runtime.replica_of else "",
+        sleep=_sleep_to_proto(runtime.sleep) if runtime.sleep is not None else None,
     )
 
 
@@ -48,7 +50,8 @@ def desired_state_to_proto(runtime: Runtime) -> pb.DesiredState.ValueType:
     return pb.DesiredState.Value(f"DESIRED_STATE_{runtime.desired_state.name}")
 
 
-def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
+def spec_to_proto(spec: RuntimeSpec, settings: EngineSettings | None = None) -> pb.RuntimeSpec:
+    """`settings`: as its node is told them, with what was chosen for it; None: the spec's own."""
     return pb.RuntimeSpec(
         adapter=spec.adapter,
         display_name=spec.display_name,
@@ -60,7 +63,7 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         auto_start=spec.auto_start,
         preset=spec.preset,
         tags=spec.tags,
-        settings=settings_to_proto(spec.settings),
+        settings=settings_to_proto(spec.settings if settings is None else settings),
         restart=_restart_to_proto(spec.restart),
         node_selector=spec.node_selector,
         process=_process_to_proto(spec.process) if spec.process is not None else None,
@@ -68,6 +71,24 @@ def spec_to_proto(spec: RuntimeSpec) -> pb.RuntimeSpec:
         execution=execution_to_proto(spec.execution),
         placement=_placement_to_proto(spec.placement),
         replicas=spec.replicas,
+        residence=_residence_to_proto(spec.residence) if spec.residence != ALWAYS else None,
+    )
+
+
+def _residence_to_proto(residence: Residence) -> pb.ResidenceSettings:
+    return pb.ResidenceSettings(
+        on_demand=residence.on_demand,
+        idle_unload=duration_to_proto(residence.idle_unload),
+        keep_loaded=residence.keep_loaded,
+    )
+
+
+def _sleep_to_proto(sleep: Sleep) -> pb.Sleep:
+    return pb.Sleep(
+        since=time_to_proto(sleep.since),
+        cause=sleep.cause.value,
+        wake_time=time_to_proto(sleep.wake),
+        problem=problem_to_proto(sleep.problem),
     )
 
 
@@ -106,6 +127,7 @@ def settings_to_proto(settings: EngineSettings) -> pb.EngineSettings:
         warm_up=settings.warm_up,
         warm_up_prompts=settings.warm_up_prompts,
         prompt_cache=settings.prompt_cache or "",
+        kv_cache_type=settings.kv_cache_type,
     )
 
 

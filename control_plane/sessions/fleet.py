@@ -61,6 +61,7 @@ class FleetState:
         self._footprints = LearntFootprints()
         self._of_instances: Listeners[NodeId, RuntimeId] = Listeners()
         self._of_nodes: Listeners[NodeId] = Listeners()
+        self._of_acks: Listeners[NodeId] = Listeners()
         self._turns: list[Turn] = []
         self._amnesty_until = clock.now() + rules.amnesty
         self._swept_at: datetime | None = None
@@ -128,6 +129,10 @@ class FleetState:
     def on_instance(self, listener: Callable[[NodeId, RuntimeId], None]) -> Callable[[], None]:
         return self._of_instances.add(listener)
 
+    def on_applied(self, listener: Callable[[NodeId], None]) -> Callable[[], None]:
+        """Call `listener(node)` whenever a node of this replica says that it has applied more. Returns how to stop."""
+        return self._of_acks.add(listener)
+
     # What the sessions tell.
 
     def connected(
@@ -149,6 +154,7 @@ class FleetState:
         if applied_revision is not None and applied_revision != contact.applied_revision:
             contact.applied_revision = applied_revision
             self.contacts.changed(node)
+            self._of_acks.tell(node)
         if not contact.online:
             contact.online, contact.offline_since = True, None
             self._turn(node, online=True, why="heard again")

@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.authority import Authority, AuthorityState
+from control_plane.domain.claim import Claim, ClaimState, Lease
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
@@ -22,6 +23,7 @@ from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
 from control_plane.domain.operator import Operator
 from control_plane.domain.project import KeyUse, Project, ProjectKey
+from control_plane.domain.residence import SleepCause
 from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modality, PlacementStrategy, Runtime
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _CAUTIOUS: Mapping[type[Enum], Enum] = {
     AcceleratorKind: AcceleratorKind.OTHER,
     AuthorityState: AuthorityState.REVOKED,
+    ClaimState: ClaimState.REVOKED,
     DesiredState: DesiredState.STOPPED,
     DeviceHealth: DeviceHealth.UNUSABLE,
     ExecutionMode: ExecutionMode.UNSPECIFIED,
@@ -46,6 +49,7 @@ _CAUTIOUS: Mapping[type[Enum], Enum] = {
     Modality: Modality.TEXT,
     PlacementStrategy: PlacementStrategy.SPREAD,
     Severity: Severity.WARN,
+    SleepCause: SleepCause.OPERATOR,
     Standing: Standing.QUARANTINED,
 }
 
@@ -116,4 +120,6 @@ AUTHORITY = Codec(Authority)
 PROJECT = Codec(Project)
 PROJECT_KEY = Codec(ProjectKey)
 KEY_USE = Codec(KeyUse)
+CLAIM = Codec(Claim)
+CLAIM_LEASE = Codec(Lease)
 PLACED = Codec(Placed)

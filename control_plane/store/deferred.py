@@ -45,6 +45,9 @@ class DeferredWrites:
     async def read(self, query: Callable[[Transaction], T]) -> T:
         return await self._store.read(query)
 
+    def is_newest(self, revision: int) -> bool:
+        return self._store.is_newest(revision)
+
     def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._store.on_change(listener)
 

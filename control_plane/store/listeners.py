@@ -27,6 +27,10 @@ class Listeners:
     _told: Position = BEGINNING
     _listeners: list[Listener] = field(default_factory=list)
 
+    @property
+    def told(self) -> Position:
+        return self._told
+
     def add(self, listener: Listener) -> Callable[[], None]:
         """Returns how to stop."""
         self._listeners.append(listener)

@@ -11,9 +11,11 @@ from typing import TypeVar
 from uuid import uuid4
 
 from control_plane.domain.authority import Authority
+from control_plane.domain.claim import Claim, Lease
 from control_plane.domain.event import EventsKept
 from control_plane.domain.ids import (
     AuthorityId,
+    ClaimId,
     JobId,
     KeyId,
     ModelId,
@@ -74,6 +76,9 @@ class MemoryStore:
         await asyncio.sleep(0)
         return result
 
+    def is_newest(self, revision: int) -> bool:
+        return revision == self._state.revision
+
     def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -113,6 +118,8 @@ class MemoryTransaction:
     project_keys: Table[KeyId, ProjectKey]
     key_uses: Table[KeyId, KeyUse]
     authorities: Table[AuthorityId, Authority]
+    claims: Table[ClaimId, Claim]
+    claim_leases: Table[ClaimId, Lease]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -132,6 +139,8 @@ class MemoryTransaction:
         self.project_keys = MemoryTable(state, "project_keys", codec.PROJECT_KEY, partial(self.revise, "project_keys"))
         self.key_uses = MemoryTable(state, "key_uses", codec.KEY_USE)
         self.authorities = MemoryTable(state, "authorities", codec.AUTHORITY, partial(self.revise, "authorities"))
+        self.claims = MemoryTable(state, "claims", codec.CLAIM, partial(self.revise, "claims"))
+        self.claim_leases = MemoryTable(state, "claim_leases", codec.CLAIM_LEASE)
         self.desired = MemoryDesiredTable(state, self._take_revision)
 
     def revise(self, kind: str, name: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from control_plane.domain.authority import Authority
+from control_plane.domain.claim import Claim, Lease
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import NodeId
 from control_plane.domain.job import Job
@@ -151,4 +152,6 @@ AUTHORITIES: Kind[Authority] = Kind(codec.AUTHORITY, lambda of: of.authorities, 
 PROJECTS: Kind[Project] = Kind(codec.PROJECT, lambda of: of.projects, _no_columns, _as_it_is)
 PROJECT_KEYS: Kind[ProjectKey] = Kind(codec.PROJECT_KEY, lambda of: of.project_keys, _no_columns, _as_it_is)
 KEY_USES: Kind[KeyUse] = Kind(codec.KEY_USE, lambda of: of.key_uses, _no_columns, _as_it_is)
+CLAIMS: Kind[Claim] = Kind(codec.CLAIM, lambda of: of.claims, _no_columns, _as_it_is)
+CLAIM_LEASES: Kind[Lease] = Kind(codec.CLAIM_LEASE, lambda of: of.claim_leases, _no_columns, _as_it_is)
 JOIN_TOKENS = Kind(codec.JOIN_TOKEN, lambda of: of.join_tokens, _token_columns, _restored_token)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store.tables import meta, metadata
 
-NEWEST = "0004"
+NEWEST = "0005"
 """Known here so that a database already there need not load Alembic."""
 
 

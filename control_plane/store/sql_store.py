@@ -32,6 +32,11 @@ class SqlStore(ABC):
     async def read(self, query: Callable[[Transaction], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
 
+    def is_newest(self, revision: int) -> bool:
+        """Another process may have committed meanwhile, where another one may write."""
+        del revision
+        return False
+
     def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
 

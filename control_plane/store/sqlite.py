@@ -86,6 +86,8 @@ class SqliteStore(SqlStore):
         self._statements = Statements(sqlite.dialect(paramstyle="named"), sqlite.insert)
         self._writing = _Writing(writing.raw_connection(), self._statements, clock, place)
         self._free: list[_Reading] = []
+        self._opened_at = 0
+        """The newest revision before anybody could write."""
         listeners = Listeners()
         super().__init__(Writer(self._writing, listeners), listeners, READERS)
 
@@ -99,8 +101,13 @@ class SqliteStore(SqlStore):
             await asyncio.to_thread(_touch, path)
             engines = await asyncio.to_thread(_opened, path, busy_timeout)
             store = cls(*engines, clock, Place(path))
+            store._opened_at = await store.read(lambda tx: tx.revision())
         store._writer.start()
         return store
+
+    def is_newest(self, revision: int) -> bool:
+        """Listeners are told before whoever made the change is."""
+        return revision == max(self._opened_at, self._listeners.told.revision)
 
     def board(self, _: Limits | None = None) -> SoleBoard:
         return SoleBoard(self._clock)

@@ -48,6 +48,8 @@ class Statements:
         self.project_keys = self._rows(tables.project_keys)
         self.key_uses = self._rows(tables.key_uses)
         self.authorities = self._rows(tables.authorities)
+        self.claims = self._rows(tables.claims)
+        self.claim_leases = self._rows(tables.claim_leases)
         leads = tables.leader.c.role == sa.bindparam("role")
         self.leader_term = self._compile(sa.select(tables.leader.c.term).where(leads))
         self._compile_meta()

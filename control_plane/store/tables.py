@@ -151,3 +151,18 @@ key_uses = sa.Table(
     sa.Column("id", _KEY, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),
 )
+
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+# Apart from the claims: to renew one is no change of intent.
+claim_leases = sa.Table(
+    "claim_leases",
+    metadata,
+    sa.Column("id", _KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)

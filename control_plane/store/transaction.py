@@ -7,9 +7,11 @@ from datetime import datetime
 from functools import partial
 
 from control_plane.domain.authority import Authority
+from control_plane.domain.claim import Claim, Lease
 from control_plane.domain.event import EventsKept
 from control_plane.domain.ids import (
     AuthorityId,
+    ClaimId,
     JobId,
     KeyId,
     ModelId,
@@ -52,6 +54,8 @@ class SqlTransaction:
     project_keys: Table[KeyId, ProjectKey]
     key_uses: Table[KeyId, KeyUse]
     authorities: Table[AuthorityId, Authority]
+    claims: Table[ClaimId, Claim]
+    claim_leases: Table[ClaimId, Lease]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -80,6 +84,8 @@ class SqlTransaction:
         self.project_keys = SqlTable(session, rows.PROJECT_KEYS, partial(self.revise, "project_keys"))
         self.key_uses = SqlTable(session, rows.KEY_USES)
         self.authorities = SqlTable(session, rows.AUTHORITIES, partial(self.revise, "authorities"))
+        self.claims = SqlTable(session, rows.CLAIMS, partial(self.revise, "claims"))
+        self.claim_leases = SqlTable(session, rows.CLAIM_LEASES)
         self.desired = SqlDesiredTable(session, self._take_revision)
 
     def restart(self) -> None:

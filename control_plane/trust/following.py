@@ -15,6 +15,7 @@ from control_plane.domain.ids import AuthorityId
 from control_plane.trust.authority import EmbeddedAuthority
 from control_plane.trust.server_certificate import ServerCertificate
 from control_plane.trust.shared_authority import SharedAuthority, stored
+from control_plane.use_cases.change_log import ChangeLog
 from control_plane.use_cases.ports import Store
 from wire.credentials import signed
 
@@ -29,12 +30,11 @@ class TrustKeeper:
     ) -> None:
         self.rows: Sequence[Authority] = ()
         """As they were followed last."""
-        self._store = store
+        self._log = ChangeLog(store, lambda tx, _: stored(tx))
         self._shared = shared
         self._authority = authority
         self._certificate = certificate
         self._told: Sequence[Authority] = ()
-        self._one_at_a_time = asyncio.Lock()
         self._listeners: list[Callable[[], Awaitable[None]]] = []
 
     def on_change(self, listener: Callable[[], Awaitable[None]]) -> None:
@@ -43,8 +43,7 @@ class TrustKeeper:
 
     async def refresh(self) -> None:
         """StorageUnavailable; InvalidArgument when the key that signs now cannot be had here."""
-        async with self._one_at_a_time:
-            rows = await self._store.read(stored)
+        async with self._log.look() as rows:
             if rows == self._told or not rows:
                 return
             if rows != self.rows:

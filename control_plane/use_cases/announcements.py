@@ -105,6 +105,12 @@ def accelerator_switched(instance: Instance, wanted: AcceleratorKind, now: datet
     )
 
 
+def profile_changed(runtime: Runtime, before: Runtime, now: datetime) -> Event:
+    """Another profile, or what the same one says now."""
+    said = {"profile": runtime.spec.profile, "previous": before.spec.profile}
+    return of_runtime("runtime.profile.changed", runtime.id, now, **said, generation=runtime.generation)
+
+
 def declared(runtime: Runtime, now: datetime, outcome: str) -> Event:
     return of_runtime(
         "runtime.declared",

@@ -8,6 +8,7 @@ from datetime import datetime
 from control_plane.domain.declaration import Outcome
 from control_plane.domain.ids import ModelId, RuntimeId
 from control_plane.domain.manifest import Fault, Manifest, manifest_invalid
+from control_plane.domain.profile import profiled
 from control_plane.domain.runtime import NO_MODEL, DesiredState, Runtime
 from control_plane.domain.runtime_set import clashes, names, numbered
 from control_plane.use_cases import announcements
@@ -49,6 +50,8 @@ def save_declared(
     before = tx.runtimes.get(runtime.id)
     saved = save_runtime(tx, runtime, now)
     tx.journal.append(announcements.declared(saved, now, outcome.value))
+    if before is not None and profiled(before.spec) != profiled(saved.spec):
+        tx.journal.append(announcements.profile_changed(saved, before, now))
     if cause and saved.desired_state is DesiredState.RUNNING:
         tx.journal.append(announcements.restore_requested(saved, now, cause))
     return [(saved, outcome), *follow(tx, before, saved, now, heed=heeds(before, saved), cause=cause)]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.instance import Instance
+from control_plane.domain.intent_layers import layers
+from control_plane.domain.intents import Choice, resolve
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
 from control_plane.domain.placement import judging
@@ -29,6 +31,14 @@ class Explanation:
     """Why it is still on a node that is silent."""
     copies: tuple[Instance, ...] = ()
     """Its instances on other nodes than its own: of places that it left."""
+    choices: tuple[Choice, ...] = ()
+    """What counts of what is said of how its engine is to run, and who said it."""
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """What its profile says and its adapter has no word for."""
+        basis = self.view.runtime.spec.basis
+        return basis.unsaid if basis is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,10 @@ class ExplainRuntime:
         model = facts.models.get(facts.runtime.spec.model)
         judged = await in_slices(judging(facts.runtime, model, nodes, load, rooms))
         view = runtime_view(facts.runtime, self.fleet)
-        return Explanation(view, tuple(judged), self._waits(facts.runtime, nodes), tuple(self._copies(facts)))
+        own = rows.get(facts.runtime.node) if facts.runtime.node is not None else None
+        choices = resolve(layers(view, model, own.inventory if own is not None else None))
+        waits = self._waits(facts.runtime, nodes)
+        return Explanation(view, tuple(judged), waits, tuple(self._copies(facts)), choices)
 
     def _waits(self, runtime: Runtime, nodes: NodeViews) -> Problem | None:
         own = nodes.get(runtime.node) if runtime.node is not None else None

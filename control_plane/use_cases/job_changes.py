@@ -18,7 +18,7 @@ from control_plane.domain.objections import objections
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime, RuntimeSpec
 from control_plane.domain.runtime_set import following
-from control_plane.use_cases import announcements
+from control_plane.use_cases import announcements, residence_events
 from control_plane.use_cases.ports import Fleet, Transaction
 from control_plane.use_cases.rows import runtime_of, save_runtime
 from control_plane.use_cases.runtime_sets import replicas_of
@@ -106,5 +106,7 @@ def _said(touch: Touch, runtime: Runtime, job: Job, now: datetime) -> Event:
             return announcements.restore_requested(runtime, now, "job", job_id=job.id)
         case Touch.SHUTDOWN:
             return announcements.of_runtime("runtime.shutdown.requested", runtime.id, now, job_id=job.id)
+        case Touch.WAKE:
+            return residence_events.wake_requested(runtime, now, "job", job_id=job.id)
         case Touch.DECLARE:
             return announcements.declared(runtime, now, "updated")

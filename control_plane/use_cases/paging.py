@@ -6,10 +6,9 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from control_plane.domain.errors import PageTokenInvalid
-from control_plane.use_cases.ports import Table
 
 T = TypeVar("T")
 
@@ -23,6 +22,13 @@ class Named(Protocol):
 
 
 Row = TypeVar("Row", bound=Named)
+Row_co = TypeVar("Row_co", bound=Named, covariant=True)
+
+
+class Paged(Protocol[Row_co]):
+    """The part of a table that a list reads."""
+
+    def page(self, after: str, limit: int) -> Sequence[Row_co]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ def size_of(asked: int) -> int:
     return min(asked or DEFAULT_SIZE, MAX_SIZE)
 
 
-def page_of(table: Table[Any, Row], collection: str, page_size: int, page_token: str) -> Page[Row]:
+def page_of(table: Paged[Row], collection: str, page_size: int, page_token: str) -> Page[Row]:
     """One page in id order; a token counts only for the collection that gave it."""
     size = size_of(page_size)
     rows: Sequence[Row] = table.page(_after(collection, page_token), size + 1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from control_plane.domain.candidates import Candidates
+from control_plane.domain.claim_holds import moved as without_holders
 from control_plane.domain.errors import NotLeading
 from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId, instance_name
@@ -81,7 +82,7 @@ class PlaceRuntimes:
             return 0
         now = self._clock.now()
         try:
-            return await self._store.write(lambda tx: sum(_moved(tx, seen, to, now) for seen, to in moves))
+            return await self._store.write(lambda tx: sum(moved(tx, seen, to, now) for seen, to in moves))
         except (NotLeading, Refusal):
             self._changed.update(seen.id for seen, _ in moves)
             raise
@@ -200,16 +201,16 @@ def _said(problem: Problem | None) -> tuple[str, str, str] | None:
     return (problem.reason, _AMOUNT.sub("", problem.text), problem.remedy) if problem is not None else None
 
 
-def _moved(tx: Transaction, seen: Runtime, to: Assignment, now: datetime) -> bool:
+def moved(tx: Transaction, seen: Runtime, to: Assignment, now: datetime) -> bool:
     """False when the runtime or its new node changed since it was looked at."""
     runtime = tx.runtimes.get(seen.id)
     if runtime is None or runtime.revision != seen.revision or not (to.node == runtime.node or _takes(tx, to)):
         return False
-    moved = replace(runtime, node=to.node, placement_problem=to.problem, stuck=to.stuck)
+    row = replace(runtime, node=to.node, placement_problem=to.problem, stuck=to.stuck)
     if runtime.node is not None and runtime.node != to.node:
         tx.desired.bury(runtime.node, instance_name(runtime.node, runtime.id))
-        moved = replace(moved, fence=runtime.fence + 1, departure=Departure(runtime.node, now))
-    saved = save_runtime(tx, moved, now)
+        row = replace(without_holders(row), departure=Departure(runtime.node, now))
+    saved = save_runtime(tx, row, now)
     tx.journal.append(announcements.placed(saved, now, runtime.node or ""))
     return True
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from control_plane.domain.authority import Authority
+from control_plane.domain.claim import Claim, Lease
 from control_plane.domain.desired import DesiredRow, Placed
+from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event, EventsKept
 from control_plane.domain.footprint import Footprints
 from control_plane.domain.ids import (
     AuthorityId,
+    ClaimId,
     JobId,
     KeyId,
     ModelId,
@@ -31,6 +34,7 @@ from control_plane.domain.model import Model
 from control_plane.domain.node import HeldRemoval, Liveness, Node
 from control_plane.domain.operator import Operator
 from control_plane.domain.problem import Problem
+from control_plane.domain.profile import Profile
 from control_plane.domain.project import KeyUse, Project, ProjectKey
 from control_plane.domain.runtime import Runtime
 
@@ -118,7 +122,8 @@ class Change:
 class Transaction(Protocol):
     """One atomic change. Everything in it becomes durable together, or nothing does.
 
-    What it puts into or deletes from a table is in the change log at its revision, but of tokens, operators and uses.
+    What it puts into or deletes from a table is in the change log at its revision, but of tokens, operators, uses
+    and leases.
     """
 
     nodes: Table[NodeId, Node]
@@ -131,6 +136,8 @@ class Transaction(Protocol):
     project_keys: Table[KeyId, ProjectKey]
     key_uses: Table[KeyId, KeyUse]
     authorities: Table[AuthorityId, Authority]
+    claims: Table[ClaimId, Claim]
+    claim_leases: Table[ClaimId, Lease]
     desired: DesiredTable
     journal: Journal
     requests: RequestLog
@@ -181,6 +188,9 @@ class Store(Protocol):
 
     async def read(self, query: Callable[[Transaction], T]) -> T:
         """Run `query` on one consistent snapshot; it must not write."""
+
+    def is_newest(self, revision: int) -> bool:
+        """Whether it is known without a read that nothing was committed after this revision."""
 
     def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Call `listener(revision)` on the loop after each commit that took a revision or appended an event.
@@ -283,6 +293,13 @@ class ManifestReader(Protocol):
 
     def read(self, content: bytes, form: ManifestForm, source: str) -> Manifest:
         """ManifestInvalid names every problem found, each with its key and line."""
+
+
+class ProfileReader(Protocol):
+    """The profiles that there are."""
+
+    def read(self) -> Mapping[str, Profile | ManifestInvalid]:
+        """By name, as they are now; of one that is refused why. It reads files."""
 
 
 class ManifestWriter(Protocol):

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from control_plane.domain.ids import KeyId, ProjectId
 from control_plane.domain.project import Project, ProjectKey
+from control_plane.use_cases.change_log import ChangeLog, Named, put
 from control_plane.use_cases.ports import Store, Transaction
 
 
@@ -14,9 +13,8 @@ from control_plane.use_cases.ports import Store, Transaction
 class _News:
     """Rows as they are now, None for those that are gone."""
 
-    revision: int
-    projects: dict[ProjectId, Project | None] = field(default_factory=dict)
-    keys: dict[KeyId, ProjectKey | None] = field(default_factory=dict)
+    projects: Mapping[ProjectId, Project | None]
+    keys: Mapping[KeyId, ProjectKey | None]
 
 
 class ProjectBook:
@@ -28,46 +26,22 @@ class ProjectBook:
     def __init__(self, store: Store) -> None:
         self.projects: dict[ProjectId, Project] = {}
         self.keys: dict[KeyId, ProjectKey] = {}
-        self._store = store
-        self._revision = -1
-        self._one_at_a_time = asyncio.Lock()
+        self._log = ChangeLog(store, self._news)
 
     async def look(self) -> None:
         """Take in everything committed before the call. StorageUnavailable; then all is as before."""
-        async with self._one_at_a_time:
-            news = await self._store.read(self._news)
-            self._revision = news.revision
-            for project, row in news.projects.items():
-                if row is None:
-                    self.projects.pop(project, None)
-                else:
-                    self.projects[project] = row
-            for key, held in news.keys.items():
-                if held is None:
-                    self.keys.pop(key, None)
-                else:
-                    self.keys[key] = held
+        async with self._log.look() as news:
+            if news is not None:
+                put(self.projects, news.projects)
+                put(self.keys, news.keys)
 
     def keys_of(self, project: ProjectId) -> Sequence[ProjectKey]:
         """The oldest first."""
         found = (key for key in self.keys.values() if key.project == project)
         return sorted(found, key=lambda key: (key.create_time, key.id))
 
-    def _news(self, tx: Transaction) -> _News:
-        revision = tx.revision()
-        if revision == self._revision:
-            return _News(revision)
-        if self._revision < max(0, tx.compacted_revision()):
-            return _News(
-                revision,
-                {**dict.fromkeys(self.projects), **{row.id: row for row in tx.projects.all()}},
-                {**dict.fromkeys(self.keys), **{row.id: row for row in tx.project_keys.all()}},
-            )
-        named: dict[str, set[str]] = defaultdict(set)
-        for change in tx.changes(self._revision):
-            named[change.kind].add(change.name)
+    def _news(self, tx: Transaction, named: Named) -> _News:
         return _News(
-            revision,
-            {id_: tx.projects.get(id_) for id_ in map(ProjectId, named["projects"])},
-            {id_: tx.project_keys.get(id_) for id_ in map(KeyId, named["project_keys"])},
+            named.rows("projects", tx.projects, ProjectId, self.projects),
+            named.rows("project_keys", tx.project_keys, KeyId, self.keys),
         )

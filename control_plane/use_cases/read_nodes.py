@@ -13,6 +13,8 @@ from control_plane.use_cases.ports import Fleet, Store, Transaction
 from control_plane.use_cases.rows import node_of
 from control_plane.use_cases.views import node_view, runtime_view
 
+_AT_REST = (InstanceState.OFFLINE, InstanceState.HIBERNATED)
+
 
 @dataclass(frozen=True, slots=True)
 class GetNode:
@@ -30,7 +32,7 @@ class GetNode:
         """What is placed there, unless it is shut down; then what has its place elsewhere and has not ended there."""
         for runtime in placed:
             state = runtime_view(runtime, self.fleet).state
-            if runtime.desired_state is DesiredState.RUNNING or state is not InstanceState.OFFLINE:
+            if runtime.desired_state is DesiredState.RUNNING or state not in _AT_REST:
                 yield Remainder(runtime.id, state, placed=True, problem=runtime.stuck)
         known = {runtime.id for runtime in placed}
         for instance in sorted(self.fleet.instances(node.id), key=lambda instance: instance.runtime):

@@ -106,7 +106,8 @@ class ReloadManifests:
 
 
 def _wanted(runtime: Runtime) -> DesiredState:
-    return DesiredState.RUNNING if runtime.spec.auto_start else runtime.desired_state
+    asleep = runtime.sleep is not None and runtime.spec.residence.on_demand
+    return DesiredState.RUNNING if runtime.spec.auto_start and not asleep else runtime.desired_state
 
 
 def _declaring(tx: Transaction) -> tuple[int, frozenset[str]]:

@@ -6,13 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from control_plane.domain import etag
+from control_plane.domain.claim_holds import next_fence
 from control_plane.domain.desired import Placed
 from control_plane.domain.errors import EtagMismatch, NotFound, SessionSuperseded
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, instance_name
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.runtime import NO_MODEL, Runtime
+from control_plane.domain.residents import asleep
+from control_plane.domain.runtime import NO_MODEL, EngineSettings, Runtime
+from control_plane.domain.tuning import tuned
 from control_plane.use_cases.ports import Transaction
 
 
@@ -73,7 +76,27 @@ def match_etag(current: str, given: str) -> None:
 def save_runtime(tx: Transaction, runtime: Runtime, now: datetime) -> Runtime:
     """Write a changed runtime at this transaction's revision, and what its node must make of it."""
     revision = tx.revise("runtimes", runtime.id)
-    runtime = replace(runtime, revision=revision, update_time=now, etag=etag.of_runtime(runtime))
+    sleep, fence = asleep(runtime, now), runtime.fence if runtime.revision else next_fence(runtime, revision)
+    runtime = replace(runtime, revision=revision, update_time=now, etag=etag.of_runtime(runtime), sleep=sleep)
+    runtime = replace(runtime, fence=fence, tuned=_tuned(tx, runtime))
+    tx.runtimes.put(runtime)
+    publish(tx, runtime)
+    return runtime
+
+
+def _tuned(tx: Transaction, runtime: Runtime) -> EngineSettings:
+    """Chosen when it gets a place or another spec, and kept until then: a new core restarts no engine."""
+    if runtime.spec.basis is None or runtime.node is None:
+        return EngineSettings()
+    before, node = tx.runtimes.get(runtime.id), tx.nodes.get(runtime.node)
+    if node is None or (before is not None and (before.node, before.spec) == (runtime.node, runtime.spec)):
+        return runtime.tuned
+    return tuned(runtime.spec, tx.models.get(runtime.spec.model), node.inventory)
+
+
+def save_holds(tx: Transaction, runtime: Runtime) -> Runtime:
+    """Write who may use a runtime from now on: nothing that an operator declared changes by it."""
+    runtime = replace(runtime, revision=tx.revise("runtimes", runtime.id))
     tx.runtimes.put(runtime)
     publish(tx, runtime)
     return runtime

@@ -40,6 +40,7 @@ class ScaleRuntime:
         check_declared(row, "scaled")
         match_etag(row.etag, etag)
         _check_number(replicas)
+        _check_residence(row, replicas)
         _check_ids(tx, row, replicas)
         remember(tx, asked)
         if replicas == row.spec.replicas:
@@ -54,6 +55,12 @@ class ScaleRuntime:
 def _check_number(replicas: int) -> None:
     if not 1 <= replicas <= MAX_REPLICAS:
         raise InvalidArgument(f"A runtime cannot have {replicas} replicas.", f"Choose 1 to {MAX_REPLICAS}.")
+
+
+def _check_residence(row: Runtime, replicas: int) -> None:
+    if row.spec.residence.on_demand and replicas > 1:
+        text = f"Runtime {row.id} is loaded on demand, and such a runtime has one replica."
+        raise InvalidArgument(text, "Declare it without on_demand first.", runtime=row.id)
 
 
 def _check_ids(tx: Transaction, row: Runtime, replicas: int) -> None:

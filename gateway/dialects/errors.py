@@ -18,6 +18,7 @@ _ANTHROPIC = {
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
+    409: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     431: "request_too_large",

@@ -44,8 +44,9 @@ def tags(models: Sequence[ServedModel]) -> dict[str, Any]:
 
 
 def running(models: Sequence[ServedModel]) -> dict[str, Any]:
-    """All that is listed is loaded, for as long as it is declared."""
-    return {"models": [_entry(model) | {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0} for model in models]}
+    """For as long as they are declared, or until they leave memory for want of requests: that is not known here."""
+    loaded = [_entry(model) for model in models if model.loaded]
+    return {"models": [entry | {"expires_at": "9999-12-31T23:59:59Z", "size_vram": 0} for entry in loaded]}
 
 
 def shown(model: ServedModel) -> dict[str, Any]:

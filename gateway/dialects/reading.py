@@ -32,7 +32,8 @@ class AnswerReader:
         return self.headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower()] = value
+        if not self.status:
+            self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

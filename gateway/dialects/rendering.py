@@ -46,14 +46,15 @@ class Teller(Protocol):
 class Rendering(ABC):
     """Takes the engine's bytes, gives the client's. What it holds back is bounded."""
 
-    def __init__(self, request_id: str, shape: Shape) -> None:
+    unframed = False
+    """Its end is that of the connection."""
+    passes = False
+    """Once it has begun, the engine's bytes are the client's."""
+
+    def __init__(self) -> None:
         self.begun = False
         """The client got something."""
-        self._request_id = request_id
-        self._shape = shape
         self._reader = AnswerReader()
-        self._held: list[bytes] = []
-        self._size = 0
 
     @abstractmethod
     def feed(self, data: bytes) -> bytes:
@@ -63,6 +64,17 @@ class Rendering(ABC):
         """The last words to a client whose answer has begun and does not go on."""
         del refusal
         return b""
+
+
+class Worded(Rendering):
+    """In a dialect."""
+
+    def __init__(self, request_id: str, shape: Shape) -> None:
+        super().__init__()
+        self._request_id = request_id
+        self._shape = shape
+        self._held: list[bytes] = []
+        self._size = 0
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
@@ -83,9 +95,10 @@ class Rendering(ABC):
         return response_bytes(status, phrase(status), headers, body)
 
 
-class PassedOn(Rendering):
+class PassedOn(Worded):
     """Of an engine that speaks the dialect itself: only its refusals are put into other words."""
 
+    passes = True
     _raw = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -99,7 +112,7 @@ class PassedOn(Rendering):
         return self._raw if self.begun else b""
 
 
-class Translated(Rendering):
+class Translated(Worded):
     """Of an engine that answers chat completions, completions or embeddings."""
 
     def __init__(self, request_id: str, shape: Shape, rewrite: Rewrite, teller: Teller | None = None) -> None:

@@ -26,7 +26,7 @@ from node_agent.control_link.messages import (
     ReplicasChanged,
 )
 from node_agent.control_link.outbox import ObservedOutbox
-from node_agent.control_link.ports import Credentials, Relay
+from node_agent.control_link.ports import Contact, Credentials, NoContact, Relay
 from node_agent.control_link.removal_guard import RemovalGuard
 from node_agent.control_link.servers import Servers
 from node_agent.control_link.session import AgentSession, SessionTimers
@@ -68,6 +68,7 @@ class Node:
     logs: Logs
     relay: Relay
     credentials: Credentials
+    contact: Contact = field(default_factory=NoContact)
 
 
 @dataclass(slots=True)
@@ -195,7 +196,10 @@ class Link:
 
     def progressed(self) -> None:
         if self._stream:
-            self._display.follow(self._stream.session)
+            session = self._stream.session
+            self._display.follow(session)
+            if session.opened and session.heard_at is not None:
+                self._node.contact.heard(session.heard_at)
 
     async def push_logs(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub, request: LogRequest) -> None:
         if not request.grpc_address or self._offer is None:
@@ -235,6 +239,7 @@ class Link:
                 return await self._stream.run(), offer
             finally:
                 self._stream = None
+                self._node.contact.lost()
 
     async def _write(self, session: AgentSession, change: Store) -> list[Action]:
         """Store, then let it count: in this order and to the end, whatever becomes of the stream."""

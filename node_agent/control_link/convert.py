@@ -206,13 +206,19 @@ def _spec_from_proto(resource: session_pb2.DesiredResource) -> InstanceSpec | Pr
         degrade_on_missing_accelerator=runtime.on_missing_accelerator != runtime_pb2.MISSING_ACCELERATOR_FAIL,
         auto_start=runtime.auto_start,
         restart=_restart_from_proto(runtime.restart),
-        holds=frozenset(Hold(hold.claim, hold.fence) for hold in wanted.holds),
+        holds=frozenset(map(_hold_from_proto, wanted.holds)),
         restore=RestoreOrder(wanted.restore.serial, wanted.restore.restart, wanted.restore.reset_budget),
         projector=_projector_from_proto(wanted.model),
         process=_process_from_proto(runtime.process) if runtime.HasField("process") else None,
         external=_external_from_proto(runtime.external) if runtime.HasField("external") else None,
         execution=_execution_from_proto(runtime.execution),
+        on_demand=runtime.residence.on_demand,
+        rests=wanted.desired_state == runtime_pb2.DESIRED_STATE_HIBERNATED,
     )
+
+
+def _hold_from_proto(hold: session_pb2.Hold) -> Hold:
+    return Hold(hold.claim, hold.fence, _duration(hold.stop_after) if hold.HasField("stop_after") else None)
 
 
 def _unfit(resource: session_pb2.DesiredResource) -> Problem | None:

@@ -173,7 +173,13 @@ def status_to_proto(status: InstanceStatus) -> instance_pb2.Instance:
         execution_mode=_mode_to_proto(status.execution_mode),
         execution_reason=status.execution_reason,
         answered_probes=status.answered_probes,
+        idle_for=_to_duration(_idle_for(status.idle_since)),
     )
+
+
+def _idle_for(since: datetime | None) -> timedelta | None:
+    """A length, for clocks differ."""
+    return None if since is None else max(datetime.now(UTC) - since, timedelta())
 
 
 def _footprint_to_proto(footprint: Footprint) -> instance_pb2.Footprint:

@@ -49,6 +49,26 @@ class Relay(Protocol):
         """A replica asks for more; empty: the first one of those configured."""
 
 
+class Contact(Protocol):
+    """Remembers when the control plane was last heard."""
+
+    def heard(self, at: float) -> None:
+        """Something came over an open stream, at this time of the link's clock. Called for whatever happens there."""
+
+    def lost(self) -> None:
+        """The stream is over."""
+
+
+class NoContact:
+    """Nobody asks."""
+
+    def heard(self, at: float) -> None:
+        del at
+
+    def lost(self) -> None:
+        return
+
+
 class LinkState(StrEnum):
     """As `arw-node-agent status` shows it, also offline."""
 

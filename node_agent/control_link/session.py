@@ -112,6 +112,8 @@ class AgentSession:
         self._recheck_due = now + timers.recheck_refused
         self._leave_due: float | None = None
         self._settled = False
+        self.heard_at: float | None = None
+        """When something last came; None: nothing did."""
 
     @property
     def opened(self) -> bool:
@@ -132,6 +134,7 @@ class AgentSession:
 
     def receive(self, envelope: ControlEnvelope, now: float) -> list[Action]:
         self._received += 1
+        self.heard_at = now
         if envelope.seq != self._received:
             return [Leave(f"Message {envelope.seq} arrived where {self._received} was due.")]
         if not self.opened:

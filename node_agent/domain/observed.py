@@ -75,6 +75,8 @@ def in_force(spec: InstanceSpec, good: InstanceSpec | None, refused: str) -> Ins
         restart=spec.restart,
         holds=spec.holds,
         restore=spec.restore,
+        on_demand=spec.on_demand,
+        rests=spec.rests,
     )
 
 
@@ -89,7 +91,7 @@ def launch_key(spec: InstanceSpec) -> str:
         spec.degrade_on_missing_accelerator,
     )
     # What most specs lack adds nothing, so that an engine of an earlier agent keeps its key.
-    caching = (spec.settings.warm_up_prompts, spec.settings.prompt_cache)
+    caching = (spec.settings.warm_up_prompts, spec.settings.prompt_cache, spec.settings.kv_cache_type)
     parts += tuple(part for part in (spec.projector, spec.process, spec.external, *caching) if part is not None)
     if spec.execution != ExecutionSettings():
         # A set has no order of its own.

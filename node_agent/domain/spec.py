@@ -87,6 +87,8 @@ class ExecutionSettings:
 class Hold:
     claim: str
     fence: int
+    stop_after: timedelta | None = field(default=None, compare=False)
+    """How long the node may be without contact before it stops the instance; None: for ever. Nobody passes by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class EngineSettings:
     """What chats begin with; the prompt cache holds it from the start on."""
     prompt_cache: str | None = field(default=None, repr=False)
     """Runtimes with the same name share the read form of these prompts on disk."""
+    kv_cache_type: str | None = field(default=None, repr=False)
+    """Of both halves of the attention cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +149,7 @@ class InstanceSpec:
     process: ProcessSettings | None = None
     external: ExternalSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    on_demand: bool = False
+    """Somebody wants to know when nothing is asked of it."""
+    rests: bool = False
+    """Stopped until it is asked for: what it has in hand is answered first."""

@@ -21,6 +21,7 @@ class InstanceState(StrEnum):
     STOPPING = "stopping"
     ERROR = "error"
     OFFLINE = "offline"
+    HIBERNATED = "hibernated"
 
     @property
     def serves(self) -> bool:
@@ -111,3 +112,5 @@ class InstanceStatus:
     """Somebody has to come."""
     answered_probes: tuple[str, ...] = ()
     """Which requests to ask the engine now this answers, the newest last."""
+    idle_since: datetime | None = None
+    """No request was in hand since; None: one is, or was a moment ago, or nobody is to know."""

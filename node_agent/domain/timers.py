@@ -38,6 +38,8 @@ class Timers:
     recheck: timedelta = timedelta(seconds=30)
     """Between two looks at what keeps an instance from being started at all."""
     tick: timedelta = timedelta(seconds=30)
+    quiet: timedelta = timedelta(seconds=5)
+    """Without a request for so long, it is idle, where somebody is to know."""
     unkillable_alarm: timedelta = timedelta(seconds=60)
     """An engine that survives SIGKILL for this long is the whole node's trouble."""
     warm_up: timedelta = timedelta(seconds=120)
@@ -78,6 +80,7 @@ TEST = Timers(
     backoff_cap=timedelta(seconds=1),
     recheck=timedelta(seconds=1),
     tick=timedelta(seconds=1),
+    quiet=timedelta(milliseconds=200),
     unkillable_alarm=timedelta(seconds=2),
     warm_up=timedelta(seconds=20),
     keep_slots=timedelta(seconds=5),

@@ -7,12 +7,13 @@ from typing import Protocol
 
 import msgspec
 
-from node_agent.domain.spec import InstanceName
+from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.answers import Refused
 from node_agent.relay.engines import EngineConnection, Engines
 from node_agent.use_cases.ports import EngineDoor
 from wire.byte_pump import Sink
-from wire.http_head import Request, ResponseWatch, request_bytes
+from wire.http_head import Request, request_bytes
+from wire.response_watch import ResponseWatch
 
 _NEVER_PASSED = frozenset((b"authorization", b"host", b"x-api-key"))
 
@@ -34,8 +35,10 @@ class Delivery:
     """Ends in exactly one of: the whole answer, a refusal, a cut connection, or an abandonment by the gateway."""
 
     def __init__(
-        self, asker: Asker, engines: Engines, instance: InstanceName, door: EngineDoor, request: Request
+        self, asker: Asker, engines: Engines, instance: InstanceName, door: EngineDoor, request: Request, *, hold: Hold
     ) -> None:
+        """`hold`: under which it was let in."""
+        self.hold = hold
         self._asker = asker
         self._engines = engines
         self._instance = instance
@@ -99,6 +102,10 @@ class Delivery:
     def stop(self) -> None:
         self._drop_engine()
         self._cut_short(Refused.STOPPING)
+
+    def displace(self) -> None:
+        self._drop_engine()
+        self._cut_short(Refused.STALE_FENCE)
 
     def abandon(self) -> None:
         """The gateway is gone: closing the connection makes the engine end the generation."""

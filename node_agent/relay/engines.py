@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 from node_agent.domain.progress import Traffic
-from node_agent.domain.spec import InstanceName
+from node_agent.domain.spec import Hold, InstanceName
 from node_agent.use_cases.ports import EngineDoor
 from wire.byte_pump import Source, Watchdog
 
@@ -22,6 +22,10 @@ Key = tuple[InstanceName, str, int, str]
 
 class Carried(Protocol):
     """A request that waits for an engine, then has it to itself."""
+
+    @property
+    def hold(self) -> Hold:
+        """Under which it was let in."""
 
     @property
     def port(self) -> int:
@@ -54,6 +58,9 @@ class Carried(Protocol):
 
     def stop(self) -> None:
         """The engine will be stopped: end now."""
+
+    def displace(self) -> None:
+        """Its hold is over: end now."""
 
 
 class EngineConnection(Source):
@@ -163,6 +170,12 @@ class Engines:
             connection.rest()
         else:
             connection.close()
+
+    def hand_over(self, instance: InstanceName, holds: Collection[Hold]) -> None:
+        """End every request of the instance that came in under none of these."""
+        for carried in tuple(self._requests.get(instance, ())):
+            if carried.hold not in holds:
+                carried.displace()
 
     async def close(self, instance: InstanceName, port: int = 0) -> None:
         """End every request of the instance and return when no connection to its engine is left.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from node_agent.domain.progress import Traffic
-from node_agent.domain.spec import InstanceName
+from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.engines import Engines
 from node_agent.relay.parking import Outfit, ParkingLot, Replica
 from node_agent.use_cases.ports import Doors
@@ -59,6 +59,10 @@ class RelayLink:
     def traffic(self, name: InstanceName, port: int = 0) -> Traffic | None:
         """What the instance's engine has in hand; None: nothing. `port`: of one of two; 0: of any."""
         return self._engines.traffic(name, port)
+
+    def hand_over(self, name: InstanceName, holds: Collection[Hold]) -> None:
+        """End now what came in under a hold that is none of these."""
+        self._engines.hand_over(name, holds)
 
     async def close_instance(self, name: InstanceName, port: int = 0) -> None:
         """Close every connection to the instance's engine: one that is asked to end waits for its clients."""

@@ -12,12 +12,13 @@ from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.answers import Refused, answer
 from node_agent.relay.delivery import Delivery
 from node_agent.relay.engines import Engines
-from node_agent.use_cases.ports import Doors, EngineDoor
+from node_agent.use_cases.ports import Doors
 from wire.byte_pump import Sink, keep_probing
 from wire.http_head import HttpFault, Limits, Request, RequestReader
 
 _LIMITS = Limits(head_bytes=128 * 1024, headers=200, body_bytes=256 * 1024 * 1024)
 """Wider than the gateway's, which is the one that decides."""
+_FENCE_DIGITS = 20
 _log = structlog.get_logger()
 
 
@@ -111,18 +112,14 @@ class ParkedConnection(Sink):
         self._parking.taken(self)
         if door is None:
             self.refuse(Refused.NOT_SERVING)
-        elif not _holds(door, request):
+        elif (hold := _hold_of(request)) not in door.holds:
             self.refuse(Refused.STALE_FENCE)
         else:
-            self._deliver(instance, door, request)
-
-    def _deliver(self, instance: InstanceName, door: EngineDoor, request: Request) -> None:
-        self._delivery = Delivery(self, self._engines, instance, door, request)
-        self._delivery.start()
+            self._delivery = Delivery(self, self._engines, instance, door, request, hold=hold)
+            self._delivery.start()
 
 
-def _holds(door: EngineDoor, request: Request) -> bool:
-    claim, fence = request.header(b"x-arw-claim"), request.header(b"x-arw-fence")
-    if not claim or not fence or not fence.isdigit():
-        return False
-    return Hold(claim.decode("latin-1"), int(fence)) in door.holds
+def _hold_of(request: Request) -> Hold:
+    """What it says that it comes in under; one that nobody can have when it does not say."""
+    claim, fence = request.header(b"x-arw-claim") or b"", request.header(b"x-arw-fence") or b""
+    return Hold(claim.decode("latin-1"), int(fence) if fence.isdigit() and len(fence) <= _FENCE_DIGITS else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from node_agent.domain.inventory import Accelerator, NodeUsage
@@ -51,6 +52,7 @@ def supervisor(
     footprints: Footprints | None = None,
     hands_off: Callable[[], bool] = lambda: False,
     closed: Callable[[], Problem | None] = lambda: None,
+    silence: Callable[[], timedelta | None] = lambda: None,
     containers: Containers | None = None,
     survivors: Survivors | None = None,
     usage: Callable[[], NodeUsage | None] = lambda: None,
@@ -70,6 +72,7 @@ def supervisor(
         footprints=footprints or NoFootprints(),
         hands_off=hands_off,
         closed=closed,
+        silence=silence,
         containers=containers or Containers(),
         survivors=survivors or Survivors(timers.unkillable_alarm),
         usage=usage,

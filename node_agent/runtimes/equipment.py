@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -65,6 +65,8 @@ class Equipment:
     """While it holds, what runs is taken over and watched; nothing is started, stopped or given up."""
     closed: Callable[[], Problem | None] = lambda: None
     """Why nothing is launched here for the first time now, whatever the owner permits; None: it is."""
+    silence: Callable[[], timedelta | None] = lambda: None
+    """Since the last contact with the control plane; None: there is contact."""
     usage: Callable[[], NodeUsage | None] = lambda: None
     """What the devices do now."""
     free_memory: Callable[[], int | None] = lambda: None

@@ -288,8 +288,14 @@ class Owner:
             if self.standing.spec is None:
                 # It moved elsewhere, or is no more: nothing new reaches it, and nobody waits for its end.
                 await self._equipment.finished(self.name)
+            await self._answered()
             await self._equipment.part(self.name)
         self.standing.ended_as_told(await self._end_process())
+
+    async def _answered(self) -> None:
+        """Of one that only goes to rest no request is cut short, unless somebody wants it stopped or gone meanwhile."""
+        while self.standing.spec is not None and self.standing.spec.rests and self._equipment.traffic(self.name):
+            await self._equipment.finished(self.name)
 
     async def _end_process(self) -> ExitNote | None:
         """Nothing of the launch is left when this returns."""

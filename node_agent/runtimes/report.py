@@ -15,6 +15,7 @@ from node_agent.runtimes.events import Launched, Ready
 from node_agent.runtimes.kinds.adapter import Gauges, InUse
 from node_agent.runtimes.launcher import Running
 from node_agent.runtimes.records import LaunchRecord
+from node_agent.runtimes.rest import AT_REST, rest
 from node_agent.runtimes.slots import Filled
 from node_agent.runtimes.survivors import unkillable
 
@@ -58,8 +59,8 @@ class Report:
         view = budget.view(spec.restart, now)
         if self.status.budget is None or replace(self.status.budget, reset_in=view.reset_in) != view:
             changes["budget"] = view
-        if spec.desired_state is DesiredState.STOPPED and self.status.state is InstanceState.PENDING:
-            changes |= {"state": InstanceState.OFFLINE, "summary": "Shut down"}
+        if spec.desired_state is DesiredState.STOPPED and self.status.state in AT_REST and self.status.problem is None:
+            changes |= rest(spec)
         self._set(**changes)
 
     def starting(self, *, quiet: bool, restart: bool) -> None:
@@ -93,6 +94,7 @@ class Report:
             "execution_reason": record.mode_reason,
             "footprint": None,
             "prompt_cache_warm": None,
+            "idle_since": None,
             "sandbox": run.sandbox,
         }
 
@@ -204,6 +206,12 @@ class Report:
             health = replace(health, probe_latency=latency)
         self._set(health=health, answered_probes=(*self.status.answered_probes, *requests)[-MAX_ANSWERED:])
 
+    def in_use(self) -> None:
+        self._set(idle_since=None)
+
+    def idle(self, since: datetime) -> None:
+        self._set(idle_since=since)
+
     @property
     def _misses(self) -> int:
         return self.status.health.consecutive_misses if self.status.health else 0
@@ -248,10 +256,8 @@ class Report:
         self._set(state=InstanceState.STOPPING, summary=problem.text, problem=problem, health=None, alarm=alarm)
 
     def stopped(self, last_exit: ExitRecord | None) -> None:
-        wanted = self._spec is not None and self._spec.desired_state is DesiredState.RUNNING
-        state, summary = (InstanceState.PENDING, "Waiting") if wanted else (InstanceState.OFFLINE, "Shut down")
         kept = last_exit or self.status.last_exit
-        self._set(state=state, summary=summary, problem=None, last_exit=kept, **self._NOTHING)
+        self._set(**rest(self._spec), problem=None, last_exit=kept, **self._NOTHING)
 
     _NOTHING = {  # noqa: RUF012 - never changed
         "process": None,
@@ -260,6 +266,7 @@ class Report:
         "prompt_cache_warm": None,
         "alarm": False,
         "detail": (),
+        "idle_since": None,
     }
 
 

@@ -31,6 +31,7 @@ from node_agent.runtimes.events import (
     Warmed,
     WarmingUp,
 )
+from node_agent.runtimes.idleness import Idleness
 from node_agent.runtimes.inquiries import Inquiries
 from node_agent.runtimes.memory import Memory
 from node_agent.runtimes.probe import HOST
@@ -60,6 +61,9 @@ class Standing:
         """What starts beside it."""
         self._name = name
         self.inquiries = Inquiries(report)
+        self.idleness = Idleness(
+            report, lambda: equipment.traffic(name) is not None, equipment.timers.quiet, equipment.now
+        )
         self._home = home
         self._equipment = equipment
         self._retry_at: datetime | None = None
@@ -110,6 +114,7 @@ class Standing:
         self.spec = in_force(spec, self.good, record.refused) if spec is not None else None
         self.report.want(self.spec, self.memory.budget, self._equipment.now(), self._generation(refused=refused))
         self.report.refused(record.refusal if refused else None)
+        self.idleness.tell(self.spec is not None and self.spec.on_demand)
 
     def _generation(self, *, refused: bool) -> int:
         """Of what is acted on: changed settings are not yet, while the engine of earlier ones serves."""
@@ -132,6 +137,7 @@ class Standing:
     def door(self) -> EngineDoor | None:
         if self.spec is None or self._door is None or not self.report.status.state.serves:
             return None
+        self.idleness.used()
         return replace(self._door, holds=self.spec.holds)
 
     @property
@@ -174,6 +180,7 @@ class Standing:
                 self.inquiries.look = look
                 self.memory.ready(now)
                 self.report.ready(in_use, self.memory.ready_time, prompt_cache)
+                self.idleness.used()
             case Warmed():
                 self.report.warmed()
             case Probed(latency, misses, gauges):
@@ -222,6 +229,7 @@ class Standing:
         self.inquiries.look = ready.look
         generation = self.spec.generation if self.spec is not None else heir.spec.generation
         self.report.succeeded(launched, ready, self.memory.ready_time, generation)
+        self.idleness.used()
 
     def refuse(self, spec: InstanceSpec, problem: Problem) -> None:
         """Its launch beside what serves came to nothing. It is not made again before somebody asks for it."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
 import structlog
 
+from node_agent.domain.cut import bounds, next_stop, outlived
 from node_agent.domain.disk_room import kept_out
 from node_agent.domain.errors import EngineNotFound, EngineNotTrusted
 from node_agent.domain.limits import Denial, forbids
 from node_agent.domain.observed import Observed, Phase
 from node_agent.domain.plan import plan
-from node_agent.domain.spec import DesiredState, InstanceName, InstanceSpec
+from node_agent.domain.spec import DesiredState, Hold, InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.domain.step import Adopt, Step
 from node_agent.runtimes import checks
@@ -49,6 +51,7 @@ class LocalSupervisor:
         self._changed = asyncio.Event()
         self._on_status: list[Callable[[InstanceStatus], None]] = []
         self._on_gone: list[Callable[[InstanceName], None]] = []
+        self._on_handover: list[Callable[[InstanceName, Collection[Hold]], None]] = []
 
     async def run(self) -> None:
         self._instances.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,6 +77,8 @@ class LocalSupervisor:
         due = [one.retry_at - now for one in observed if one.retry_at is not None and one.phase in waiting]
         stops = [denial.stop_at - now for denial in self._notices.current.values() if denial.stop_at is not None]
         ahead = [wait for wait in stops if wait > timedelta()]
+        cut = next_stop((self._desired or {}).values(), self._equipment.silence())
+        ahead += [] if cut is None else [cut]
         return max(timedelta(), min([self._equipment.timers.tick, *due, *ahead]))
 
     def _reconcile(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
@@ -106,14 +111,18 @@ class LocalSupervisor:
     def _denied(
         self, desired: Sequence[InstanceSpec], observed: Sequence[Observed], now: datetime
     ) -> Mapping[InstanceName, Denial]:
-        """What may not start: by the owner's word, and whoever is given notice says so at once; or for want of room."""
+        """What may not start: by the owner's word, and whoever is given notice says so at once; or for want of room.
+
+        Or it outlived its claim's patience with a cut from the control plane.
+        """
         up = {one.name for one in observed if one.phase in (Phase.UP, Phase.BUSY, Phase.FOUND)}
         before = self._notices.current
         denied = self._notices.of(self._equipment.limits(), desired, up, now)
         for name in self._owners.keys() & (before.keys() | denied.keys()):
             if before.get(name) != denied.get(name):
                 self._tell(self._owners[name].standing.status())
-        return {**kept_out(self._equipment.closed(), desired, observed), **denied}
+        cut = outlived(desired, self._equipment.silence(), now)
+        return {**kept_out(self._equipment.closed(), desired, observed), **denied, **cut}
 
     def _appoint(self, desired: dict[InstanceName, InstanceSpec], group: asyncio.TaskGroup) -> None:
         """An owner for each instance that is wanted or has a directory."""
@@ -171,8 +180,17 @@ class LocalSupervisor:
         return held_back(status)
 
     def desire(self, specs: Sequence[InstanceSpec], held: Collection[InstanceName] = ()) -> None:
+        before = self._desired or {}
         self._desired, self._held = {spec.name: spec for spec in specs}, frozenset(held)
+        for spec in specs:
+            if spec.name in before and before[spec.name].holds - spec.holds:
+                for listener in self._on_handover:
+                    listener(spec.name, spec.holds)
         self._changed.set()
+
+    def minds_cuts(self) -> bool:
+        """Whether anything is to be stopped when the control plane is out of reach for too long."""
+        return any(True for _ in bounds((self._desired or {}).values()))
 
     async def adopted(self) -> None:
         await self._adopted.wait()
@@ -207,14 +225,20 @@ class LocalSupervisor:
         return [self._shown(owner.standing.status()) for owner in self._owners.values()]
 
     def door(self, instance: InstanceName) -> EngineDoor | None:
-        owner = self._owners.get(instance)
-        return owner.standing.door() if owner is not None else None
+        """Its holds are those of the newest word: whoever acknowledged it has let the others go."""
+        owner, wanted = self._owners.get(instance), (self._desired or {}).get(instance)
+        door = owner.standing.door() if owner is not None else None
+        return None if door is None else replace(door, holds=wanted.holds if wanted is not None else frozenset())
 
     def on_status(self, listener: Callable[[InstanceStatus], None]) -> None:
         self._on_status.append(listener)
 
     def on_gone(self, listener: Callable[[InstanceName], None]) -> None:
         self._on_gone.append(listener)
+
+    def on_handover(self, listener: Callable[[InstanceName, Collection[Hold]], None]) -> None:
+        """Called at once when holds of an instance are over, with those that are left."""
+        self._on_handover.append(listener)
 
     def before_stop(self, hook: StopHook) -> None:
         self._equipment.before_stop.append(hook)

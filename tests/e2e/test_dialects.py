@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import ollama
 import openai
 import pytest
 
+from arw_client import ArwError, Context, connect
+from arw_client.messages import InferRequest
 from arwctl import tiny_model
 from arwctl.local.ports import free_ports
 from node_agent.runtimes.fronts import llama_wheel
@@ -204,3 +207,25 @@ def test_ollama_hears_what_went_wrong_in_its_own_shape(llama: ollama.Client) -> 
         llama.embed("tiny-chat", "a")
     with pytest.raises(ollama.ResponseError, match="not served here"):
         llama.pull("tiny-chat")
+
+
+def test_more_at_once_than_it_has_slots_are_all_answered_in_turn(of_openai: openai.OpenAI) -> None:
+    def chat(_: int) -> str:
+        return of_openai.chat.completions.create(model="tiny-chat", messages=HELLO).choices[0].message.content or ""
+
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(chat, range(6))) == {SENTENCE}
+
+
+async def test_the_same_is_answered_over_grpc(served: World) -> None:
+    asked = {"model": "tiny-chat", "messages": HELLO, "stream": True}
+    request = InferRequest(path="/v1/chat/completions", body=json.dumps(asked).encode())
+    async with connect(Context.load(served.state / "context.json")) as client:
+        head, *pieces = [answer async for answer in client.inference.infer(request)]
+        assert head.head is not None
+        assert (head.head.status, head.head.content_type) == (200, "text/event-stream")
+        body = b"".join(piece.chunk or b"" for piece in pieces)
+        assert body.endswith(b"data: [DONE]\n\n")
+        request.body = b"{}"
+        with pytest.raises(ArwError, match="names no model"):
+            _ = [answer async for answer in client.inference.infer(request)]

@@ -13,6 +13,7 @@ from node_agent.domain.spec import InstanceName, InstanceSpec
 from node_agent.domain.status import InstanceStatus, Problem
 from node_agent.use_cases.ports import Carrier, EngineDoor, LogChunk, StopHook
 from tests.fakes.agent_bench import INVENTORY
+from tests.fakes.patience import SLACK
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class NotedBoard:
         self.changed.set()
 
     async def until(self, state: LinkState) -> LinkStatus:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SLACK):
             while not self.shown or self.shown[-1].state is not state:
                 self.changed.clear()
                 await self.changed.wait()

@@ -23,6 +23,7 @@ from arw.v1 import (
 )
 from arw.v1 import session_pb2 as pb
 from tests.fakes.certificates import Issuer
+from tests.fakes.patience import SLACK
 from wire.credentials import Identity, Role, peer_certificate
 from wire.error_status import ErrorInterceptor
 from wire.refusal import Refusal
@@ -139,7 +140,7 @@ class AgentPort(agent_service_pb2_grpc.AgentServiceServicer, enrollment_service_
             queue.put_nowait(message)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(10 * SLACK), self.changed:
             await self.changed.wait_for(holds)
 
     def bodies(self, kind: str) -> list[pb.AgentMessage]:

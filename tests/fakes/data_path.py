@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.ports import Caller, Exchange, Route, ServedModel, Task
-from gateway.refusals import ModelNotFound, NotServing
+from gateway.refusals import GatewayRefusal, Loading, ModelNotFound, NotServing
 from node_agent.domain.spec import Hold, InstanceName
 from node_agent.relay.link import RelayLink
 from node_agent.use_cases.ports import EngineDoor
@@ -38,14 +38,42 @@ class FakeRoutes:
     table: dict[str, Route] = field(default_factory=dict)
     others: list[Route] = field(default_factory=list)
     """Where any model serves as well."""
+    loading: dict[str, Loading] = field(default_factory=dict)
+    refused: dict[str, GatewayRefusal] = field(default_factory=dict)
+    woken: list[str] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
+    """That requests came under."""
+    given: int = 0
+    """Routes that are in use."""
 
-    def resolve(self, model: str, task: Task = Task.TEXT, project: str = "", avoid: Collection[str] = ()) -> Route:
+    def resolve(
+        self,
+        model: str,
+        task: Task = Task.TEXT,
+        project: str = "",
+        avoid: Collection[str] = (),
+        *,
+        claim: str = "",
+        body: bytes = b"",
+    ) -> Route:
+        del body
+        self.claims.append(claim)
+        if model in self.loading or model in self.refused:
+            raise self.loading.get(model) or self.refused[model]
         if model not in self.table:
             raise ModelNotFound(f"No model named {model!r}.", f"There is: {', '.join(self.table)}.")
         left = [route for route in (self.table[model], *self.others) if route.instance not in avoid]
         if not left:
             raise NotServing("Nothing else.", "Try again.", retry_after=1)
+        self.given += 1
         return left[0]
+
+    def left(self, route: Route) -> None:
+        del route
+        self.given -= 1
+
+    def wake(self, runtime: str) -> None:
+        self.woken.append(runtime)
 
     def models(self) -> Sequence[ServedModel]:
         return [ServedModel(name, 1) for name in sorted(self.table)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from arwctl.local.leftovers import left
 from arwctl.local.process import Child, running, spawn
 from node_agent.runtimes.directory import InstanceDirectory
 from tests.fakes import fake_runtime, owner_file
-from tests.fakes.world import World, gone, kill_hard
+from tests.fakes.world import World, gone, kill_hard, kill_left, send
 
 AGENT = Path(sys.executable).with_name("arw-node-agent")
 CONTROL_PLANE = Path(sys.executable).with_name("arw-control-plane")
@@ -118,6 +117,12 @@ class Drilled(World):
         self.until(lambda: self.control_plane_pid == child.pid, "the control plane serving", 20)
         return child
 
+    def stop_control_plane(self) -> None:
+        """Returns once it has ended: its record goes long before its lock and its hold on the database."""
+        pid = self.control_plane_pid
+        send(pid, signal.SIGTERM)
+        self.until(lambda: gone(pid), "the end of the control plane", 20)
+
     def _start(self, program: Path, state: Path, log: Path, environment: dict[str, str]) -> Child:
         words = ["/usr/bin/env", *(f"{name}={value}" for name, value in environment.items())]
         # env replaces itself, so that the child's pid is the program's.
@@ -131,26 +136,20 @@ class Drilled(World):
 
     def _recorded(self) -> Iterator[tuple[str, Engine]]:
         for home in map(InstanceDirectory, self.agent_state.glob("instances/*")):
-            file = home.current().path / "run.json"
-            if not file.exists():
-                continue
-            record = json.loads(file.read_text())
-            yield home.path.name, Engine(record["engine_pid"], record["shim_pid"], record["incarnation"])
+            if record := _read(home.current().path / "run.json"):
+                yield home.path.name, Engine(record["engine_pid"], record["shim_pid"], record["incarnation"])
 
     def kill_all_but_engines(self) -> None:
-        for pid in (self.agent_pid, self.control_plane_pid):
-            os.kill(pid, signal.SIGKILL)
-        self.until(lambda: self.agent_pid == self.control_plane_pid == 0, "the end of both", 10)
+        pids = (self.agent_pid, self.control_plane_pid)
+        for pid in pids:
+            send(pid, signal.SIGKILL)
+        self.until(lambda: all(map(gone, pids)), "the end of both", 10)
 
     # What is seen.
 
     def link(self) -> dict[str, Any]:
         """What the agent shows of its connection."""
-        try:
-            found: dict[str, Any] = json.loads((self.agent_state / "link.json").read_text())
-        except FileNotFoundError:
-            return {"state": "none", "session_epoch": 0}
-        return found
+        return _read(self.agent_state / "link.json") or {"state": "none", "session_epoch": 0}
 
     def agent_says(self) -> dict[str, Any]:
         """`arw-node-agent status`, which asks nobody."""
@@ -220,6 +219,15 @@ def _serving(folder: Path) -> int:
     return found.pid if found else 0
 
 
+def _read(record: Path) -> dict[str, Any]:
+    """Empty: there is none, or no more."""
+    try:
+        found: dict[str, Any] = json.loads(record.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return found
+
+
 def refused(world: Drilled, model: str) -> ArwError:
     """How a prompt is refused."""
     try:
@@ -230,11 +238,11 @@ def refused(world: Drilled, model: str) -> ArwError:
 
 
 def freeze(pid: int) -> None:
-    os.kill(pid, signal.SIGSTOP)
+    send(pid, signal.SIGSTOP)
 
 
 def thaw(pid: int) -> None:
-    os.kill(pid, signal.SIGCONT)
+    send(pid, signal.SIGCONT)
 
 
 class Behaviours:
@@ -276,6 +284,7 @@ __all__ = [
     "freeze",
     "gone",
     "kill_hard",
+    "kill_left",
     "manifest",
     "refused",
     "thaw",

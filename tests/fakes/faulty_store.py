@@ -42,6 +42,9 @@ class FaultyStore:
     async def read(self, query: Callable[[Transaction], T]) -> T:
         return await self.inner.read(query)
 
+    def is_newest(self, revision: int) -> bool:
+        return self.inner.is_newest(revision)
+
     def on_change(self, listener: Callable[[int], None]) -> Callable[[], None]:
         return self.inner.on_change(listener)
 

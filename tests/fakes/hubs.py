@@ -30,10 +30,11 @@ from control_plane.use_cases.report_trust import ReportTrust
 from control_plane.use_cases.update_inventory import UpdateInventory
 from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.control_plane import a_node
+from tests.fakes.patience import SLACK
 from wire.refusal import Refusal
 
 TICK = timedelta(milliseconds=10)
-PATIENCE = 10.0
+PATIENCE = 10.0 * SLACK
 SERIAL = "5e1a1"
 
 

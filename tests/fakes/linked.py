@@ -11,6 +11,7 @@ from typing import Any
 
 from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
 from control_plane.use_cases.ports import Clock
+from tests.fakes.patience import SLACK
 from tests.fakes.processes import AgentProcess, environment
 from tests.fakes.running_plane import RunningPlane, running_plane
 
@@ -20,7 +21,7 @@ async def linked(
     clock: Clock | None = None, env: Mapping[str, str] | None = None, **timers: Any
 ) -> AsyncIterator[tuple[RunningPlane, AgentProcess]]:
     """In sync, and told to be online. `clock` is the control plane's, `env` what the agent finds in addition."""
-    with TemporaryDirectory(prefix="arw-drill-") as folder:
+    with TemporaryDirectory(prefix="arw-drill-", ignore_cleanup_errors=True) as folder:
         agent = AgentProcess(Path(folder), environment(**(env or {})))
         async with running_plane(Path(folder), clock=clock, **timers) as plane:
             joined = await asyncio.to_thread(agent.join, plane.address("enrollment"), await plane.token())
@@ -37,7 +38,7 @@ async def linked(
 async def told(plane: RunningPlane, state: str, after_id: int = 0) -> int:
     """Until the journal, which learns of a node a moment after the fleet, says so; the event's id."""
     events = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.changed"], after_id=after_id))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * SLACK):
         while (event := (await events.read()).event).payload["state"] != state:
             pass
     events.cancel()

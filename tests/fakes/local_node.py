@@ -35,8 +35,9 @@ from node_agent.runtimes.survivors import Survivors
 from node_agent.runtimes.trust import trust
 from tests.fakes import fake_runtime, owner_file
 from tests.fakes.instance_specs import NAME, model_at, spec
+from tests.fakes.patience import SLACK
 
-PATIENCE_S = 20
+PATIENCE_S = 20 * SLACK
 TIMERS = replace(
     TEST,
     stop_grace=timedelta(seconds=0.5),
@@ -95,6 +96,7 @@ class LocalNode:
         troubles: DeviceWatch | None = None,
         hands_off: Callable[[], bool] = lambda: False,
         closed: Callable[[], Problem | None] = lambda: None,
+        silence: Callable[[], timedelta | None] = lambda: None,
         survivors: Survivors | None = None,
         free_memory: int | None = None,
     ) -> AsyncIterator[LocalSupervisor]:
@@ -120,6 +122,7 @@ class LocalNode:
             footprints=self.footprints,
             hands_off=hands_off,
             closed=closed,
+            silence=silence,
             survivors=survivors,
             free_memory=lambda: free_memory,
         )
@@ -163,14 +166,14 @@ async def until_state(supervisor: LocalSupervisor, state: InstanceState) -> Inst
 
 
 async def until_gone(pid: int) -> None:
-    await _polled(lambda: start_ticks(pid) is None)
+    await until_so(lambda: start_ticks(pid) is None)
 
 
 async def until_started(node: LocalNode, times: int) -> None:
-    await _polled(lambda: len(node.starts) >= times)
+    await until_so(lambda: len(node.starts) >= times)
 
 
-async def _polled(condition: Callable[[], bool]) -> None:
+async def until_so(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - other processes set no event
             await asyncio.sleep(0.01)

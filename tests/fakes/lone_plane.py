@@ -99,7 +99,7 @@ class LonePlane:
 @asynccontextmanager
 async def lone_plane() -> AsyncIterator[LonePlane]:
     raise_limit()
-    with TemporaryDirectory(prefix="arw-drill-") as folder:
+    with TemporaryDirectory(prefix="arw-drill-", ignore_cleanup_errors=True) as folder:
         process = ControlPlaneProcess(Path(folder))
         process.initialise()
         process.start()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from control_plane.manifests.reader import ACCELERATORS
+from control_plane.manifests.profiles import shipped
+from control_plane.manifests.read_settings import ACCELERATORS
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 WORD = st.text("abc-_.é \"'\\\n\x7f#[]=", min_size=1, max_size=8)
@@ -14,6 +15,7 @@ SETTINGS = {
     "slots": COUNT,
     "gpu_layers": st.integers(0, 99),
     "warm_up": st.booleans(),
+    "kv_cache_type": st.sampled_from(["f16", "q8_0"]),
     "warm_up_prompts": st.lists(TEXT.filter(bool), min_size=1, max_size=3),
 }
 PROCESS = {
@@ -27,7 +29,7 @@ PROCESS = {
 }
 COMMON = {
     "name": TEXT,
-    "profile": TEXT,
+    "profile": st.sampled_from(sorted(shipped())),
     "preset": TEXT,
     "modalities": st.lists(st.sampled_from(["text", "audio", "vision", "pointer"]), min_size=1, unique=True),
     "accelerator": st.sampled_from(sorted(ACCELERATORS)),

@@ -17,6 +17,7 @@ from control_plane.domain.watcher import WatchArea, Watcher
 from control_plane.manifests.files import ManifestPaths
 from control_plane.manifests.model_digests import ModelDigests
 from control_plane.manifests.model_files import ModelFiles
+from control_plane.manifests.profiles import ProfileFiles
 from control_plane.manifests.reader import Reader
 from control_plane.manifests.watch import ManifestWatch
 from control_plane.use_cases.reload_manifests import ReloadManifests
@@ -57,7 +58,8 @@ class Folder:
         digests = ModelDigests(self.path.parent / f"{self.path.name}-digests.json")
         models = ModelFiles(digests, lambda: time.time_ns() + AN_HOUR_NS, self.slice_s)
         self.report = ReportWatchers(world.store, world.clock, paths.areas)
-        self.watch = ManifestWatch(paths, Reader(), reload, models, self.report, world.clock, SETTLE)
+        profiles = ProfileFiles(self.path / "profiles")
+        self.watch = ManifestWatch(paths, Reader(profiles), reload, models, self.report, world.clock, SETTLE, profiles)
 
     def write(self, text: str | bytes, name: str = "a.toml", *, settled: bool = True) -> Path:
         path = self.path / name

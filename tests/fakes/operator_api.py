@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from arw.v1 import (
+    claim_service_pb2_grpc,
     event_pb2,
     job_pb2,
     job_service_pb2_grpc,
@@ -24,12 +25,14 @@ from arw.v1 import (
     node_pb2,
     node_service_pb2,
     node_service_pb2_grpc,
+    project_service_pb2_grpc,
     runtime_pb2,
     runtime_service_pb2,
     runtime_service_pb2_grpc,
     state_service_pb2,
     state_service_pb2_grpc,
 )
+from tests.fakes.operator_claims import ClaimBook, Claims, ProjectKeys
 from tests.fakes.operator_jobs import Jobs
 from wire.credentials import CONTROL_PLANE_NAME, key_pem, new_key
 from wire.error_status import ErrorInterceptor
@@ -108,7 +111,9 @@ class OperatorApi:
         self.explanation = runtime_service_pb2.ExplainRuntimeResponse()
         self.plan = runtime_service_pb2.PlanManifestResponse()
         self.exported = b"version = 1\n"
+        self.profiles = runtime_service_pb2.ListRuntimeProfilesResponse()
         self.jobs: list[job_pb2.Job] = []
+        self.claims = ClaimBook()
         self.log: list[bytes] = []
         self.outcome = runtime_service_pb2.APPLY_OUTCOME_CREATED
         self.apply_refusal: Refusal | None = None
@@ -222,10 +227,27 @@ class Runtimes(runtime_service_pb2_grpc.RuntimeServiceServicer):
         await self._api.note(request, context)
         return runtime_service_pb2.ShutdownRuntimeResponse(runtime=self._api.runtimes[0])
 
+    async def HibernateRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return runtime_service_pb2.HibernateRuntimeResponse(runtime=self._api.runtimes[0])
+
+    async def WakeRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return runtime_service_pb2.WakeRuntimeResponse(runtime=self._api.runtimes[0])
+
     async def ScaleRuntime(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._api.note(request, context)
         self._api.runtimes[0].spec.replicas = request.replicas
         return runtime_service_pb2.ScaleRuntimeResponse(runtime=self._api.runtimes[0])
+
+    async def SetRuntimeProfile(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        self._api.runtimes[0].spec.profile = request.profile
+        return runtime_service_pb2.SetRuntimeProfileResponse(runtime=self._api.runtimes[0])
+
+    async def ListRuntimeProfiles(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._api.note(request, context)
+        return self._api.profiles
 
     async def StreamLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         await self._api.note(request, context)
@@ -304,6 +326,8 @@ async def serving(api: OperatorApi, trust: Pki) -> AsyncIterator[str]:
     runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(Runtimes(api), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(api), server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(Jobs(api.note, api.jobs), server)
+    claim_service_pb2_grpc.add_ClaimServiceServicer_to_server(Claims(api.note, api.claims), server)
+    project_service_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectKeys(api.note), server)
     state_service_pb2_grpc.add_StateServiceServicer_to_server(State(api), server)
     credentials = grpc.ssl_server_credentials(
         [(trust.server_key, trust.server)], root_certificates=trust.ca, require_client_auth=True

@@ -135,7 +135,7 @@ class PostgresServer:
 @contextmanager
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     # Not the tests' own folder: a socket's path is limited to 108 bytes.
-    with tempfile.TemporaryDirectory(prefix="arw-pg-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="arw-pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(Path(folder), durable)
         server.create()
         server.start()

@@ -23,6 +23,7 @@ from tests.fakes.data_path import (
     Replica,
     door,
 )
+from tests.fakes.patience import SLACK
 from tests.fakes.stub_engine import StubEngine
 
 NODE, EPOCH, MODEL = "box", 3, "tiny"
@@ -63,7 +64,7 @@ class Rig:
 
 async def until(true: Callable[[], bool]) -> None:
     """Let the loop run until something holds; the test's time-out is the limit."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10 * SLACK):
         while not true():  # noqa: ASYNC110 - what is waited for happens in sockets and says nothing
             await asyncio.sleep(0.002)
 
@@ -78,7 +79,8 @@ async def rigged(
     gate = FakeGate({NODE: (EPOCH, serial)})
     relay_socket = folder / "relay.sock"
     listeners = Listeners(Listen(), Listen(tls=certificates.server()), relay_socket, application_socket)
-    gateway = Gateway(Ports(routes, FakeCallers(), meter, gate, demand), listeners, settings, grace=2)
+    rules = settings or GatewaySettings(queue_timeout=5 * SLACK)
+    gateway = Gateway(Ports(routes, FakeCallers(), meter, gate, demand), listeners, rules, grace=2)
     link = RelayLink(doors, NODE, tls)
     demand.links[NODE] = link
     async with AsyncExitStack() as stack:

@@ -12,11 +12,12 @@ import grpc
 
 from arw.v1 import authority_service_pb2 as pb
 from arw.v1.authority_service_pb2_grpc import AuthorityServiceStub
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane
 from wire.channel import secure_channel
 from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 
-PATIENCE_S = 20.0
+PATIENCE_S = 20.0 * SLACK
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from arw.v1 import (
 )
 from arw.v1 import agent_service_pb2 as pb
 from arw.v1.agent_service_pb2_grpc import AgentServiceStub
+from tests.fakes.patience import SLACK
 from wire.channel import secure_channel
 from wire.credentials import certificate_pem, csr_der, key_pem, new_key
 
-PATIENCE = 10.0
+PATIENCE = 10.0 * SLACK
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ LONG_EVENT = b"data: %b\n\n" % json.dumps({"choices": [{"delta": {"content": "x"
 
 @dataclass(slots=True)
 class StubEngine:
-    """Requests may carry "stub": {tokens, interval_ms, break_after, delay_ms, flood_mib, events, garbage, status}."""
+    """Requests may carry "stub": {tokens, interval_ms, break_after, delay_ms, flood_mib, events, garbage, status,
+    raw}; `raw` is said as it is, and nothing more."""
 
     requests: list[Request] = field(default_factory=list)
     connections: list[_Conversation] = field(default_factory=list)
@@ -25,6 +26,8 @@ class StubEngine:
     """Connections that ended before their answer did."""
     cut_on_reuse: bool = False
     """Close a kept-alive connection without a word when its second request comes."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """In place of "stub", where a request cannot say it."""
     port: int = 0
 
     @asynccontextmanager
@@ -123,13 +126,15 @@ class _Conversation(asyncio.Protocol):
         self._engine.requests.append(request)
         is_form = (request.header(b"content-type") or b"").startswith(b"multipart/")
         asked = {} if is_form else json.loads(request.body or b"{}")
-        stub = asked.get("stub") or _said(asked)
+        stub = self._engine.asked or asked.get("stub") or _said(asked)
         self._answering = True
         asyncio.get_running_loop().call_later(stub.get("delay_ms", 0) / 1000, self._begin, request, asked, stub)
 
     def _begin(self, request: Request, asked: dict[str, Any], stub: dict[str, Any]) -> None:
         if stub.get("garbage"):
             self._send(b"this is not HTTP\r\n\r\n")
+        elif stub.get("raw"):
+            self._send(stub["raw"].encode())
         elif request.header(b"authorization") != b"Bearer " + KEY.encode():
             self._whole(401, {"error": {"code": 401, "message": "Invalid API Key"}})
         elif stub.get("status"):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from arwctl import tiny_model
 from arwctl.local.leftovers import left
 from arwctl.local.ports import free_ports
 from arwctl.local.process import start_ticks
+from tests.fakes.patience import SLACK
 
 ARWCTL = Path(sys.executable).with_name("arwctl")
 MANIFEST = """\
@@ -132,20 +133,35 @@ class World:
         return status
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLACK
         while not holds():
-            assert time.monotonic() < end, f"{what} did not happen within {seconds} s\n{self.logs()}"
+            assert time.monotonic() < end, f"{what} did not happen within {seconds * SLACK} s\n{self.logs()}"
             time.sleep(0.2)
 
     def logs(self) -> str:
         files = [*self.state.glob("*/*.log"), *self.state.glob("node_agent/instances/*/*.log")]
-        return "\n".join(f"--- {file}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+        return "\n".join(f"--- {file}\n{_end_of(file)}" for file in files)
 
     def end(self) -> None:
         """Whatever a failed test left, by pid."""
-        if self.state.exists():
-            self.arwctl("down")
-        for pid in left(self.state):
+        try:
+            if self.state.exists():
+                self.arwctl("down")
+        finally:
+            kill_left(self.state)
+
+
+def _end_of(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-3000:]
+    except FileNotFoundError:
+        return "gone meanwhile"
+
+
+def kill_left(state: Path) -> None:
+    """Whatever belongs to the directory; the end of one may be the end of others."""
+    for pid in left(state):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -154,11 +170,16 @@ def gone(pid: int) -> bool:
 
 
 def kill_hard(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 10
+    send(pid, signal.SIGKILL)
+    end = time.monotonic() + 30
     while not gone(pid):
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"{pid} was killed and lives"
         time.sleep(0.02)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    assert pid > 0, "nobody to signal: 0 is our own process group"
+    os.kill(pid, number)
 
 
 @contextmanager

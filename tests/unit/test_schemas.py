@@ -16,7 +16,8 @@ from tests.fakes.json_schema import faults, faults_of_schema
 from tests.fakes.manifest_entries import ENTRIES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = ("runtime_manifest", "node_agent", "adapter_manifest")
+NAMES = ("runtime_manifest", "runtime_profile", "node_agent", "adapter_manifest")
+PROFILES = sorted((CONFIGS / "runtime" / "profiles").iterdir())
 EXAMPLES = sorted((CONFIGS / "examples").rglob("*.toml"))
 SMALL = {"version": 1, "runtimes": [{"id": "a", "adapter": "llama.cpp", "model": "tiny"}]}
 
@@ -56,6 +57,11 @@ def test_a_schema_for_each_document_and_no_other() -> None:
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_every_shipped_manifest_follows_its_schema(file: Path) -> None:
     assert list(faults(schema("runtime_manifest"), tomllib.loads(file.read_text()))) == []
+
+
+@pytest.mark.parametrize("file", PROFILES, ids=lambda file: file.stem)
+def test_every_shipped_profile_follows_its_schema(file: Path) -> None:
+    assert list(faults(schema("runtime_profile"), tomllib.loads(file.read_text()))) == []
 
 
 def test_the_shipped_limits_of_an_owner_follow_their_schema() -> None:

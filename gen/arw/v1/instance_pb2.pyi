@@ -375,6 +375,7 @@ class Instance(_message.Message):
     EXECUTION_REASON_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_WARM_FIELD_NUMBER: _builtins.int
     ANSWERED_PROBES_FIELD_NUMBER: _builtins.int
+    IDLE_FOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{node}/instances/{runtime}"."""
     state: Global___InstanceState.ValueType
@@ -433,6 +434,12 @@ class Instance(_message.Message):
     def answered_probes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ProbeInstance.request of those that this answers, the newest last, at most 16. What does not run was not asked."""
 
+    @_builtins.property
+    def idle_for(self) -> _duration_pb2.Duration:
+        """For how long its node has sent it no request; absent while it has one, or had one a moment ago. Told only of what
+        is loaded on demand.
+        """
+
     def __init__(
         self,
         *,
@@ -462,10 +469,11 @@ class Instance(_message.Message):
         execution_reason: _builtins.str = ...,
         prompt_cache_warm: _builtins.bool | None = ...,
         answered_probes: _abc.Iterable[_builtins.str] | None = ...,
+        idle_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "footprint", b"footprint", "health", b"health", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "footprint", b"footprint", "health", b"health", "idle_for", b"idle_for", "last_exit", b"last_exit", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "answered_probes", b"answered_probes", "detail", b"detail", "engine", b"engine", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "footprint", b"footprint", "health", b"health", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm", "accelerator", b"accelerator", "accelerator_label", b"accelerator_label", "answered_probes", b"answered_probes", "detail", b"detail", "engine", b"engine", "execution_mode", b"execution_mode", "execution_reason", b"execution_reason", "footprint", b"footprint", "health", b"health", "idle_for", b"idle_for", "incarnation", b"incarnation", "last_exit", b"last_exit", "name", b"name", "observed_generation", b"observed_generation", "problem", b"problem", "process", b"process", "prompt_cache_warm", b"prompt_cache_warm", "ready_time", b"ready_time", "restart_budget", b"restart_budget", "sandbox", b"sandbox", "severity", b"severity", "severity_label", b"severity_label", "state", b"state", "state_label", b"state_label", "state_slug", b"state_slug", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prompt_cache_warm: _TypeAlias = _typing.Literal["prompt_cache_warm"]  # noqa: Y015
     _WhichOneofArgType__prompt_cache_warm: _TypeAlias = _typing.Literal["_prompt_cache_warm", b"_prompt_cache_warm"]  # noqa: Y015

@@ -117,6 +117,23 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Memory of an engine that ended did not come back."""
     REASON_UNAVAILABLE: _Reason.ValueType  # 120
     REASON_INTERNAL: _Reason.ValueType  # 121
+    REASON_CONTEXT_INSUFFICIENT: _Reason.ValueType  # 130
+    """Why a claim is not, or no longer, granted."""
+    REASON_FEATURE_MISSING: _Reason.ValueType  # 131
+    REASON_MODALITY_MISSING: _Reason.ValueType  # 132
+    REASON_THROUGHPUT_UNKNOWN: _Reason.ValueType  # 133
+    """Nobody measured how fast it is where it runs."""
+    REASON_THROUGHPUT_INSUFFICIENT: _Reason.ValueType  # 134
+    REASON_PREEMPTED: _Reason.ValueType  # 135
+    """A claim of higher priority took its place."""
+    REASON_CLAIM_REVOKED: _Reason.ValueType  # 136
+    """An operator took it away."""
+    REASON_CLAIM_WAITING: _Reason.ValueType  # 137
+    """It holds nothing yet."""
+    REASON_CLAIM_SUSPENDED: _Reason.ValueType  # 138
+    """What it holds does not serve now."""
+    REASON_PROJECT_DISABLED: _Reason.ValueType  # 139
+    """The project's keys and claims do not count while it is disabled."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Every refusal has one of these reasons. Unary errors carry it as google.rpc.ErrorInfo.reason
@@ -215,6 +232,23 @@ REASON_ACCELERATOR_LEAKING: Reason.ValueType  # 118
 """Memory of an engine that ended did not come back."""
 REASON_UNAVAILABLE: Reason.ValueType  # 120
 REASON_INTERNAL: Reason.ValueType  # 121
+REASON_CONTEXT_INSUFFICIENT: Reason.ValueType  # 130
+"""Why a claim is not, or no longer, granted."""
+REASON_FEATURE_MISSING: Reason.ValueType  # 131
+REASON_MODALITY_MISSING: Reason.ValueType  # 132
+REASON_THROUGHPUT_UNKNOWN: Reason.ValueType  # 133
+"""Nobody measured how fast it is where it runs."""
+REASON_THROUGHPUT_INSUFFICIENT: Reason.ValueType  # 134
+REASON_PREEMPTED: Reason.ValueType  # 135
+"""A claim of higher priority took its place."""
+REASON_CLAIM_REVOKED: Reason.ValueType  # 136
+"""An operator took it away."""
+REASON_CLAIM_WAITING: Reason.ValueType  # 137
+"""It holds nothing yet."""
+REASON_CLAIM_SUSPENDED: Reason.ValueType  # 138
+"""What it holds does not serve now."""
+REASON_PROJECT_DISABLED: Reason.ValueType  # 139
+"""The project's keys and claims do not count while it is disabled."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -124,6 +124,7 @@ class Combination(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     ACCELERATOR_FIELD_NUMBER: _builtins.int
     EXECUTION_MODE_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """"runtimes/{runtime}"."""
     adapter: _builtins.str
@@ -131,6 +132,8 @@ class Combination(_message.Message):
     """"nodes/{node}"."""
     accelerator: _accelerator_pb2.AcceleratorKind.ValueType
     execution_mode: _execution_pb2.ExecutionMode.ValueType
+    profile: _builtins.str
+    """Such as "silent": the profile that it is declared under."""
     def __init__(
         self,
         *,
@@ -139,10 +142,11 @@ class Combination(_message.Message):
         node: _builtins.str = ...,
         accelerator: _accelerator_pb2.AcceleratorKind.ValueType = ...,
         execution_mode: _execution_pb2.ExecutionMode.ValueType = ...,
+        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "execution_mode", b"execution_mode", "node", b"node", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "execution_mode", b"execution_mode", "node", b"node", "profile", b"profile", "runtime", b"runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

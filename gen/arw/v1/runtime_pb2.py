@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/runtime.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x16\x61rw/v1/execution.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x02\n\x0e\x45ngineSettings\x12\x1b\n\x0e\x63ontext_length\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05slots\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07threads\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\ngpu_layers\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x17\n\nbatch_size\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x17\n\nembeddings\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x14\n\x07pooling\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x14\n\x07warm_up\x18\x08 \x01(\x08H\x07\x88\x01\x01\x12\x17\n\x0fwarm_up_prompts\x18\t \x03(\t\x12\x14\n\x0cprompt_cache\x18\n \x01(\tB\x11\n\x0f_context_lengthB\x08\n\x06_slotsB\n\n\x08_threadsB\r\n\x0b_gpu_layersB\r\n\x0b_batch_sizeB\r\n\x0b_embeddingsB\n\n\x08_poolingB\n\n\x08_warm_up\"f\n\rRestartPolicy\x12\x19\n\x0cmax_restarts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\n\r_max_restarts\"^\n\x0bHealthCheck\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x1a\n\rexpect_status\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0b\x65xpect_body\x18\x03 \x01(\tB\x10\n\x0e_expect_status\"\xdb\x01\n\x0fProcessSettings\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12-\n\x03\x65nv\x18\x02 \x03(\x0b\x32 .arw.v1.ProcessSettings.EnvEntry\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12#\n\x06health\x18\x05 \x01(\x0b\x32\x13.arw.v1.HealthCheck\x12\x0e\n\x06openai\x18\x06 \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x10\x45xternalSettings\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x13\n\x0bhealth_path\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"o\n\x11PlacementSettings\x12+\n\x08strategy\x18\x01 \x01(\x0e\x32\x19.arw.v1.PlacementStrategy\x12-\n\nmove_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xeb\x05\n\x0bRuntimeSpec\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12$\n\nmodalities\x18\x05 \x03(\x0e\x32\x10.arw.v1.Modality\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x06 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12:\n\x16on_missing_accelerator\x18\x07 \x01(\x0e\x32\x1a.arw.v1.MissingAccelerator\x12\x12\n\nauto_start\x18\x08 \x01(\x08\x12\x0e\n\x06preset\x18\t \x01(\t\x12+\n\x04tags\x18\n \x03(\x0b\x32\x1d.arw.v1.RuntimeSpec.TagsEntry\x12(\n\x08settings\x18\x0b \x01(\x0b\x32\x16.arw.v1.EngineSettings\x12&\n\x07restart\x18\x0c \x01(\x0b\x32\x15.arw.v1.RestartPolicy\x12<\n\rnode_selector\x18\r \x03(\x0b\x32%.arw.v1.RuntimeSpec.NodeSelectorEntry\x12(\n\x07process\x18\x0e \x01(\x0b\x32\x17.arw.v1.ProcessSettings\x12*\n\x08\x65xternal\x18\x0f \x01(\x0b\x32\x18.arw.v1.ExternalSettings\x12,\n\texecution\x18\x10 \x01(\x0b\x32\x19.arw.v1.ExecutionSettings\x12,\n\tplacement\x18\x11 \x01(\x0b\x32\x19.arw.v1.PlacementSettings\x12\x10\n\x08replicas\x18\x12 \x01(\r\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11NodeSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb8\x03\n\x07Runtime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12!\n\x04spec\x18\x05 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12+\n\rdesired_state\x18\x06 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04node\x18\x0b \x01(\t\x12*\n\x11placement_problem\x18\x0c \x01(\x0b\x32\x0f.arw.v1.Problem\x12\"\n\x08instance\x18\r \x01(\x0b\x32\x10.arw.v1.Instance\x12\x0e\n\x06source\x18\x0e \x01(\t\x12\x1e\n\x05stuck\x18\x0f \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x12\n\nreplica_of\x18\x10 \x01(\t*v\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_AUDIO\x10\x02\x12\x13\n\x0fMODALITY_VISION\x10\x03\x12\x14\n\x10MODALITY_POINTER\x10\x04*x\n\x12MissingAccelerator\x12#\n\x1fMISSING_ACCELERATOR_UNSPECIFIED\x10\x00\x12\x1f\n\x1bMISSING_ACCELERATOR_DEGRADE\x10\x01\x12\x1c\n\x18MISSING_ACCELERATOR_FAIL\x10\x02*v\n\x11PlacementStrategy\x12\"\n\x1ePLACEMENT_STRATEGY_UNSPECIFIED\x10\x00\x12\x1d\n\x19PLACEMENT_STRATEGY_SPREAD\x10\x01\x12\x1e\n\x1aPLACEMENT_STRATEGY_BINPACK\x10\x02*c\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45SIRED_STATE_RUNNING\x10\x01\x12\x19\n\x15\x44\x45SIRED_STATE_STOPPED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61rw/v1/runtime.proto\x12\x06\x61rw.v1\x1a\x18\x61rw/v1/accelerator.proto\x1a\x16\x61rw/v1/execution.proto\x1a\x15\x61rw/v1/instance.proto\x1a\x14\x61rw/v1/problem.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n\x0e\x45ngineSettings\x12\x1b\n\x0e\x63ontext_length\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05slots\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x14\n\x07threads\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x17\n\ngpu_layers\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x17\n\nbatch_size\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x17\n\nembeddings\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x14\n\x07pooling\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x14\n\x07warm_up\x18\x08 \x01(\x08H\x07\x88\x01\x01\x12\x17\n\x0fwarm_up_prompts\x18\t \x03(\t\x12\x14\n\x0cprompt_cache\x18\n \x01(\t\x12\x1a\n\rkv_cache_type\x18\x0b \x01(\tH\x08\x88\x01\x01\x42\x11\n\x0f_context_lengthB\x08\n\x06_slotsB\n\n\x08_threadsB\r\n\x0b_gpu_layersB\r\n\x0b_batch_sizeB\r\n\x0b_embeddingsB\n\n\x08_poolingB\n\n\x08_warm_upB\x10\n\x0e_kv_cache_type\"f\n\rRestartPolicy\x12\x19\n\x0cmax_restarts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\n\r_max_restarts\"^\n\x0bHealthCheck\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x1a\n\rexpect_status\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0b\x65xpect_body\x18\x03 \x01(\tB\x10\n\x0e_expect_status\"\xdb\x01\n\x0fProcessSettings\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12-\n\x03\x65nv\x18\x02 \x03(\x0b\x32 .arw.v1.ProcessSettings.EnvEntry\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12#\n\x06health\x18\x05 \x01(\x0b\x32\x13.arw.v1.HealthCheck\x12\x0e\n\x06openai\x18\x06 \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x10\x45xternalSettings\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x13\n\x0bhealth_path\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"o\n\x11PlacementSettings\x12+\n\x08strategy\x18\x01 \x01(\x0e\x32\x19.arw.v1.PlacementStrategy\x12-\n\nmove_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"k\n\x11ResidenceSettings\x12\x11\n\ton_demand\x18\x01 \x01(\x08\x12.\n\x0bidle_unload\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bkeep_loaded\x18\x03 \x01(\x08\"\x99\x06\n\x0bRuntimeSpec\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12$\n\nmodalities\x18\x05 \x03(\x0e\x32\x10.arw.v1.Modality\x12,\n\x0b\x61\x63\x63\x65lerator\x18\x06 \x01(\x0e\x32\x17.arw.v1.AcceleratorKind\x12:\n\x16on_missing_accelerator\x18\x07 \x01(\x0e\x32\x1a.arw.v1.MissingAccelerator\x12\x12\n\nauto_start\x18\x08 \x01(\x08\x12\x0e\n\x06preset\x18\t \x01(\t\x12+\n\x04tags\x18\n \x03(\x0b\x32\x1d.arw.v1.RuntimeSpec.TagsEntry\x12(\n\x08settings\x18\x0b \x01(\x0b\x32\x16.arw.v1.EngineSettings\x12&\n\x07restart\x18\x0c \x01(\x0b\x32\x15.arw.v1.RestartPolicy\x12<\n\rnode_selector\x18\r \x03(\x0b\x32%.arw.v1.RuntimeSpec.NodeSelectorEntry\x12(\n\x07process\x18\x0e \x01(\x0b\x32\x17.arw.v1.ProcessSettings\x12*\n\x08\x65xternal\x18\x0f \x01(\x0b\x32\x18.arw.v1.ExternalSettings\x12,\n\texecution\x18\x10 \x01(\x0b\x32\x19.arw.v1.ExecutionSettings\x12,\n\tplacement\x18\x11 \x01(\x0b\x32\x19.arw.v1.PlacementSettings\x12\x10\n\x08replicas\x18\x12 \x01(\r\x12,\n\tresidence\x18\x14 \x01(\x0b\x32\x19.arw.v1.ResidenceSettings\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11NodeSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x05Sleep\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12-\n\twake_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x07problem\x18\x04 \x01(\x0b\x32\x0f.arw.v1.Problem\"\xd6\x03\n\x07Runtime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12!\n\x04spec\x18\x05 \x01(\x0b\x32\x13.arw.v1.RuntimeSpec\x12+\n\rdesired_state\x18\x06 \x01(\x0e\x32\x14.arw.v1.DesiredState\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04node\x18\x0b \x01(\t\x12*\n\x11placement_problem\x18\x0c \x01(\x0b\x32\x0f.arw.v1.Problem\x12\"\n\x08instance\x18\r \x01(\x0b\x32\x10.arw.v1.Instance\x12\x0e\n\x06source\x18\x0e \x01(\t\x12\x1e\n\x05stuck\x18\x0f \x01(\x0b\x32\x0f.arw.v1.Problem\x12\x12\n\nreplica_of\x18\x10 \x01(\t\x12\x1c\n\x05sleep\x18\x12 \x01(\x0b\x32\r.arw.v1.Sleep*v\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_AUDIO\x10\x02\x12\x13\n\x0fMODALITY_VISION\x10\x03\x12\x14\n\x10MODALITY_POINTER\x10\x04*x\n\x12MissingAccelerator\x12#\n\x1fMISSING_ACCELERATOR_UNSPECIFIED\x10\x00\x12\x1f\n\x1bMISSING_ACCELERATOR_DEGRADE\x10\x01\x12\x1c\n\x18MISSING_ACCELERATOR_FAIL\x10\x02*v\n\x11PlacementStrategy\x12\"\n\x1ePLACEMENT_STRATEGY_UNSPECIFIED\x10\x00\x12\x1d\n\x19PLACEMENT_STRATEGY_SPREAD\x10\x01\x12\x1e\n\x1aPLACEMENT_STRATEGY_BINPACK\x10\x02*\x81\x01\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45SIRED_STATE_RUNNING\x10\x01\x12\x19\n\x15\x44\x45SIRED_STATE_STOPPED\x10\x02\x12\x1c\n\x18\x44\x45SIRED_STATE_HIBERNATED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,34 +43,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNTIMESPEC_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_RUNTIMESPEC_NODESELECTORENTRY']._loaded_options = None
   _globals['_RUNTIMESPEC_NODESELECTORENTRY']._serialized_options = b'8\001'
-  _globals['_MODALITY']._serialized_start=2355
-  _globals['_MODALITY']._serialized_end=2473
-  _globals['_MISSINGACCELERATOR']._serialized_start=2475
-  _globals['_MISSINGACCELERATOR']._serialized_end=2595
-  _globals['_PLACEMENTSTRATEGY']._serialized_start=2597
-  _globals['_PLACEMENTSTRATEGY']._serialized_end=2715
-  _globals['_DESIREDSTATE']._serialized_start=2717
-  _globals['_DESIREDSTATE']._serialized_end=2816
+  _globals['_MODALITY']._serialized_start=2735
+  _globals['_MODALITY']._serialized_end=2853
+  _globals['_MISSINGACCELERATOR']._serialized_start=2855
+  _globals['_MISSINGACCELERATOR']._serialized_end=2975
+  _globals['_PLACEMENTSTRATEGY']._serialized_start=2977
+  _globals['_PLACEMENTSTRATEGY']._serialized_end=3095
+  _globals['_DESIREDSTATE']._serialized_start=3098
+  _globals['_DESIREDSTATE']._serialized_end=3227
   _globals['_ENGINESETTINGS']._serialized_start=193
-  _globals['_ENGINESETTINGS']._serialized_end=556
-  _globals['_RESTARTPOLICY']._serialized_start=558
-  _globals['_RESTARTPOLICY']._serialized_end=660
-  _globals['_HEALTHCHECK']._serialized_start=662
-  _globals['_HEALTHCHECK']._serialized_end=756
-  _globals['_PROCESSSETTINGS']._serialized_start=759
-  _globals['_PROCESSSETTINGS']._serialized_end=978
-  _globals['_PROCESSSETTINGS_ENVENTRY']._serialized_start=936
-  _globals['_PROCESSSETTINGS_ENVENTRY']._serialized_end=978
-  _globals['_EXTERNALSETTINGS']._serialized_start=980
-  _globals['_EXTERNALSETTINGS']._serialized_end=1047
-  _globals['_PLACEMENTSETTINGS']._serialized_start=1049
-  _globals['_PLACEMENTSETTINGS']._serialized_end=1160
-  _globals['_RUNTIMESPEC']._serialized_start=1163
-  _globals['_RUNTIMESPEC']._serialized_end=1910
-  _globals['_RUNTIMESPEC_TAGSENTRY']._serialized_start=1814
-  _globals['_RUNTIMESPEC_TAGSENTRY']._serialized_end=1857
-  _globals['_RUNTIMESPEC_NODESELECTORENTRY']._serialized_start=1859
-  _globals['_RUNTIMESPEC_NODESELECTORENTRY']._serialized_end=1910
-  _globals['_RUNTIME']._serialized_start=1913
-  _globals['_RUNTIME']._serialized_end=2353
+  _globals['_ENGINESETTINGS']._serialized_end=602
+  _globals['_RESTARTPOLICY']._serialized_start=604
+  _globals['_RESTARTPOLICY']._serialized_end=706
+  _globals['_HEALTHCHECK']._serialized_start=708
+  _globals['_HEALTHCHECK']._serialized_end=802
+  _globals['_PROCESSSETTINGS']._serialized_start=805
+  _globals['_PROCESSSETTINGS']._serialized_end=1024
+  _globals['_PROCESSSETTINGS_ENVENTRY']._serialized_start=982
+  _globals['_PROCESSSETTINGS_ENVENTRY']._serialized_end=1024
+  _globals['_EXTERNALSETTINGS']._serialized_start=1026
+  _globals['_EXTERNALSETTINGS']._serialized_end=1093
+  _globals['_PLACEMENTSETTINGS']._serialized_start=1095
+  _globals['_PLACEMENTSETTINGS']._serialized_end=1206
+  _globals['_RESIDENCESETTINGS']._serialized_start=1208
+  _globals['_RESIDENCESETTINGS']._serialized_end=1315
+  _globals['_RUNTIMESPEC']._serialized_start=1318
+  _globals['_RUNTIMESPEC']._serialized_end=2111
+  _globals['_RUNTIMESPEC_TAGSENTRY']._serialized_start=2015
+  _globals['_RUNTIMESPEC_TAGSENTRY']._serialized_end=2058
+  _globals['_RUNTIMESPEC_NODESELECTORENTRY']._serialized_start=2060
+  _globals['_RUNTIMESPEC_NODESELECTORENTRY']._serialized_end=2111
+  _globals['_SLEEP']._serialized_start=2114
+  _globals['_SLEEP']._serialized_end=2260
+  _globals['_RUNTIME']._serialized_start=2263
+  _globals['_RUNTIME']._serialized_end=2733
 # @@protoc_insertion_point(module_scope)

@@ -96,6 +96,8 @@ class _DesiredStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DesiredS
     DESIRED_STATE_RUNNING: _DesiredState.ValueType  # 1
     DESIRED_STATE_STOPPED: _DesiredState.ValueType  # 2
     """Until a restore, a boot with auto_start, or a changed manifest."""
+    DESIRED_STATE_HIBERNATED: _DesiredState.ValueType  # 3
+    """Not in memory; wakes as `Runtime.sleep` says. To a node: stopped, once what it has in hand is answered."""
 
 class DesiredState(_DesiredState, metaclass=_DesiredStateEnumTypeWrapper):
     """What an operator wants of it now."""
@@ -104,6 +106,8 @@ DESIRED_STATE_UNSPECIFIED: DesiredState.ValueType  # 0
 DESIRED_STATE_RUNNING: DesiredState.ValueType  # 1
 DESIRED_STATE_STOPPED: DesiredState.ValueType  # 2
 """Until a restore, a boot with auto_start, or a changed manifest."""
+DESIRED_STATE_HIBERNATED: DesiredState.ValueType  # 3
+"""Not in memory; wakes as `Runtime.sleep` says. To a node: stopped, once what it has in hand is answered."""
 Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
 
 @_typing.final
@@ -122,6 +126,7 @@ class EngineSettings(_message.Message):
     WARM_UP_FIELD_NUMBER: _builtins.int
     WARM_UP_PROMPTS_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_FIELD_NUMBER: _builtins.int
+    KV_CACHE_TYPE_FIELD_NUMBER: _builtins.int
     context_length: _builtins.int
     """Tokens per slot."""
     slots: _builtins.int
@@ -137,6 +142,8 @@ class EngineSettings(_message.Message):
     warm_up: _builtins.bool
     prompt_cache: _builtins.str
     """Runtimes of a node that give the same name share the read form of these prompts on its disk; empty: each has its own."""
+    kv_cache_type: _builtins.str
+    """Of both halves of the attention cache: "f16", "bf16", "q8_0" or "q4_0"."""
     @_builtins.property
     def warm_up_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What chats here begin with, such as their system prompt: read once after each start, before it counts as ready, so
@@ -156,10 +163,11 @@ class EngineSettings(_message.Message):
         warm_up: _builtins.bool | None = ...,
         warm_up_prompts: _abc.Iterable[_builtins.str] | None = ...,
         prompt_cache: _builtins.str = ...,
+        kv_cache_type: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "pooling", b"pooling", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_kv_cache_type", b"_kv_cache_type", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "kv_cache_type", b"kv_cache_type", "pooling", b"pooling", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "pooling", b"pooling", "prompt_cache", b"prompt_cache", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up", "warm_up_prompts", b"warm_up_prompts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_context_length", b"_context_length", "_embeddings", b"_embeddings", "_gpu_layers", b"_gpu_layers", "_kv_cache_type", b"_kv_cache_type", "_pooling", b"_pooling", "_slots", b"_slots", "_threads", b"_threads", "_warm_up", b"_warm_up", "batch_size", b"batch_size", "context_length", b"context_length", "embeddings", b"embeddings", "gpu_layers", b"gpu_layers", "kv_cache_type", b"kv_cache_type", "pooling", b"pooling", "prompt_cache", b"prompt_cache", "slots", b"slots", "threads", b"threads", "warm_up", b"warm_up", "warm_up_prompts", b"warm_up_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -169,6 +177,8 @@ class EngineSettings(_message.Message):
     _WhichOneofArgType__embeddings: _TypeAlias = _typing.Literal["_embeddings", b"_embeddings"]  # noqa: Y015
     _WhichOneofReturnType__gpu_layers: _TypeAlias = _typing.Literal["gpu_layers"]  # noqa: Y015
     _WhichOneofArgType__gpu_layers: _TypeAlias = _typing.Literal["_gpu_layers", b"_gpu_layers"]  # noqa: Y015
+    _WhichOneofReturnType__kv_cache_type: _TypeAlias = _typing.Literal["kv_cache_type"]  # noqa: Y015
+    _WhichOneofArgType__kv_cache_type: _TypeAlias = _typing.Literal["_kv_cache_type", b"_kv_cache_type"]  # noqa: Y015
     _WhichOneofReturnType__pooling: _TypeAlias = _typing.Literal["pooling"]  # noqa: Y015
     _WhichOneofArgType__pooling: _TypeAlias = _typing.Literal["_pooling", b"_pooling"]  # noqa: Y015
     _WhichOneofReturnType__slots: _TypeAlias = _typing.Literal["slots"]  # noqa: Y015
@@ -185,6 +195,8 @@ class EngineSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__embeddings) -> _WhichOneofReturnType__embeddings | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_layers) -> _WhichOneofReturnType__gpu_layers | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_cache_type) -> _WhichOneofReturnType__kv_cache_type | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pooling) -> _WhichOneofReturnType__pooling | None: ...
     @_typing.overload
@@ -380,6 +392,38 @@ class PlacementSettings(_message.Message):
 Global___PlacementSettings: _TypeAlias = PlacementSettings  # noqa: Y015
 
 @_typing.final
+class ResidenceSettings(_message.Message):
+    """When it is in memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_DEMAND_FIELD_NUMBER: _builtins.int
+    IDLE_UNLOAD_FIELD_NUMBER: _builtins.int
+    KEEP_LOADED_FIELD_NUMBER: _builtins.int
+    on_demand: _builtins.bool
+    """Loaded when a request names it, and not before, unless auto_start says so."""
+    keep_loaded: _builtins.bool
+    """Never hibernated to make room for another."""
+    @_builtins.property
+    def idle_unload(self) -> _duration_pb2.Duration:
+        """Hibernated after so long without a request; absent: never for that."""
+
+    def __init__(
+        self,
+        *,
+        on_demand: _builtins.bool = ...,
+        idle_unload: _duration_pb2.Duration | None = ...,
+        keep_loaded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_unload", b"idle_unload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_unload", b"idle_unload", "keep_loaded", b"keep_loaded", "on_demand", b"on_demand"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidenceSettings: _TypeAlias = ResidenceSettings  # noqa: Y015
+
+@_typing.final
 class RuntimeSpec(_message.Message):
     """What an operator declares. Written by a manifest, never by a node."""
 
@@ -443,6 +487,7 @@ class RuntimeSpec(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    RESIDENCE_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """"llama.cpp"."""
     display_name: _builtins.str
@@ -485,6 +530,10 @@ class RuntimeSpec(_message.Message):
     def execution(self) -> _execution_pb2.ExecutionSettings: ...
     @_builtins.property
     def placement(self) -> Global___PlacementSettings: ...
+    @_builtins.property
+    def residence(self) -> Global___ResidenceSettings:
+        """Absent: in memory whenever it is wanted."""
+
     def __init__(
         self,
         *,
@@ -506,14 +555,53 @@ class RuntimeSpec(_message.Message):
         execution: _execution_pb2.ExecutionSettings | None = ...,
         placement: Global___PlacementSettings | None = ...,
         replicas: _builtins.int = ...,
+        residence: Global___ResidenceSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "placement", b"placement", "process", b"process", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "external", b"external", "placement", b"placement", "process", b"process", "residence", b"residence", "restart", b"restart", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "placement", b"placement", "preset", b"preset", "process", b"process", "profile", b"profile", "replicas", b"replicas", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "adapter", b"adapter", "auto_start", b"auto_start", "display_name", b"display_name", "execution", b"execution", "external", b"external", "modalities", b"modalities", "model", b"model", "node_selector", b"node_selector", "on_missing_accelerator", b"on_missing_accelerator", "placement", b"placement", "preset", b"preset", "process", b"process", "profile", b"profile", "replicas", b"replicas", "residence", b"residence", "restart", b"restart", "settings", b"settings", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RuntimeSpec: _TypeAlias = RuntimeSpec  # noqa: Y015
+
+@_typing.final
+class Sleep(_message.Message):
+    """Of a runtime that is hibernated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    WAKE_TIME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """"declared", "operator", "idle" or "room"."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def wake_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for; absent: nobody waits for it."""
+
+    @_builtins.property
+    def problem(self) -> _problem_pb2.Problem:
+        """Why it does not wake: while it is asked for, what it waits for; else why it did not."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        cause: _builtins.str = ...,
+        wake_time: _timestamp_pb2.Timestamp | None = ...,
+        problem: _problem_pb2.Problem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "since", b"since", "wake_time", b"wake_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "problem", b"problem", "since", b"since", "wake_time", b"wake_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sleep: _TypeAlias = Sleep  # noqa: Y015
 
 @_typing.final
 class Runtime(_message.Message):
@@ -535,6 +623,7 @@ class Runtime(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     STUCK_FIELD_NUMBER: _builtins.int
     REPLICA_OF_FIELD_NUMBER: _builtins.int
+    SLEEP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"; "/" in a display id is written "__"."""
     id: _builtins.str
@@ -570,6 +659,10 @@ class Runtime(_message.Message):
     def stuck(self) -> _problem_pb2.Problem:
         """Why it is still on a node that it is to leave."""
 
+    @_builtins.property
+    def sleep(self) -> Global___Sleep:
+        """Present exactly while it is to be hibernated."""
+
     def __init__(
         self,
         *,
@@ -589,10 +682,11 @@ class Runtime(_message.Message):
         source: _builtins.str = ...,
         stuck: _problem_pb2.Problem | None = ...,
         replica_of: _builtins.str = ...,
+        sleep: Global___Sleep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "instance", b"instance", "placement_problem", b"placement_problem", "spec", b"spec", "stuck", b"stuck", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "instance", b"instance", "placement_problem", b"placement_problem", "sleep", b"sleep", "spec", b"spec", "stuck", b"stuck", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "revision", b"revision", "source", b"source", "spec", b"spec", "stuck", b"stuck", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "etag", b"etag", "generation", b"generation", "id", b"id", "instance", b"instance", "name", b"name", "node", b"node", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "revision", b"revision", "sleep", b"sleep", "source", b"source", "spec", b"spec", "stuck", b"stuck", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,44 @@ PLANNED_ACTION_CHANGE: PlannedAction.ValueType  # 3
 PLANNED_ACTION_REMOVE: PlannedAction.ValueType  # 4
 Global___PlannedAction: _TypeAlias = PlannedAction  # noqa: Y015
 
+class _IntentSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IntentSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IntentSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INTENT_SOURCE_UNSPECIFIED: _IntentSource.ValueType  # 0
+    INTENT_SOURCE_ADAPTER: _IntentSource.ValueType  # 1
+    """What the engine does by itself, as it says."""
+    INTENT_SOURCE_TUNING: _IntentSource.ValueType  # 2
+    """The rules for the hardware of its node."""
+    INTENT_SOURCE_BUNDLE: _IntentSource.ValueType  # 3
+    INTENT_SOURCE_PROFILE: _IntentSource.ValueType  # 4
+    INTENT_SOURCE_NODE: _IntentSource.ValueType  # 5
+    INTENT_SOURCE_MANIFEST: _IntentSource.ValueType  # 6
+    INTENT_SOURCE_ORDER: _IntentSource.ValueType  # 7
+    """An operator's, such as a swap of the model."""
+    INTENT_SOURCE_PROJECT: _IntentSource.ValueType  # 8
+    INTENT_SOURCE_CLAIM: _IntentSource.ValueType  # 9
+
+class IntentSource(_IntentSource, metaclass=_IntentSourceEnumTypeWrapper):
+    """Who says how an engine is to run; each wins over those before it."""
+
+INTENT_SOURCE_UNSPECIFIED: IntentSource.ValueType  # 0
+INTENT_SOURCE_ADAPTER: IntentSource.ValueType  # 1
+"""What the engine does by itself, as it says."""
+INTENT_SOURCE_TUNING: IntentSource.ValueType  # 2
+"""The rules for the hardware of its node."""
+INTENT_SOURCE_BUNDLE: IntentSource.ValueType  # 3
+INTENT_SOURCE_PROFILE: IntentSource.ValueType  # 4
+INTENT_SOURCE_NODE: IntentSource.ValueType  # 5
+INTENT_SOURCE_MANIFEST: IntentSource.ValueType  # 6
+INTENT_SOURCE_ORDER: IntentSource.ValueType  # 7
+"""An operator's, such as a swap of the model."""
+INTENT_SOURCE_PROJECT: IntentSource.ValueType  # 8
+INTENT_SOURCE_CLAIM: IntentSource.ValueType  # 9
+Global___IntentSource: _TypeAlias = IntentSource  # noqa: Y015
+
 @_typing.final
 class ApplyManifestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -251,6 +289,7 @@ class PlannedRuntime(_message.Message):
     PLACEMENT_PROBLEM_FIELD_NUMBER: _builtins.int
     SOURCE_BEFORE_FIELD_NUMBER: _builtins.int
     REPLICA_OF_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"runtimes/{runtime}"."""
     id: _builtins.str
@@ -267,6 +306,8 @@ class PlannedRuntime(_message.Message):
     """Which manifest declared it last."""
     replica_of: _builtins.str
     """"runtimes/{runtime}" whose replica it is; its changes are told there."""
+    restarts: _builtins.bool
+    """An engine that runs now would be started again, or another one beside it."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]: ...
     @_builtins.property
@@ -287,10 +328,11 @@ class PlannedRuntime(_message.Message):
         placement_problem: _problem_pb2.Problem | None = ...,
         source_before: _builtins.str = ...,
         replica_of: _builtins.str = ...,
+        restarts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement_problem", b"placement_problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "changes", b"changes", "desired_state", b"desired_state", "desired_state_before", b"desired_state_before", "id", b"id", "name", b"name", "node", b"node", "node_before", b"node_before", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "source_before", b"source_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "changes", b"changes", "desired_state", b"desired_state", "desired_state_before", b"desired_state_before", "id", b"id", "name", b"name", "node", b"node", "node_before", b"node_before", "placement_problem", b"placement_problem", "replica_of", b"replica_of", "restarts", b"restarts", "source_before", b"source_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,6 +668,90 @@ class ShutdownRuntimeResponse(_message.Message):
 Global___ShutdownRuntimeResponse: _TypeAlias = ShutdownRuntimeResponse  # noqa: Y015
 
 @_typing.final
+class HibernateRuntimeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HibernateRuntimeRequest: _TypeAlias = HibernateRuntimeRequest  # noqa: Y015
+
+@_typing.final
+class HibernateRuntimeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runtime(self) -> _runtime_pb2.Runtime: ...
+    def __init__(
+        self,
+        *,
+        runtime: _runtime_pb2.Runtime | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HibernateRuntimeResponse: _TypeAlias = HibernateRuntimeResponse  # noqa: Y015
+
+@_typing.final
+class WakeRuntimeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WakeRuntimeRequest: _TypeAlias = WakeRuntimeRequest  # noqa: Y015
+
+@_typing.final
+class WakeRuntimeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runtime(self) -> _runtime_pb2.Runtime: ...
+    def __init__(
+        self,
+        *,
+        runtime: _runtime_pb2.Runtime | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WakeRuntimeResponse: _TypeAlias = WakeRuntimeResponse  # noqa: Y015
+
+@_typing.final
 class DeleteRuntimeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -717,6 +843,155 @@ class ScaleRuntimeResponse(_message.Message):
 Global___ScaleRuntimeResponse: _TypeAlias = ScaleRuntimeResponse  # noqa: Y015
 
 @_typing.final
+class SetRuntimeProfileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    profile: _builtins.str
+    """Empty: it has none any more. The same again takes what has changed of it."""
+    etag: _builtins.str
+    """When set, must equal the runtime's etag."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "profile", b"profile", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRuntimeProfileRequest: _TypeAlias = SetRuntimeProfileRequest  # noqa: Y015
+
+@_typing.final
+class SetRuntimeProfileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runtime(self) -> _runtime_pb2.Runtime: ...
+    def __init__(
+        self,
+        *,
+        runtime: _runtime_pb2.Runtime | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRuntimeProfileResponse: _TypeAlias = SetRuntimeProfileResponse  # noqa: Y015
+
+@_typing.final
+class ListRuntimeProfilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRuntimeProfilesRequest: _TypeAlias = ListRuntimeProfilesRequest  # noqa: Y015
+
+@_typing.final
+class ListRuntimeProfilesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuntimeProfile]: ...
+    def __init__(
+        self,
+        *,
+        profiles: _abc.Iterable[Global___RuntimeProfile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["profiles", b"profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRuntimeProfilesResponse: _TypeAlias = ListRuntimeProfilesResponse  # noqa: Y015
+
+@_typing.final
+class RuntimeProfile(_message.Message):
+    """Intents under a name, which runtimes share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    INTENTS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    description: _builtins.str
+    source: _builtins.str
+    """Its file; empty: it came with the control plane."""
+    @_builtins.property
+    def intents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileIntent]:
+        """By key."""
+
+    @_builtins.property
+    def problem(self) -> _problem_pb2.Problem:
+        """Why it cannot be used."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        source: _builtins.str = ...,
+        intents: _abc.Iterable[Global___ProfileIntent] | None = ...,
+        problem: _problem_pb2.Problem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "intents", b"intents", "name", b"name", "problem", b"problem", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuntimeProfile: _TypeAlias = RuntimeProfile  # noqa: Y015
+
+@_typing.final
+class ProfileIntent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Such as "settings.slots"."""
+    value: _builtins.str
+    """As JSON."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfileIntent: _TypeAlias = ProfileIntent  # noqa: Y015
+
+@_typing.final
 class ExplainRuntimeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -743,6 +1018,8 @@ class ExplainRuntimeResponse(_message.Message):
     VERDICTS_FIELD_NUMBER: _builtins.int
     WAITS_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    INTENTS_FIELD_NUMBER: _builtins.int
+    UNSAID_INTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def runtime(self) -> _runtime_pb2.Runtime: ...
     @_builtins.property
@@ -757,6 +1034,14 @@ class ExplainRuntimeResponse(_message.Message):
         their nodes hear of it.
         """
 
+    @_builtins.property
+    def intents(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntentChoice]:
+        """How its engine is to run, by key, and who says so."""
+
+    @_builtins.property
+    def unsaid_intents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its profile says and its adapter has no word for; it is left out."""
+
     def __init__(
         self,
         *,
@@ -764,14 +1049,77 @@ class ExplainRuntimeResponse(_message.Message):
         verdicts: _abc.Iterable[Global___PlacementVerdict] | None = ...,
         waits: _problem_pb2.Problem | None = ...,
         copies: _abc.Iterable[_instance_pb2.Instance] | None = ...,
+        intents: _abc.Iterable[Global___IntentChoice] | None = ...,
+        unsaid_intents: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime", "waits", b"waits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "runtime", b"runtime", "verdicts", b"verdicts", "waits", b"waits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "intents", b"intents", "runtime", b"runtime", "unsaid_intents", b"unsaid_intents", "verdicts", b"verdicts", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainRuntimeResponse: _TypeAlias = ExplainRuntimeResponse  # noqa: Y015
+
+@_typing.final
+class IntentWord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    source: Global___IntentSource.ValueType
+    source_name: _builtins.str
+    """Such as the profile's; empty: there is only one."""
+    value: _builtins.str
+    """As JSON."""
+    reason: _builtins.str
+    """Of what was chosen for its node: by which figures."""
+    def __init__(
+        self,
+        *,
+        source: Global___IntentSource.ValueType = ...,
+        source_name: _builtins.str = ...,
+        value: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "source", b"source", "source_name", b"source_name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntentWord: _TypeAlias = IntentWord  # noqa: Y015
+
+@_typing.final
+class IntentChoice(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    OVER_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Such as "settings.slots"."""
+    @_builtins.property
+    def word(self) -> Global___IntentWord: ...
+    @_builtins.property
+    def over(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntentWord]:
+        """Those that say something else and do not count, the strongest first."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        word: Global___IntentWord | None = ...,
+        over: _abc.Iterable[Global___IntentWord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["word", b"word"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "over", b"over", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntentChoice: _TypeAlias = IntentChoice  # noqa: Y015
 
 @_typing.final
 class PlacementVerdict(_message.Message):

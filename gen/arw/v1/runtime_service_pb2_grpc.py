@@ -75,6 +75,16 @@ class RuntimeServiceStub:
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.ShutdownRuntimeRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ShutdownRuntimeResponse.FromString,
                 _registered_method=True)
+        self.HibernateRuntime = channel.unary_unary(
+                '/arw.v1.RuntimeService/HibernateRuntime',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeResponse.FromString,
+                _registered_method=True)
+        self.WakeRuntime = channel.unary_unary(
+                '/arw.v1.RuntimeService/WakeRuntime',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeResponse.FromString,
+                _registered_method=True)
         self.DeleteRuntime = channel.unary_unary(
                 '/arw.v1.RuntimeService/DeleteRuntime',
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.SerializeToString,
@@ -84,6 +94,16 @@ class RuntimeServiceStub:
                 '/arw.v1.RuntimeService/ScaleRuntime',
                 request_serializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.SerializeToString,
                 response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.FromString,
+                _registered_method=True)
+        self.SetRuntimeProfile = channel.unary_unary(
+                '/arw.v1.RuntimeService/SetRuntimeProfile',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileResponse.FromString,
+                _registered_method=True)
+        self.ListRuntimeProfiles = channel.unary_unary(
+                '/arw.v1.RuntimeService/ListRuntimeProfiles',
+                request_serializer=arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesRequest.SerializeToString,
+                response_deserializer=arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesResponse.FromString,
                 _registered_method=True)
         self.ExplainRuntime = channel.unary_unary(
                 '/arw.v1.RuntimeService/ExplainRuntime',
@@ -156,6 +176,20 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HibernateRuntime(self, request, context):
+        """Takes it out of memory until it is woken: by a request where its manifest says on_demand, else by a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WakeRuntime(self, request, context):
+        """Asks for a hibernated runtime, as a request does. What runs already is left alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRuntime(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -164,6 +198,20 @@ class RuntimeServiceServicer:
 
     def ScaleRuntime(self, request, context):
         """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRuntimeProfile(self, request, context):
+        """Puts a runtime under another profile, as that is now, until its manifest says something else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuntimeProfiles(self, request, context):
+        """The profiles that there are now, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,6 +273,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ShutdownRuntimeRequest.FromString,
                     response_serializer=arw_dot_v1_dot_runtime__service__pb2.ShutdownRuntimeResponse.SerializeToString,
             ),
+            'HibernateRuntime': grpc.unary_unary_rpc_method_handler(
+                    servicer.HibernateRuntime,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeResponse.SerializeToString,
+            ),
+            'WakeRuntime': grpc.unary_unary_rpc_method_handler(
+                    servicer.WakeRuntime,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeResponse.SerializeToString,
+            ),
             'DeleteRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRuntime,
                     request_deserializer=arw_dot_v1_dot_runtime__service__pb2.DeleteRuntimeRequest.FromString,
@@ -234,6 +292,16 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ScaleRuntime,
                     request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.FromString,
                     response_serializer=arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.SerializeToString,
+            ),
+            'SetRuntimeProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRuntimeProfile,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileResponse.SerializeToString,
+            ),
+            'ListRuntimeProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuntimeProfiles,
+                    request_deserializer=arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesRequest.FromString,
+                    response_serializer=arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesResponse.SerializeToString,
             ),
             'ExplainRuntime': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainRuntime,
@@ -474,6 +542,60 @@ class RuntimeService:
             _registered_method=True)
 
     @staticmethod
+    def HibernateRuntime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/HibernateRuntime',
+            arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.HibernateRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WakeRuntime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/WakeRuntime',
+            arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.WakeRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteRuntime(request,
             target,
             options=(),
@@ -517,6 +639,60 @@ class RuntimeService:
             '/arw.v1.RuntimeService/ScaleRuntime',
             arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeRequest.SerializeToString,
             arw_dot_v1_dot_runtime__service__pb2.ScaleRuntimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRuntimeProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/SetRuntimeProfile',
+            arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.SetRuntimeProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuntimeProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arw.v1.RuntimeService/ListRuntimeProfiles',
+            arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesRequest.SerializeToString,
+            arw_dot_v1_dot_runtime__service__pb2.ListRuntimeProfilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,9 +49,17 @@ class RuntimeServiceStub:
     """
     ShutdownRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ShutdownRuntimeRequest, _runtime_service_pb2.ShutdownRuntimeResponse]
     """Stops it until a restore, a boot with auto_start, or a changed manifest."""
+    HibernateRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.HibernateRuntimeRequest, _runtime_service_pb2.HibernateRuntimeResponse]
+    """Takes it out of memory until it is woken: by a request where its manifest says on_demand, else by a person."""
+    WakeRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.WakeRuntimeRequest, _runtime_service_pb2.WakeRuntimeResponse]
+    """Asks for a hibernated runtime, as a request does. What runs already is left alone."""
     DeleteRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.DeleteRuntimeRequest, _runtime_service_pb2.DeleteRuntimeResponse]
     ScaleRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ScaleRuntimeRequest, _runtime_service_pb2.ScaleRuntimeResponse]
     """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
+    SetRuntimeProfile: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.SetRuntimeProfileRequest, _runtime_service_pb2.SetRuntimeProfileResponse]
+    """Puts a runtime under another profile, as that is now, until its manifest says something else."""
+    ListRuntimeProfiles: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ListRuntimeProfilesRequest, _runtime_service_pb2.ListRuntimeProfilesResponse]
+    """The profiles that there are now, by name."""
     ExplainRuntime: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ExplainRuntimeRequest, _runtime_service_pb2.ExplainRuntimeResponse]
     """For every node: why here, why not there."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_runtime_service_pb2.StreamLogsRequest, _runtime_service_pb2.StreamLogsResponse]
@@ -77,9 +85,17 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     """
     ShutdownRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ShutdownRuntimeRequest, _runtime_service_pb2.ShutdownRuntimeResponse]  # type: ignore[assignment]
     """Stops it until a restore, a boot with auto_start, or a changed manifest."""
+    HibernateRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.HibernateRuntimeRequest, _runtime_service_pb2.HibernateRuntimeResponse]  # type: ignore[assignment]
+    """Takes it out of memory until it is woken: by a request where its manifest says on_demand, else by a person."""
+    WakeRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.WakeRuntimeRequest, _runtime_service_pb2.WakeRuntimeResponse]  # type: ignore[assignment]
+    """Asks for a hibernated runtime, as a request does. What runs already is left alone."""
     DeleteRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.DeleteRuntimeRequest, _runtime_service_pb2.DeleteRuntimeResponse]  # type: ignore[assignment]
     ScaleRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ScaleRuntimeRequest, _runtime_service_pb2.ScaleRuntimeResponse]  # type: ignore[assignment]
     """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
+    SetRuntimeProfile: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.SetRuntimeProfileRequest, _runtime_service_pb2.SetRuntimeProfileResponse]  # type: ignore[assignment]
+    """Puts a runtime under another profile, as that is now, until its manifest says something else."""
+    ListRuntimeProfiles: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ListRuntimeProfilesRequest, _runtime_service_pb2.ListRuntimeProfilesResponse]  # type: ignore[assignment]
+    """The profiles that there are now, by name."""
     ExplainRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ExplainRuntimeRequest, _runtime_service_pb2.ExplainRuntimeResponse]  # type: ignore[assignment]
     """For every node: why here, why not there."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_runtime_service_pb2.StreamLogsRequest, _runtime_service_pb2.StreamLogsResponse]  # type: ignore[assignment]
@@ -152,6 +168,22 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stops it until a restore, a boot with auto_start, or a changed manifest."""
 
     @_abc_1.abstractmethod
+    def HibernateRuntime(
+        self,
+        request: _runtime_service_pb2.HibernateRuntimeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.HibernateRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.HibernateRuntimeResponse]]:
+        """Takes it out of memory until it is woken: by a request where its manifest says on_demand, else by a person."""
+
+    @_abc_1.abstractmethod
+    def WakeRuntime(
+        self,
+        request: _runtime_service_pb2.WakeRuntimeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.WakeRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.WakeRuntimeResponse]]:
+        """Asks for a hibernated runtime, as a request does. What runs already is left alone."""
+
+    @_abc_1.abstractmethod
     def DeleteRuntime(
         self,
         request: _runtime_service_pb2.DeleteRuntimeRequest,
@@ -165,6 +197,22 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_service_pb2.ScaleRuntimeResponse, _abc.Awaitable[_runtime_service_pb2.ScaleRuntimeResponse]]:
         """Changes how many replicas a runtime has, and nothing else of it. Those with the highest numbers go first."""
+
+    @_abc_1.abstractmethod
+    def SetRuntimeProfile(
+        self,
+        request: _runtime_service_pb2.SetRuntimeProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.SetRuntimeProfileResponse, _abc.Awaitable[_runtime_service_pb2.SetRuntimeProfileResponse]]:
+        """Puts a runtime under another profile, as that is now, until its manifest says something else."""
+
+    @_abc_1.abstractmethod
+    def ListRuntimeProfiles(
+        self,
+        request: _runtime_service_pb2.ListRuntimeProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.ListRuntimeProfilesResponse, _abc.Awaitable[_runtime_service_pb2.ListRuntimeProfilesResponse]]:
+        """The profiles that there are now, by name."""
 
     @_abc_1.abstractmethod
     def ExplainRuntime(

@@ -552,18 +552,26 @@ class Hold(_message.Message):
 
     CLAIM_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    STOP_AFTER_FIELD_NUMBER: _builtins.int
     claim: _builtins.str
     fence: _builtins.int
     """Rises strictly for each new hold of an instance."""
+    @_builtins.property
+    def stop_after(self) -> _duration_pb2.Duration:
+        """How long the node may be without contact before it stops the instance, and starts it again only after contact;
+        absent: for ever. Of several holds the shortest counts.
+        """
+
     def __init__(
         self,
         *,
         claim: _builtins.str = ...,
         fence: _builtins.int = ...,
+        stop_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stop_after", b"stop_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "fence", b"fence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "fence", b"fence", "stop_after", b"stop_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

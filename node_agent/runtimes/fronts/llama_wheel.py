@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 POOLING = ("none", "mean", "cls", "last", "rank")
+CACHE_TYPES = ("f16", "bf16", "q8_0", "q4_0")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +62,8 @@ def _parser() -> _Parser:
     add("--no-kv-unified", action="store_true", help="each slot has its own part of the context")
     add("-b", "--batch-size", type=int, default=2048, help="logical maximum batch size")
     add("-ub", "--ubatch-size", type=int, default=512, help="physical maximum batch size")
+    add("-ctk", "--cache-type-k", choices=CACHE_TYPES, default="f16", help="KV cache data type for K")
+    add("-ctv", "--cache-type-v", choices=CACHE_TYPES, default="f16", help="KV cache data type for V")
     add("-t", "--threads", type=int, default=-1, help="number of CPU threads to use during generation")
     add("-tb", "--threads-batch", type=int, default=-1, help="number of threads to use during prompt processing")
     add("-ngl", "--n-gpu-layers", type=int, default=-1, help="max. number of layers to store in VRAM")
@@ -150,6 +153,8 @@ def _parameters(engine: Any, given: argparse.Namespace) -> Any:
     parameters.model_alias = {name for name in given.alias.split(",") if name}
     parameters.api_keys = _keys(given.api_key_file)
     _size(parameters, given)
+    parameters.cache_type_k = _cache_type(engine, given.cache_type_k)
+    parameters.cache_type_v = _cache_type(engine, given.cache_type_v)
     parameters.n_gpu_layers = given.n_gpu_layers
     parameters.verbosity = given.log_verbosity
     parameters.embedding = given.embeddings
@@ -177,6 +182,10 @@ def _size(parameters: Any, given: argparse.Namespace) -> None:
     threads = given.threads if given.threads > 0 else len(os.sched_getaffinity(0))
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = given.threads_batch if given.threads_batch > 0 else threads
+
+
+def _cache_type(engine: Any, name: str) -> Any:
+    return getattr(engine.ggml_type, f"GGML_TYPE_{name.upper()}")
 
 
 def _folder(path: str) -> str:

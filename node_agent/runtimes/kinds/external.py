@@ -23,6 +23,7 @@ from node_agent.runtimes.kinds.adapter import (
     Traits,
 )
 from node_agent.runtimes.kinds.http_engine import HttpEngine, bearer
+from node_agent.runtimes.kinds.intents import only
 from node_agent.runtimes.kinds.llama_cpp import LlamaCpp
 from node_agent.runtimes.kinds.model_list import PATH, ids, listed, names
 from node_agent.runtimes.kinds.vllm import Vllm
@@ -44,6 +45,7 @@ class External(HttpEngine):
         raise _not_a_program(" ".join(engine.command))
 
     def check(self, spec: InstanceSpec) -> None:
+        only(spec)
         address_of(_settings(spec).url)
 
     def render(self, spec: InstanceSpec, engine: Engine, able: Capabilities, at: Endpoint, scratch: Path) -> Command:

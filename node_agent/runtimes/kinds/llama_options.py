@@ -49,6 +49,9 @@ def _size(settings: EngineSettings, trained: int | None) -> Iterator[Option]:
     if settings.batch_size is not None:
         yield ("--batch-size", "-b"), str(settings.batch_size), True
         yield ("--ubatch-size", "-ub"), str(min(settings.batch_size, 512)), False
+    if settings.kv_cache_type is not None:
+        yield ("--cache-type-k", "-ctk"), settings.kv_cache_type, True
+        yield ("--cache-type-v", "-ctv"), settings.kv_cache_type, True
 
 
 def placement(settings: EngineSettings, device: EngineDevice | None) -> Iterator[Option]:

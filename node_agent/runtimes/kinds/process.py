@@ -12,6 +12,7 @@ from node_agent.runtimes.engines import Candidate, program
 from node_agent.runtimes.kinds.adapter import ANY_PROGRAM, Capabilities, Command, Endpoint, Feature, Readiness, Traits
 from node_agent.runtimes.kinds.asking import environment
 from node_agent.runtimes.kinds.http_engine import HttpEngine
+from node_agent.runtimes.kinds.intents import only
 from node_agent.runtimes.probe import HOST, NoAnswer, get, listens
 
 SHELLS = frozenset(
@@ -44,6 +45,7 @@ class Process(HttpEngine):
         return Capabilities("", frozenset())
 
     def check(self, spec: InstanceSpec) -> None:
+        only(spec)
         settings = _settings(spec)
         refused = [name for name, _ in settings.env if name in NEVER_SET or name.startswith(LOADERS + LANGUAGES)]
         if refused:

@@ -18,6 +18,7 @@ from node_agent.runtimes.kinds.adapter import Capabilities, Command, Endpoint, F
 from node_agent.runtimes.kinds.asking import ask, environment
 from node_agent.runtimes.kinds.flags import Option, flags_of, rendered
 from node_agent.runtimes.kinds.http_engine import HttpEngine
+from node_agent.runtimes.kinds.intents import only
 from node_agent.runtimes.kinds.llama_help import kind_of
 from node_agent.runtimes.kinds.model_list import listed, prove_by_key
 from node_agent.runtimes.probe import HOST, NoAnswer, get
@@ -54,6 +55,7 @@ class WhisperCpp(HttpEngine):
         return Capabilities(version[1] if version else "", flags_of(said))
 
     def check(self, spec: InstanceSpec) -> None:
+        only(spec, "threads", "warm_up")
         read_head(Path(spec.model.path))
 
     def render(self, spec: InstanceSpec, engine: Engine, able: Capabilities, at: Endpoint, scratch: Path) -> Command:

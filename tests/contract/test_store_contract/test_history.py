@@ -13,6 +13,7 @@ import pytest
 from control_plane.domain.desired import DesiredRow
 from control_plane.domain.errors import NotFound
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId
+from control_plane.store.postgres import PostgresStore
 from control_plane.use_cases.lost_history import JUMP
 from control_plane.use_cases.ports import Change, Transaction
 from tests.fakes.store_rows import (
@@ -241,3 +242,17 @@ async def test_an_expired_or_unknown_token_is_not_redeemed(store: AnyStore) -> N
     assert not await store.write(lambda tx: tx.redeem(TokenId("t"), NOON, A, ""))
     assert await store.write(lambda tx: tx.redeem(TokenId("t"), NOON - timedelta(microseconds=1), A, ""))
     assert not await store.write(lambda tx: tx.redeem(TokenId("other"), NOON, A, ""))
+
+
+async def test_what_was_overtaken_is_never_the_newest(store: AnyStore) -> None:
+    await store.write(put_node("a"))
+    first = await store.read(lambda tx: tx.revision())
+    await store.write(put_node("b"))
+    assert not store.is_newest(first)
+
+
+async def test_who_writes_alone_knows_the_newest_without_a_read(store: AnyStore) -> None:
+    assert not store.is_newest(-1)
+    await store.write(put_node("a"))
+    known = store.is_newest(await store.read(lambda tx: tx.revision()))
+    assert known is not isinstance(store, PostgresStore)

@@ -18,7 +18,9 @@ from tests.fakes.store_rows import NOON
 from tests.fakes.stores import AnyStore
 
 TEAM, KEY = ProjectId("team/a"), KeyId("k1")
-WHOLE = Combination(RuntimeId("r"), "llama.cpp", NodeId("n"), AcceleratorKind.GPU_CUDA, ExecutionMode.CONTAINER)
+WHOLE = Combination(
+    RuntimeId("r"), "llama.cpp", NodeId("n"), AcceleratorKind.GPU_CUDA, ExecutionMode.CONTAINER, "silent"
+)
 PINS = (Pin("chat", WHOLE, fallback=True), Pin("tiny", Combination(adapter="vllm")))
 PROJECT = Project(TEAM, "u", "e", NOON, NOON, "Team Ä", disabled=True, pins=PINS)
 HELD = ProjectKey(KEY, TEAM, "ab" * 32, NOON, "ci", NOON + timedelta(days=1), NOON)

@@ -14,6 +14,7 @@ import pytest
 from arw.v1.runtime_service_pb2 import WatchRuntimesRequest
 from tests.fakes.deaf_watchers import DeafCalls, deaf_socket, operator_tls
 from tests.fakes.lone_plane import LonePlane
+from tests.fakes.patience import SLACK
 from tests.fakes.processes import until
 from wire.error_status import refusal_of
 
@@ -24,8 +25,8 @@ CONNECTIONS = 16
 MOST_EACH_KIB = 200
 KEPT_MIB = 32
 """What a second crowd may add to what the first one cost: the heap is not handed back whole."""
-READ_S = 2.0
-"""What others wait at most while the crowd comes; on a quiet machine it is a tenth."""
+READ_S = 2.0 * SLACK
+"""What others wait at most while the crowd comes."""
 BOUND_S = 3.0
 """How long the test profile lets a client take nothing; else it is 30 s."""
 

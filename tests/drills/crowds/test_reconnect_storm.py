@@ -70,7 +70,7 @@ async def all_in(those: list[ComingBack]) -> float:
 
 async def test_f21_a_thousand_agents_come_back_to_a_control_plane_that_was_killed_without_a_rush() -> None:
     raise_limit()
-    with TemporaryDirectory(prefix="arw-drill-") as folder:
+    with TemporaryDirectory(prefix="arw-drill-", ignore_cleanup_errors=True) as folder:
         plane = ControlPlaneProcess(Path(folder))
         ports = zip(PORTS, free_ports("127.0.0.1", len(PORTS)), strict=True)
         plane._command(

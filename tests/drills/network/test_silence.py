@@ -11,6 +11,7 @@ import pytest
 
 from arw.v1.instance_pb2 import INSTANCE_STATE_READY, INSTANCE_STATE_UNKNOWN
 from arw.v1.node_pb2 import NODE_STATE_OFFLINE, NODE_STATE_ONLINE
+from tests.fakes.patience import SLACK
 from tests.fakes.processes import until
 from tests.fakes.proxied_site import ProxiedSite
 from tests.fakes.unruly_proxy import Way
@@ -68,7 +69,7 @@ def test_f10_a_long_silence_withdraws_the_endpoint_and_touches_no_engine(serving
     site.proxy.silence()
     cut = time.monotonic()
     site.until_node(NODE_STATE_OFFLINE)
-    assert time.monotonic() - cut < 6
+    assert time.monotonic() - cut < 6 * SLACK
     assert site.instance().state == INSTANCE_STATE_UNKNOWN
     assert asked(site) == 503
     link = site.agent.until_link("disconnected")
@@ -79,7 +80,7 @@ def test_f10_a_long_silence_withdraws_the_endpoint_and_touches_no_engine(serving
     healed = time.monotonic()
     site.agent.until_link("in_sync", epoch + 1)
     site.until_node(NODE_STATE_ONLINE)
-    assert time.monotonic() - healed < 15
+    assert time.monotonic() - healed < 15 * SLACK
     untouched(site, pid)
 
 
@@ -90,7 +91,7 @@ def test_f13_an_agent_that_hears_nothing_leaves_by_itself(serving: ProxiedSite) 
     site.proxy.silence(Way.DOWN)
     cut = time.monotonic()
     site.agent.until_link("disconnected")
-    assert time.monotonic() - cut < 5
+    assert time.monotonic() - cut < 5 * SLACK
     assert "Heartbeats stayed unanswered." in site.agent.log[told:]
     # Until then the control plane heard it well.
     assert site.proxy.passed(Way.UP) > heard
@@ -106,7 +107,7 @@ def test_f14_a_node_that_is_not_heard_is_offline_and_notices(serving: ProxiedSit
     cut = time.monotonic()
     site.until_node(NODE_STATE_OFFLINE)
     site.agent.until_link("disconnected")
-    assert time.monotonic() - cut < 15
+    assert time.monotonic() - cut < 15 * SLACK
     assert site.instance().state == INSTANCE_STATE_UNKNOWN
     site.proxy.heal()
     site.agent.until_link("in_sync", epoch + 1)

@@ -17,6 +17,7 @@ import pytest
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.store.postgres import PostgresStore
 from control_plane.use_cases.ports import Transaction
+from tests.fakes.patience import SLACK
 from tests.fakes.postgres import PostgresServer
 from tests.fakes.store_rows import StandingClock, a_node
 from tests.fakes.stores import put_node
@@ -85,7 +86,7 @@ async def test_on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_acknowl
         assert "disk of PostgreSQL is full" in refusal.text
         assert "resumes by itself" in refusal.remedy
         assert [node.id for node in await store.read(lambda tx: tx.nodes.all())] == sorted(kept)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * SLACK):
         while True:
             with suppress(StorageUnavailable):
                 await store.write(put_node("later"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +14,7 @@ from arwctl.local.leftovers import left
 from control_plane.store.known_history import MARK
 from control_plane.store.opening import NOTE
 from control_plane.use_cases.lost_history import HISTORY_CHANGED, JUMP
-from tests.fakes.drilled import AGENT, CONTROL_PLANE, Behaviours, Drilled, Engine, drilled, manifest
+from tests.fakes.drilled import AGENT, CONTROL_PLANE, Behaviours, Drilled, Engine, drilled, kill_hard, manifest
 from tests.fakes.postgres import PostgresServer, postgres_server
 
 pytestmark = pytest.mark.timeout(180)
@@ -123,8 +121,7 @@ def test_f29_it_is_found_out_also_when_the_control_plane_was_started_again(
     world.until(lambda: world.arwctl("nodes", "list").code == 0, "the database", 20)
     declare(world, "later")
     world.until(site.is_noted, "a note of it", 10)
-    os.kill(world.control_plane_pid, signal.SIGKILL)
-    world.until(lambda: world.control_plane_pid == 0, "the end of the control plane", 10)
+    kill_hard(world.control_plane_pid)
     site.server.put_back()
     world.start_control_plane()
     lost_and_agreed(site, engines, told=2)

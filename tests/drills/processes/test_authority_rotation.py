@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ import pytest
 
 from arw_client import ArwError
 from arwctl.local.leftovers import left
-from tests.fakes.drilled import Drilled, Engine, drilled
+from tests.fakes.drilled import Drilled, Engine, drilled, kill_hard
 
 pytestmark = pytest.mark.timeout(180)
 CERTIFICATE_SECONDS = 60
@@ -136,8 +134,7 @@ def test_f51_a_control_plane_that_is_killed_after_each_step_goes_on_with_the_nex
     for step in ("prepare", "activate", "taint", "revoke"):
         world.until(partial(_taken, world, step), step, 30)
         epoch = world.link()["session_epoch"]
-        os.kill(world.control_plane_pid, signal.SIGKILL)
-        world.until(lambda: world.control_plane_pid == 0, "the end of the control plane", 10)
+        kill_hard(world.control_plane_pid)
         world.start_control_plane()
         world.until_in_sync(epoch, 20)
     assert states(world) == ["active", "revoked", "revoked"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import shlex
 import signal
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from arwctl.local.leftovers import left
 from arwctl.tiny_model import SENTENCE
 from tests.fakes.drilled import AGENT, Drilled, drilled
-from tests.fakes.world import gone
+from tests.fakes.world import gone, send
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
@@ -56,7 +55,7 @@ def test_what_the_service_does_on_a_restart_leaves_every_engine(running: Drilled
     service, before, epoch = unit(running), running.engines(), running.link()["session_epoch"]
     assert (service["KillMode"], service["KillSignal"]) == ("process", "SIGTERM")
     agent = running.agent_pid
-    os.kill(agent, signal.SIGTERM)
+    send(agent, signal.SIGTERM)
     running.until(lambda: gone(agent), "the end of the agent", 30)
     assert running.engines() == before
     assert shlex.split(service["ExecStart"]) == [str(AGENT), "run", "--state-dir", str(running.state)]
@@ -102,6 +101,6 @@ def test_limits_that_cannot_be_followed_stop_nothing_and_say_so(running: Drilled
     assert running.engines() == before
     assert running.ask("one", 5) == SENTENCE
     Path(running.state / "node_agent.toml").unlink()
-    os.kill(running.agent_pid, signal.SIGHUP)
+    send(running.agent_pid, signal.SIGHUP)
     running.until(lambda: not reasons(running), "the node without trouble")
     assert running.engines() == before

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from arwctl.local.leftovers import left
 from tests.fakes import owner_file
-from tests.fakes.drilled import AGENT, Behaviours, Drilled, drilled
+from tests.fakes.drilled import AGENT, Behaviours, Drilled, drilled, kill_left
 
 pytestmark = pytest.mark.timeout(120)
 TRIES, OK = 30, 200
@@ -42,8 +39,7 @@ def world() -> Iterator[Drilled]:
         try:
             yield made
         finally:
-            for pid in left(made.folder / "second"):
-                os.kill(pid, signal.SIGKILL)
+            kill_left(made.folder / "second")
 
 
 def outcome(world: Drilled) -> int:
@@ -72,8 +68,7 @@ def test_the_death_of_a_node_costs_its_replica_and_no_request(world: Drilled) ->
     assert rows["chat.2"]["replica_of"] == "runtimes/chat"
     assert [outcome(world) for _ in range(4)] == [OK] * 4
 
-    for pid in left(second):
-        os.kill(pid, signal.SIGKILL)
+    kill_left(second)
     outcomes = [outcome(world) for _ in range(TRIES)]
     assert outcomes == [OK] * TRIES
     world.until(lambda: "1/2 ready" in world.done("runtime", "list"), "one of two ready", 10)

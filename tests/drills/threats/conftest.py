@@ -22,7 +22,7 @@ async def plane(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningPlane]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     async with running_plane(directory) as running:
         yield running
-    shutil.rmtree(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="arw"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     yield directory
-    shutil.rmtree(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from arwctl.checkup import of_control_plane
 from node_agent.domain.errors import JoinFailed
 from node_agent.identity.first_contact import pinned_ca
 from tests.fakes.linked import linked
+from tests.fakes.patience import SLACK
 from tests.fakes.rotation import Shown, states, until_free, until_ready
 from tests.fakes.running_plane import RunningPlane, running_plane
 from tests.fakes.scripted_agent import Credentials, ScriptedAgent
@@ -39,7 +40,7 @@ from wire.error_status import refusal_of
 
 pytestmark = pytest.mark.timeout(90)
 TRUST = ["desired.delta/1", "trust.bundle/1"]
-CUT_S = 2.0
+CUT_S = 2.0 * SLACK
 """The longest that a stream may stand on a revoked authority."""
 
 
@@ -103,7 +104,7 @@ async def test_a_rotation_leaves_nobody_out_and_what_the_old_one_signed_is_refus
 
 
 async def _to_the_end(call: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * SLACK):
         while await call.read() is not grpc.aio.EOF:
             pass
 

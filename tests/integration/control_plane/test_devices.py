@@ -6,6 +6,7 @@ from arw.v1 import accelerator_pb2, node_pb2, problem_pb2, session_pb2
 from arw.v1.node_service_pb2 import GetNodeRequest, GetNodeResponse
 from arw.v1.state_service_pb2 import WatchEventsRequest
 from tests.fakes.device_usage import USAGE
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane
 
 LOST = problem_pb2.Problem(reason=problem_pb2.REASON_ACCELERATOR_LOST, text="It is lost.", remedy="Restart it.")
@@ -34,7 +35,7 @@ async def test_usage_and_a_changed_machine_reach_the_operator(plane: RunningPlan
     await agent.say(heartbeat=session_pb2.Heartbeat(usage=USAGE))
     await agent.say(inventory_report=session_pb2.InventoryReport(inventory=INVENTORY))
     told = plane.state.WatchEvents(WatchEventsRequest(prefixes=["cluster.node.advertise"], after_id=0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10 * SLACK):
         at_hello, changed = [(await told.read()).event.payload["accelerators"][0] for _ in range(2)]
     told.cancel()
 

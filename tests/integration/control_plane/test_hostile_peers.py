@@ -15,6 +15,7 @@ from arw.v1.node_service_pb2 import GetNodeRequest, ListNodesRequest
 from arw.v1.node_service_pb2_grpc import NodeServiceStub
 from arw.v1.runtime_service_pb2 import ListRuntimesRequest, StreamLogsRequest
 from control_plane.sessions.rules import SessionRules
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane
 from tests.fakes.scripted_agent import ScriptedAgent
 from wire.channel import unix_channel
@@ -155,8 +156,8 @@ async def test_a_log_goes_from_the_node_to_its_reader_and_ends_with_either(plane
         await push.write(PushLogsRequest(subscription=asked.subscription, incarnation=1, data=b"hello"))
         first = await reading.read()
         reading.cancel()
-        await asyncio.wait_for(push.wait_for_connection(), 5)
-        ended = await asyncio.wait_for(push.code(), 5)
+        await asyncio.wait_for(push.wait_for_connection(), 5 * SLACK)
+        ended = await asyncio.wait_for(push.code(), 5 * SLACK)
     assert asked.instance == "nodes/n1/instances/r1"
     assert first.data == b"hello"
     assert ended is grpc.StatusCode.OK

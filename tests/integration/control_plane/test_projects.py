@@ -25,6 +25,7 @@ from arw.v1.project_service_pb2 import (
 from arw.v1.project_service_pb2_grpc import ProjectServiceStub
 from arwctl.main import app
 from tests.fakes.http_talk import talking
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane, running_plane
 from wire.credentials import CONTROL_PLANE_NAME
 
@@ -73,7 +74,7 @@ async def status(plane: RunningPlane, path: str, key: str) -> int:
 
 
 async def until(plane: RunningPlane, key: str, wanted: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10 * SLACK):
         while await status(plane, "/v1/models", key) != wanted:  # noqa: ASYNC110 - the gateway says to nobody when it has heard
             await asyncio.sleep(0.01)
 
@@ -96,6 +97,8 @@ async def test_a_project_from_its_first_key_to_its_end(plane: RunningPlane, arwc
     assert (shown["live_keys"], shown["pins"][0]["matches"]) == (2, ["runtimes/chat"])
     explained = await arwctl("explain", "chat", group="runtime")
     assert "  project team/a pins chat -> adapter llama.cpp, else others (matches chat)\n" in explained
+    (pin,) = json.loads(await arwctl("explain", "chat", "-o", "json", group="runtime"))["pins"]
+    assert (pin["project"], pin["asked"], pin["fallback"]) == ("team/a", "chat", True)
     assert await arwctl("unpin", "team/a", "chat") == "team/a: chat is pinned no more\n"
 
     assert "disabled" in await arwctl("update", "team/a", "--disable")
@@ -165,7 +168,7 @@ async def test_every_replica_heeds_a_key_that_another_made_and_revoked(tmp_path:
         made = await projects.CreateProjectKey(CreateProjectKeyRequest(parent="projects/team"))
         await until(other, made.secret_text, 200)
         await projects.RevokeProjectKey(RevokeProjectKeyRequest(name=made.key.name))
-        async with asyncio.timeout(2.5):
+        async with asyncio.timeout(2.5 * SLACK):
             await until(other, made.secret_text, 401)
         listed = await ProjectServiceStub(other.channel).ListProjectKeys(ListProjectKeysRequest(parent="projects/team"))
         assert [key.HasField("revoke_time") for key in listed.keys] == [True]

@@ -12,6 +12,7 @@ from arw.v1 import runtime_service_pb2 as pb
 from arw.v1.instance_pb2 import INSTANCE_STATE_PENDING
 from arw.v1.runtime_pb2 import DESIRED_STATE_RUNNING, DESIRED_STATE_STOPPED, Runtime
 from tests.fakes.http_talk import talking
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane
 from wire.error_status import refusal_of
 
@@ -30,7 +31,7 @@ async def rows(plane: RunningPlane) -> dict[str, Runtime]:
 
 
 async def by_http(plane: RunningPlane) -> Any:
-    async with asyncio.timeout(10), talking(plane.ports["http"]) as talk:
+    async with asyncio.timeout(10 * SLACK), talking(plane.ports["http"]) as talk:
         talk.ask("GET", "/state/runtimes", authorization=f"Bearer {plane.context['token']}")
         return (await talk.reply()).json()["runtimes"]
 

@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import grpc
 import pytest
 
-from arw.v1 import instance_pb2, job_pb2, node_pb2, problem_pb2, session_pb2
+from arw.v1 import claim_pb2, instance_pb2, job_pb2, node_pb2, problem_pb2, session_pb2
+from arw.v1.claim_service_pb2 import AcquireClaimRequest, GetClaimRequest, ReleaseClaimRequest
+from arw.v1.claim_service_pb2_grpc import ClaimServiceStub
 from arw.v1.job_service_pb2 import CreateJobRequest, WatchJobRequest
 from arw.v1.job_service_pb2_grpc import JobServiceStub
 from arw.v1.node_service_pb2 import AllowRemovalsRequest, DrainNodeRequest, GetNodeRequest
@@ -277,3 +280,37 @@ async def test_an_engine_is_asked_for_a_probe_ordered_at_either_replica(apart: A
         async for change in JobServiceStub(plane.channel).WatchJob(WatchJobRequest(name=job.name), timeout=PATIENCE):
             job = change.job
         assert (job.health_probe.fresh, job.health_probe.latency.ToMilliseconds()) == (True, 4)
+
+
+async def test_claims_are_taken_waited_for_and_given_up_at_any_replica(apart: Apart) -> None:
+    at_a, at_b = [cast(Any, ClaimServiceStub(plane.channel)) for plane in (apart.a, apart.b)]
+    wanted = AcquireClaimRequest(claim=claim_pb2.RuntimeClaim(model_tag="r1"), wait=True)
+    first = at_a.AcquireClaim(wanted, timeout=PATIENCE)
+    had = (await first.read()).claim
+    second = at_b.AcquireClaim(wanted, timeout=PATIENCE)
+    waiting = (await second.read()).claim
+    assert (had.state, waiting.state) == (claim_pb2.CLAIM_STATE_RESERVED, claim_pb2.CLAIM_STATE_QUEUED)
+    for stub in (at_a, at_b):
+        shown = (await stub.GetClaim(GetClaimRequest(name=waiting.name))).claim
+        assert (shown.wait.position, shown.wait.runtime) == (1, "runtimes/r1")
+    plays = asyncio.ensure_future(acknowledging(apart.n1))
+    assert (await last(first)).name == had.name
+    await at_b.ReleaseClaim(ReleaseClaimRequest(name=had.name))
+    granted = await last(second)
+    assert (granted.name, granted.state) == (waiting.name, claim_pb2.CLAIM_STATE_GRANTED)
+    assert granted.hold.fence > had.hold.fence
+    plays.cancel()
+    await asyncio.wait({plays})
+
+
+async def acknowledging(agent: ScriptedAgent) -> None:
+    while (answer := await agent.call.read()) is not grpc.aio.EOF:
+        if answer.message.HasField("desired_batch"):
+            await agent.ack(answer.message.desired_batch)
+
+
+async def last(call: Any) -> claim_pb2.Claim:
+    claim = claim_pb2.Claim()
+    while (answer := await call.read()) is not grpc.aio.EOF:
+        claim = answer.claim
+    return claim

@@ -9,6 +9,7 @@ from arw.v1 import instance_pb2, node_pb2, problem_pb2, session_pb2
 from arw.v1.node_service_pb2 import AllowRemovalsRequest, GetNodeRequest, RevokeNodeRequest
 from arw.v1.state_service_pb2 import ListEventsRequest, WatchEventsRequest
 from control_plane.domain.ids import NodeId
+from tests.fakes.patience import SLACK
 from tests.fakes.running_plane import RunningPlane
 from tests.fakes.scripted_agent import PATIENCE, ScriptedAgent
 from wire.error_status import refusal_of
@@ -67,7 +68,9 @@ async def test_a_declared_runtime_reaches_the_node_and_its_state_comes_back(plan
 
     assert [resource.name for resource in batch.resources] == [R]
     assert not batch.snapshot
-    assert batch.resources[0].instance.holds[0].fence == 1
+    (hold,) = batch.resources[0].instance.holds
+    assert hold.claim == "system"
+    assert hold.fence > 0
     assert seen.node == "nodes/n1"
     await agent.hang_up()
 
@@ -235,7 +238,7 @@ async def test_three_processes_that_oust_each_other_are_quarantined(plane: Runni
 
 async def test_a_revoked_node_is_cut_within_two_seconds_and_not_let_in_again(plane: RunningPlane) -> None:
     agent = await plane.agent("n1")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(2 * SLACK):
         await plane.nodes.RevokeNode(RevokeNodeRequest(name="nodes/n1"))
         refusal = await agent.refusal()
         error = await agent.ended()
@@ -290,7 +293,7 @@ async def test_a_stream_without_hello_is_closed(plane: RunningPlane) -> None:
     agent = ScriptedAgent(await plane.join("n1"))
     await agent.dial()
     # The call itself only starts with its first write or read.
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(3 * SLACK):
         refusal = await agent.refusal()
     assert refusal.problem.reason == problem_pb2.REASON_PROTOCOL_VIOLATION
     await agent.hang_up()
@@ -299,7 +302,7 @@ async def test_a_stream_without_hello_is_closed(plane: RunningPlane) -> None:
 async def test_a_node_that_never_acknowledges_is_closed(plane: RunningPlane) -> None:
     agent = await plane.agent("n1")
     await agent.hear_batch()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * SLACK):
         refusal = await agent.refusal()
     assert refusal.problem.reason == problem_pb2.REASON_UNAVAILABLE
     assert refusal.HasField("retry_after")
@@ -332,5 +335,5 @@ async def test_a_stopping_control_plane_says_so_first(plane: RunningPlane) -> No
     assert notice.reconnect_within.ToTimedelta().total_seconds() == 5
     assert await agent.ended() is None
     await agent.hang_up()
-    await asyncio.wait({plane.task}, timeout=5)
+    await asyncio.wait({plane.task}, timeout=5 * SLACK)
     assert plane.task.done()

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from arw.v1.enrollment_service_pb2 import EnrollRequest
+from tests.fakes.patience import SLACK
 from tests.fakes.raw_http2 import DATA, SETTINGS, RawConnection, call_head, frame, grpc_message, opening
 from tests.fakes.running_plane import RunningPlane
 from tests.fakes.scripted_agent import enrol
@@ -41,7 +42,7 @@ async def half_calls(plane: RunningPlane, connections: int) -> AsyncIterator[Non
 
     async with asyncio.TaskGroup() as group:
         knocking = [group.create_task(knock()) for _ in range(connections)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SLACK):
             while len(held) < min(connections, 16):
                 await asyncio.wait(knocking, return_when=asyncio.FIRST_COMPLETED, timeout=0.05)
         yield
@@ -72,14 +73,14 @@ async def test_a_call_that_says_nothing_is_refused_in_time_and_told_why(plane: R
             await mute()
     refusal = refusal_of(caught.value)
     assert (refusal.remote_reason, refusal.remedy) == ("PROTOCOL_VIOLATION", "Try again.")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 3 * SLACK
 
 
 @pytest.mark.parametrize("calls", [0, 1])
 async def test_a_connection_that_wants_nothing_more_is_closed(plane: RunningPlane, calls: int) -> None:
     connection = await RawConnection.open(plane.ports["enrollment"], strangers_tls(plane), STRANGER)
     await connection.send(opening() + call_head(ENROLL, 1) * calls)
-    _, closed = await connection.rest(8)
+    _, closed = await connection.rest(8 * SLACK)
     connection.close()
     assert closed
 

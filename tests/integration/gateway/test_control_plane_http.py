@@ -52,6 +52,7 @@ from node_agent.relay.link import RelayLink
 from tests.fakes.data_path import Certificates, FakeDoors, Replica, door
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.http_talk import Reply, Talk, talking
+from tests.fakes.patience import SLACK
 from tests.fakes.relay_rig import until
 from tests.fakes.store_rows import NOON, StandingClock, a_node, a_runtime
 from tests.fakes.stub_engine import StubEngine
@@ -88,7 +89,12 @@ class Plane:
     async def declare(self, **changes: Any) -> None:
         runtime = replace(a_runtime("tiny-chat"), node=NodeId("box"), **changes)
         await self.store.write(lambda tx: tx.runtimes.put(runtime))
-        await asyncio.sleep(0.05)
+        await self.followed()
+
+    async def followed(self) -> None:
+        """Until the gateway knows what is stored."""
+        revision = await self.store.read(lambda tx: tx.revision())
+        await until(lambda: self.data_path._mirror._log.revision >= revision)
 
     def report(self, state: InstanceState) -> None:
         self.fleet.record(Instance(NodeId("box"), RuntimeId("tiny-chat"), state, summary="as told"))
@@ -209,7 +215,7 @@ async def test_a_runtime_that_does_not_serve_says_why_and_when_to_ask_again(
     await plane.store.write(
         lambda tx: tx.runtimes.put(replace(a_runtime("tiny-chat"), **{"node": NodeId("box"), **changes}))
     )
-    await asyncio.sleep(0.05)
+    await plane.followed()
     plane.report(state)
     reply = await plane.chat()
     assert (reply.status, reply.headers.get("retry-after")) == (503, retry)
@@ -337,7 +343,7 @@ async def test_a_revoked_or_replaced_token_is_refused(plane: Plane) -> None:
 
 
 async def _answered(plane: Plane, authorization: str, status: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * SLACK):
         while (await plane.get("/state/runtimes", authorization)).status != status:  # noqa: ASYNC110 - another process would ask so
             await asyncio.sleep(0.05)
 
@@ -391,7 +397,7 @@ async def test_a_stream_of_events_ends_with_the_token_that_opened_it(plane: Plan
         talk.ask("GET", "/events", authorization=AUTH)
         await event(talk)
         await plane.store.write(lambda tx: tx.operators.put(newer))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SLACK):
             _, kind, problem = await event(talk)
             rest = await talk.reader.readuntil(b"0\r\n\r\n")
     assert (kind, problem["status"], problem["code"]) == ("service.refused", 401, "UNAUTHENTICATED")
@@ -400,14 +406,14 @@ async def test_a_stream_of_events_ends_with_the_token_that_opened_it(plane: Plan
 
 
 async def test_stopping_lets_requests_in_hand_end_and_cuts_event_streams(short_folder: Path) -> None:
-    async with asyncio.timeout(8), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(8 * SLACK), asyncio.TaskGroup() as tasks:
         async with running_plane(short_folder) as plane:
             await plane.declare()
             plane.report(InstanceState.READY)
+            before = len(plane.store._listeners)
             chat = tasks.create_task(plane.chat(delay_ms=300))
             watching = tasks.create_task(_read_all_events(plane.port))
-            await until(lambda: bool(plane.engine.requests))
-            await asyncio.sleep(0.05)
+            await until(lambda: bool(plane.engine.requests) and len(plane.store._listeners) > before)
         assert chat.result().status == 200
         assert (await watching).startswith(b"HTTP/1.1 200")
     assert not _sockets(short_folder)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.ports import Route, Tokens
+from gateway.refusals import RuntimeClaimed
 from node_agent.domain.spec import Hold, InstanceName
 from tests.fakes.data_path import TOKEN, Replica, door
 from tests.fakes.http_talk import Reply, request, talking
@@ -20,6 +21,12 @@ CHAT = "/v1/chat/completions"
 
 def chat(**stub: Any) -> dict[str, Any]:
     return {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hi"}], "stub": stub}
+
+
+def last_event(reply: Reply) -> Any:
+    """Of a stream that was cut off after it."""
+    assert not reply.whole
+    return json.loads(reply.raw.rpartition(b"data: ")[2])
 
 
 async def ask(port: int, body: Any, path: str = CHAT, **headers: str) -> Reply:
@@ -144,19 +151,95 @@ async def test_a_stale_fence_is_refused_by_the_agent(rig: Rig) -> None:
     assert len(rig.engine.requests) == 1
 
 
+async def test_a_stream_whose_hold_is_over_is_cut_and_those_of_others_go_on(rig: Rig) -> None:
+    left = Hold("mine", 2)
+    rig.doors.doors[INSTANCE] = door(rig.engine.port, Hold("system", 1), left)
+    stays = replace(rig.route(), claim=left.claim, fence=left.fence)
+    asking = asyncio.create_task(ask(rig.port, chat(tokens=10_000, interval_ms=20)))
+    await until(lambda: bool(rig.engine.requests))
+    rig.routes.table["tiny"] = stays
+    other = asyncio.create_task(ask(rig.port, chat(tokens=20, interval_ms=20)))
+    await until(lambda: len(rig.engine.requests) == 2)
+    rig.doors.doors[INSTANCE] = door(rig.engine.port, left)
+    rig.link.hand_over(INSTANCE, {left})
+    assert last_event(await asking)["error"]["code"] == "engine_broke"
+    assert (await other).raw == stream_body(20)
+
+
+async def test_what_loses_its_hold_before_it_is_answered_goes_on_by_the_one_that_it_may_have_by_then(rig: Rig) -> None:
+    asking = asyncio.create_task(ask(rig.port, chat(delay_ms=60_000)))
+    await until(lambda: len(rig.engine.requests) == 1)
+    newer = Hold("c1", 2)
+    rig.routes.table["tiny"] = replace(rig.route(), claim=newer.claim, fence=newer.fence)
+    rig.doors.doors[INSTANCE] = door(rig.engine.port, newer)
+    rig.link.hand_over(INSTANCE, {newer})
+    await until(lambda: len(rig.engine.requests) == 2)
+    assert not asking.done()
+    asking.cancel()
+    await until(lambda: rig.routes.given == 0)
+
+
+async def test_what_loses_its_hold_before_it_is_answered_hears_of_the_claim_that_took_it(rig: Rig) -> None:
+    asking = asyncio.create_task(ask(rig.port, chat(delay_ms=60_000)))
+    await until(lambda: len(rig.engine.requests) == 1)
+    rig.routes.refused["tiny"] = RuntimeClaimed("tiny is held by another.", "Try again.", retry_after=7)
+    rig.link.hand_over(INSTANCE, {Hold("c1", 2)})
+    reply = await asking
+    assert (reply.status, reply.headers["retry-after"], reply.json()["error"]["code"]) == (503, "7", "runtime_claimed")
+    assert rig.routes.given == 0
+
+
+async def test_a_claim_reaches_the_routes_and_the_node_hears_only_of_the_hold_that_they_name(unix_rig: Rig) -> None:
+    unix_rig.doors.doors[INSTANCE] = door(unix_rig.engine.port, Hold("c1", 4))
+    unix_rig.routes.table["tiny"] = replace(unix_rig.route(), claim="c1", fence=4)
+    assert (await ask(unix_rig.port, chat(), x_arw_claim="c1")).status == 200
+    async with talking(unix_rig.port) as talk:
+        talk.ask("POST", CHAT, chat(), authorization=f"{TOKEN}~c2")
+        assert (await talk.reply()).status == 200
+    assert unix_rig.routes.claims == ["c1", "c2"]
+    assert not any(name.startswith(b"x-arw") for asked in unix_rig.engine.requests for name, _ in asked.headers)
+
+
+async def test_a_route_is_in_use_until_its_request_is_over_however_that_ends(unix_rig: Rig) -> None:
+    routes = unix_rig.routes
+    assert (await ask(unix_rig.port, chat())).status == 200
+    assert (await ask(unix_rig.port, chat(tokens=10, break_after=4))).status == 200
+    unix_rig.doors.doors[INSTANCE] = door(unix_rig.engine.port, Hold("system", 2))
+    assert (await ask(unix_rig.port, chat())).status == 403
+    assert routes.given == 0
+    unix_rig.doors.doors[INSTANCE] = door(unix_rig.engine.port)
+    async with talking(unix_rig.port) as talk:
+        talk.ask("POST", CHAT, chat(tokens=10_000, interval_ms=20), authorization=TOKEN)
+        await until(lambda: len(unix_rig.engine.requests) == 3)
+        assert routes.given == 1
+    await until(lambda: routes.given == 0)
+
+
 async def test_an_instance_that_does_not_serve_is_refused_with_when_to_retry(unix_rig: Rig) -> None:
     unix_rig.doors.doors.clear()
     reply = await ask(unix_rig.port, chat())
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
 
 
-async def test_an_engine_that_breaks_in_its_answer_is_seen_as_a_broken_stream(rig: Rig) -> None:
+async def test_an_engine_that_breaks_in_its_answer_is_seen_as_a_stream_that_ends_in_an_error(rig: Rig) -> None:
     reply = await ask(rig.port, chat(tokens=10, break_after=4))
     assert reply.status == 200
-    assert not reply.whole
-    assert reply.raw == stream_body(10)[: len(reply.raw)]
+    told = last_event(reply)["error"]
+    assert (told["type"], told["code"], told["remedy"]) == ("server_error", "engine_broke", "Send the request again.")
+    assert b"[DONE]" not in reply.raw
+    before = reply.raw.partition(b'data: {"error"')[0].rpartition(b"\n\n\r\n")[0]
+    assert stream_body(10).startswith(before)
     exchange = await rig.meter.next()
     assert (exchange.complete, exchange.abandoned) == (False, False)
+
+
+async def test_an_engine_that_breaks_in_the_middle_of_an_event_is_seen_as_a_broken_connection(unix_rig: Rig) -> None:
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    asking = asyncio.create_task(ask(unix_rig.port, chat(raw=f"{head}9\r\ndata: {{")))
+    await until(lambda: bool(unix_rig.engine.requests))
+    unix_rig.engine.kill()
+    reply = await asking
+    assert (reply.whole, b"error" in reply.raw) == (False, False)
 
 
 async def test_an_engine_that_breaks_before_its_first_byte_is_a_bad_gateway(unix_rig: Rig) -> None:
@@ -191,7 +274,7 @@ async def test_closing_an_instance_ends_its_requests_before_the_engine_is_signal
         refused = await waiting.reply()
         assert (refused.status, refused.json()["error"]["code"]) == (503, "stopping")
         rest = await begun.reader.read()
-        assert not rest.endswith(b"0\r\n\r\n")
+        assert b"[DONE]" not in rest
 
 
 async def test_two_hundred_streams_at_once_stay_whole_and_apart(rig: Rig) -> None:
@@ -210,14 +293,9 @@ async def test_a_dropped_node_cuts_its_streams_at_once_and_may_come_back(rig: Ri
         await talk.reader.readuntil(b"tok1")
         rig.gateway.drop_node("box")
         rest = await talk.reader.read()
-        assert not rest.endswith(b"0\r\n\r\n")
+        assert b"[DONE]" not in rest
     await until(lambda: rig.engine.closed_in_answer == 1)
-    reply = await ask(rig.port, chat())
-    if reply.status == 503:
-        # As the answer says: the node may take longer to come back than a request waits.
-        assert "Try again" in reply.body.decode()
-        reply = await ask(rig.port, chat())
-    assert reply.status == 200
+    assert (await ask(rig.port, chat())).status == 200
 
 
 def elsewhere(rig: Rig) -> None:

@@ -41,7 +41,7 @@ async def strict(short_folder: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def unread(short_folder: Path) -> AsyncIterator[Rig]:
     """One that soon gives up who reads nothing."""
-    async with rigged(short_folder, unix=True, settings=GatewaySettings(stalled_timeout=0.5)) as made:
+    async with rigged(short_folder, unix=True, settings=GatewaySettings(stalled_timeout=2)) as made:
         yield made
 
 

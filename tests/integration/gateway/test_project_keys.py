@@ -19,6 +19,7 @@ from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_projects import ListProjectKeys
 from control_plane.use_cases.update_project import SetProjectPin, UpdateProject
 from tests.fakes.http_talk import Reply, talking
+from tests.fakes.patience import SLACK
 from tests.integration.gateway.test_control_plane_http import CHAT, Plane, running_plane
 
 TEAM = ProjectId("team")
@@ -47,7 +48,7 @@ class Team:
 
     async def until(self, status: int) -> Reply:
         """What a change does is seen within a tick, and as a rule at once."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SLACK):
             while (reply := await self.ask()).status != status:  # noqa: ASYNC110 - the gateway says to nobody when it has heard
                 await asyncio.sleep(0.01)
             return reply

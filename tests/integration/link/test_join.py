@@ -20,6 +20,7 @@ from node_agent.identity.join_token import JoinToken
 from node_agent.identity.renewal import Renewal
 from tests.fakes.agent_port import AgentPort, seconds, serving
 from tests.fakes.certificates import Issuer
+from tests.fakes.patience import SLACK
 from wire.machine_id import machine_id_hash
 from wire.refusal import Refusal
 
@@ -166,7 +167,7 @@ async def test_a_certificate_is_renewed_hourly_until_the_control_plane_answers(
     renewal = Renewal(files, NodeCredentials(files, later), address, renewed.set, later, lambda: 0.5, nap)
     task = asyncio.get_running_loop().create_task(renewal.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SLACK):
             await tried.wait()
             assert files.candidate() is None
             async with serving(port, address):

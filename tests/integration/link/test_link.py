@@ -23,6 +23,7 @@ from tests.fakes.agent_bench import ME, MemoryDesired, a_spec, is_running, name_
 from tests.fakes.agent_parts import EndlessLog, FixedInventory, NotedBoard, NotedRelay, QuietSupervisor
 from tests.fakes.agent_port import AgentPort, seconds, serving
 from tests.fakes.certificates import Issuer
+from tests.fakes.patience import SLACK
 
 SOON = timedelta(milliseconds=100)
 TIMERS = LinkTimers(reconnect_cap=SOON, refused_retry=timedelta(hours=1), diagnose_every=timedelta())
@@ -36,6 +37,8 @@ class Agent:
     relay: NotedRelay = field(default_factory=NotedRelay)
     board: NotedBoard = field(default_factory=NotedBoard)
     accepted: str = ""
+    running: asyncio.Task[None] | None = None
+    """While it is linked."""
 
     @asynccontextmanager
     async def linked(self, files: IdentityFiles, addresses: tuple[str, str]) -> AsyncIterator[Link]:
@@ -51,7 +54,7 @@ class Agent:
             clock=time.monotonic,
             accepted_history=lambda: self.accepted,
         )
-        task = asyncio.get_running_loop().create_task(link.run())
+        self.running = task = asyncio.get_running_loop().create_task(link.run())
         try:
             yield link
         finally:
@@ -118,7 +121,8 @@ async def test_what_cannot_be_said_ends_the_agent_instead_of_its_stream_alone(
         async with serving(port) as addresses, agent.linked(files, addresses):
             await port.until(lambda: bool(port.bodies("heartbeat")))
             agent.supervisor.change(nonsense)
-            await asyncio.sleep(1)
+            assert agent.running
+            await asyncio.wait({agent.running})
     assert raised.group_contains(UnicodeEncodeError)
 
 
@@ -239,7 +243,7 @@ async def test_a_log_is_pushed_until_the_control_plane_has_enough(
         port.say(pb.ControlMessage(log_request=request))
         await port.until(lambda: len(port.logs) == 3)
         port.end_logs.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SLACK):
             await agent.logs.stopped.wait()
     assert [message.subscription for message in port.logs] == ["s1", "", ""]
     assert b"".join(message.data for message in port.logs) == f"{name_of('a')} 5\nmore\n".encode()
@@ -250,7 +254,7 @@ async def test_an_ended_log_ends_the_call(agent: Agent, port: AgentPort, files: 
     async with serving(port) as addresses, agent.linked(files, addresses):
         await port.until(lambda: bool(port.bodies("heartbeat")))
         port.say(pb.ControlMessage(log_request=pb.LogRequest(subscription="s1", instance=name_of("a"))))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SLACK):
             await port.log_call_over.wait()
 
 

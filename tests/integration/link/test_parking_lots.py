@@ -11,6 +11,7 @@ from pathlib import Path
 from node_agent.control_link.messages import Replica
 from node_agent.relay.link import RelayLink
 from tests.fakes.data_path import FakeDoors
+from tests.fakes.patience import SLACK
 from tests.fakes.relay_rig import until
 
 
@@ -104,5 +105,5 @@ async def test_a_replica_that_hears_of_the_session_a_moment_later_is_parked_at_w
         here.link.configure(1, here.replicas[:1], 2)
         await until(lambda: one.came >= 2)
         one.open = True
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(1 * SLACK):
             await until(lambda: one.parked > 0)

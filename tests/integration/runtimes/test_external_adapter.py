@@ -17,6 +17,7 @@ from node_agent.runtimes import assembly
 from tests.fakes import fake_program
 from tests.fakes.instance_specs import NAME
 from tests.fakes.local_node import LocalNode, until, until_ready, until_state
+from tests.fakes.patience import SLACK
 
 NO_MODEL = ModelFile("", "", "", 0)
 
@@ -70,7 +71,7 @@ async def test_what_it_counts_is_shown(node: LocalNode, port: int) -> None:
         def counted(status: InstanceStatus) -> bool:
             return status.health is not None and status.health.inflight_requests == 3
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SLACK):
             while not any(counted(status) for status in supervisor.statuses()):  # noqa: ASYNC110 - told to nobody
                 await asyncio.sleep(0.02)
 

@@ -34,6 +34,7 @@ from node_agent.runtimes.sandbox.layers import OFF
 from node_agent.runtimes.sandbox.plan import Start, sandbox_of
 from tests.fakes import prying_program
 from tests.fakes.instance_specs import spec
+from tests.fakes.patience import SLACK
 
 HERE = "127.0.0.1"
 known = landlock.version()[0]
@@ -326,7 +327,7 @@ def test_a_user_that_cannot_reach_the_engine_leaves_it_with_the_agents_own(bench
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * SLACK
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)

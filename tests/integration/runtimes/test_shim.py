@@ -28,6 +28,7 @@ from node_agent.runtimes.sandbox.cgroup import Cgroup
 from node_agent.runtimes.sandbox.landlock import SINCE
 from node_agent.runtimes.tree import Tree
 from tests.fakes.local_node import TIMERS, LocalNode, until_ready, until_state
+from tests.fakes.patience import SLACK
 
 LAUNCH = LaunchRecord(
     incarnation=1,
@@ -84,7 +85,7 @@ def altered(tmp_path: Path, change: str) -> Path:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * SLACK
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)

@@ -28,9 +28,11 @@ from tests.fakes.local_node import (
     until,
     until_gone,
     until_ready,
+    until_so,
     until_started,
     until_state,
 )
+from tests.fakes.patience import SLACK
 
 STOPPED = DesiredState.STOPPED
 
@@ -57,10 +59,7 @@ async def test_the_door_opens_when_ready_and_shows_who_may_pass(node: LocalNode)
         assert door.holds == {Hold("system", 1)}
         assert door.api_key == node.home.key()
         supervisor.desire([node.spec(holds=frozenset())])
-        await asyncio.sleep(0.05)
-        changed = supervisor.door(NAME)
-        assert changed is not None
-        assert changed.holds == frozenset()
+        await until_so(lambda: supervisor.door(NAME) == replace(door, holds=frozenset()))
         assert supervisor.door(InstanceName("nodes/n/instances/nobody")) is None
 
 
@@ -105,7 +104,7 @@ async def test_an_engine_that_ignores_sigterm_is_killed_after_the_grace(node: Lo
         supervisor.desire([node.spec(desired_state=STOPPED)])
         status = await until_state(supervisor, InstanceState.OFFLINE)
         took = time.monotonic() - began
-    assert TIMERS.stop_grace.total_seconds() <= took < TIMERS.stop_grace.total_seconds() + 1
+    assert TIMERS.stop_grace.total_seconds() <= took < TIMERS.stop_grace.total_seconds() + 1 * SLACK
     assert status.last_exit is not None
     assert status.last_exit.signal == signal.SIGKILL
     assert node.home.lock_is_free()
@@ -159,7 +158,7 @@ async def test_what_is_removed_is_not_held_up_by_a_request_that_never_ends(node:
         supervisor.desire([])
         await gone.wait()
         took = time.monotonic() - began
-    assert TIMERS.stop_grace.total_seconds() <= took < TIMERS.stop_grace.total_seconds() + 2
+    assert TIMERS.stop_grace.total_seconds() <= took < TIMERS.stop_grace.total_seconds() + 2 * SLACK
 
 
 async def test_an_engine_that_never_gets_ready_is_given_up_at_its_deadline(node: LocalNode) -> None:
@@ -170,7 +169,7 @@ async def test_an_engine_that_never_gets_ready_is_given_up_at_its_deadline(node:
     assert status.problem is not None
     assert status.problem.reason == "RESTART_BUDGET_EXHAUSTED"
     assert status.problem.metadata["cause"] == "START_DEADLINE_EXCEEDED"
-    assert len(node.starts) == 2
+    assert status.incarnation == 2
 
 
 async def test_a_crash_loop_is_four_starts_then_an_error_with_code_and_log(node: LocalNode) -> None:
@@ -464,7 +463,7 @@ async def test_a_stop_before_the_shim_has_spoken_leaves_nothing_behind(
     monkeypatch.setattr(launcher, "SHIM", slow)
     await node.make_engine()
     async with node.agent(node.spec()) as supervisor:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SLACK):
             while node.home.launch() is None:  # noqa: ASYNC110 - nothing tells of a shim that says nothing
                 await asyncio.sleep(0.01)
         assert left(node.path)

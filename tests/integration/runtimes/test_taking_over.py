@@ -19,13 +19,14 @@ from node_agent.runtimes.process import start_ticks
 from node_agent.runtimes.shutdown import stop_everything
 from tests.fakes.instance_specs import NAME
 from tests.fakes.local_node import TIMERS, LocalNode, engine_pid, until, until_gone, until_ready, until_state
+from tests.fakes.patience import SLACK
 
 
 async def test_adoption_is_over_when_an_engine_that_served_has_answered(node: LocalNode) -> None:
     await node.make_engine()
     async with node.agent(node.spec()) as supervisor:
         pid = engine_pid(await until_ready(supervisor))
-    async with node.agent(node.spec()) as supervisor, asyncio.timeout(10):
+    async with node.agent(node.spec()) as supervisor, asyncio.timeout(10 * SLACK):
         await supervisor.adopted()
         (status,) = supervisor.statuses()
     assert status.state is InstanceState.READY
@@ -33,7 +34,7 @@ async def test_adoption_is_over_when_an_engine_that_served_has_answered(node: Lo
 
 
 async def test_adoption_is_over_at_once_where_there_is_nothing(node: LocalNode) -> None:
-    async with node.agent() as supervisor, asyncio.timeout(5):
+    async with node.agent() as supervisor, asyncio.timeout(5 * SLACK):
         await supervisor.adopted()
         assert supervisor.statuses() == []
 

@@ -23,6 +23,7 @@ from control_plane.use_cases.lost_history import HISTORY_CHANGED, JUMP
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Store, Transaction
 from control_plane.use_cases.watch_events import WatchEvents
+from tests.fakes.patience import SLACK
 from tests.fakes.postgres import PostgresServer, postgres_server
 from tests.fakes.postgres_boards import acquainted, note, until_answered
 from tests.fakes.postgres_stores import opened, until_served
@@ -70,7 +71,7 @@ async def changes_of_history(store: Store) -> list[Event]:
 
 
 async def until_another(store: Store, history: str) -> tuple[str, int, int]:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 15 * SLACK
     while True:
         with suppress(StorageUnavailable):
             found = await store.read(where)

@@ -15,6 +15,7 @@ from control_plane.domain.errors import StorageUnavailable
 from control_plane.store import postgres_board
 from control_plane.store.board_rows import BoardRows
 from control_plane.store.postgres import PostgresStore
+from tests.fakes.patience import SLACK
 from tests.fakes.postgres import PostgresServer, postgres_server
 from tests.fakes.postgres_boards import SOON, Member, leading, living, members, note, until_answered
 from tests.fakes.postgres_stores import idle_in_transaction, opened
@@ -28,7 +29,7 @@ async def test_what_a_dead_replica_left_is_swept_and_it_hears_what_it_missed(
     await a.beat({("kind", "x"): b"1", ("kind", "y"): b"1"})
     await b.beat(note("b"))
     assert await b.contents() == []
-    end = time.monotonic() + SOON.swept.total_seconds() + 1
+    end = time.monotonic() + (SOON.swept.total_seconds() + 1) * SLACK
     gone = foreign.execute("SELECT 1")
     while gone.fetchone():
         assert time.monotonic() < end
@@ -128,7 +129,7 @@ async def test_a_crash_of_postgresql_empties_the_board_and_everybody_comes_back(
             back = await until_answered(a)
             assert (back.anew, back.term) == (True, 1)
             await a.beat(note("x", b"1"))
-            end = time.monotonic() + SOON.silent.total_seconds() + 1
+            end = time.monotonic() + (SOON.silent.total_seconds() + 1) * SLACK
             while time.monotonic() < end and ("y", None) not in await b.contents():
                 await asyncio.gather(a.beat(), asyncio.sleep(0.05))
             assert [(found.key, found.content) for found in b.notes] == [("x", b"1"), ("y", None)]

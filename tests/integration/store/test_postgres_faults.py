@@ -19,6 +19,7 @@ from control_plane.store.postgres import PostgresStore
 from control_plane.store.postgres_link import Patience
 from control_plane.store.transaction import SqlTransaction
 from control_plane.use_cases.ports import Transaction
+from tests.fakes.patience import SLACK
 from tests.fakes.postgres import PostgresServer, postgres_server
 from tests.fakes.postgres_stores import heard, idle_in_transaction, opened, until_served
 from tests.fakes.store_rows import a_node
@@ -34,7 +35,7 @@ async def test_f26_a_session_idle_in_transaction_costs_a_bounded_wait_and_is_nam
         began = time.monotonic()
         calls = [hasty.write(put_node(f"n{number}")) for number in range(50)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1 * SLACK
         assert {type(answer) for answer in answers} == {StorageUnavailable}
         assert all("idle in transaction" in str(answer) for answer in answers)
         assert await hasty.read(lambda tx: tx.nodes.all()) == []
@@ -47,7 +48,7 @@ async def test_f26_one_locked_table_does_not_cost_each_change_its_own_wait(
     with idle_in_transaction(foreign, "LOCK TABLE nodes"):
         began = time.monotonic()
         answers = await asyncio.gather(*(hasty.write(put_node(f"n{n}")) for n in range(50)), return_exceptions=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2 * SLACK
         assert {type(answer) for answer in answers} == {StorageUnavailable}
     await hasty.write(put_node("a"))
 
@@ -161,7 +162,7 @@ async def test_a_server_that_stands_still_is_given_up_and_found_again(
             calls = [store.write(put_node("b")), *(store.read(lambda tx: tx.revision()) for _ in range(20))]
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(answer) for answer in answers} == {StorageUnavailable}
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 10 * SLACK
         await until_served(store)
         assert a_node("a") in await store.read(lambda tx: tx.nodes.all())
 
@@ -206,7 +207,7 @@ async def test_f28_a_server_that_was_killed_costs_typed_refusals_and_nothing_ack
             began = time.monotonic()
             with pytest.raises(StorageUnavailable, match="PostgreSQL cannot be used") as refusal:
                 await store.read(lambda tx: tx.revision())
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 1 * SLACK
             assert "by itself" in refusal.value.remedy
             waiting = asyncio.ensure_future(heard(store, within=40))
             await asyncio.to_thread(server.start)

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from control_plane.store.postgres import PostgresStore
+from tests.fakes.patience import SLACK
 from tests.fakes.postgres_replica import LIMITS, ReplicaProcess, replica_process
 from tests.fakes.postgres_stores import Follower
 from tests.fakes.processes import until
@@ -33,7 +34,7 @@ def pair(postgres_url: str) -> Iterator[tuple[ReplicaProcess, ReplicaProcess]]:
 
 def seconds_until_it_leads(replica: ReplicaProcess) -> float:
     began = time.monotonic()
-    until(lambda: replica.ask("term"), 10)
+    until(lambda: replica.ask("term"), 10 * SLACK)
     return time.monotonic() - began
 
 
@@ -43,9 +44,9 @@ def test_when_the_one_that_leads_is_killed_another_leads_soon(pair: tuple[Replic
     assert second.ask("term") == 0
     assert second.ask("fenced a") == "NotLeading"
     first.send(signal.SIGKILL)
-    assert seconds_until_it_leads(second) < LIMITS.lost.total_seconds()
+    assert seconds_until_it_leads(second) < LIMITS.lost.total_seconds() * SLACK
     assert second.ask("term") == term + 1
-    until(lambda: second.ask("living") == 1, LIMITS.silent.total_seconds())
+    until(lambda: second.ask("living") == 1, LIMITS.silent.total_seconds() * SLACK)
     assert second.ask("fenced a") == "stored"
 
 
@@ -58,10 +59,10 @@ def test_one_that_stood_still_while_it_led_writes_nothing_afterwards(
     # It is the first thing that it reads when it goes on, and it believes still that it leads.
     first.begin("fenced b")
     taken_after = seconds_until_it_leads(second)
-    assert LIMITS.lost.total_seconds() < taken_after < LIMITS.silent.total_seconds() + 2
+    assert LIMITS.lost.total_seconds() < taken_after < (LIMITS.silent.total_seconds() + 2) * SLACK
     first.send(signal.SIGCONT)
     assert first.answer() == "NotLeading"
-    until(lambda: (first.ask("living"), second.ask("living")) == (2, 2), 10)
+    until(lambda: (first.ask("living"), second.ask("living")) == (2, 2), 10 * SLACK)
     assert (first.ask("term"), second.ask("term")) == (0, 2)
 
 

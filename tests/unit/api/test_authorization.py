@@ -13,7 +13,9 @@ from grpc_health.v1 import health_pb2
 from arw.v1 import (
     agent_service_pb2,
     authority_service_pb2,
+    claim_service_pb2,
     enrollment_service_pb2,
+    inference_service_pb2,
     job_service_pb2,
     model_service_pb2,
     node_service_pb2,
@@ -39,7 +41,9 @@ from wire.refusal import Refusal
 FILES: tuple[Any, ...] = (
     agent_service_pb2.DESCRIPTOR,
     authority_service_pb2.DESCRIPTOR,
+    claim_service_pb2.DESCRIPTOR,
     enrollment_service_pb2.DESCRIPTOR,
+    inference_service_pb2.DESCRIPTOR,
     job_service_pb2.DESCRIPTOR,
     model_service_pb2.DESCRIPTOR,
     node_service_pb2.DESCRIPTOR,

@@ -72,6 +72,7 @@ def a_resource() -> session_pb2.DesiredResource:
     wanted.model.MergeFrom(session_pb2.ModelFile(name="models/tiny", path="/m.gguf", sha256="ab", size_bytes=5))
     wanted.desired_state = runtime_pb2.DESIRED_STATE_STOPPED
     wanted.holds.append(session_pb2.Hold(claim="system", fence=3))
+    wanted.holds.append(session_pb2.Hold(claim="c1", fence=4, stop_after=Duration(seconds=60)))
     wanted.restore.MergeFrom(session_pb2.RestoreOrder(serial=4, restart=True, reset_budget=True))
     return resource
 
@@ -90,7 +91,10 @@ def test_a_spec_arrives_whole() -> None:
     assert spec.desired_state is DesiredState.STOPPED
     assert spec.auto_start
     assert not spec.degrade_on_missing_accelerator
-    assert spec.holds == {Hold("system", 3)}
+    assert {hold: hold.stop_after for hold in spec.holds} == {
+        Hold("system", 3): None,
+        Hold("c1", 4): timedelta(seconds=60),
+    }
     assert spec.restore == RestoreOrder(4, restart=True, reset_budget=True)
 
 

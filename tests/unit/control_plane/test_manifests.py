@@ -25,7 +25,8 @@ from control_plane.domain.runtime import (
     ProcessSettings,
     RestartPolicy,
 )
-from control_plane.manifests.reader import ACCELERATORS, Reader
+from control_plane.manifests.read_settings import ACCELERATORS
+from control_plane.manifests.reader import Reader
 from wire.positions import json_lines, line_of, toml_lines
 
 WHOLE = """\

@@ -160,7 +160,7 @@ def test_nothing_new_goes_where_the_owner_has_no_room_and_a_second_look_changes_
     new = {each.id for each in asked if each.node not in views}
     for view in nodes:
         here = {each.runtime for each in found if each.node == view.node.id}
-        running = [each for each in asked if each.id in here and each.desired_state is not DesiredState.STOPPED]
+        running = [each for each in asked if each.id in here and each.desired_state is DesiredState.RUNNING]
         most = view.node.inventory.limits.max_runtimes
         if most is not None and any(each.id in new for each in running):
             assert len(running) <= most

@@ -129,6 +129,7 @@ class Full:
     def __init__(self, world: World) -> None:
         self.read = world.store.read
         self.on_change = world.store.on_change
+        self.is_newest = world.store.is_newest
         self.has_room = False
         self._write = world.store.write
 
@@ -145,6 +146,7 @@ class Meddling:
         self._world = world
         self.write = world.store.write
         self.on_change = world.store.on_change
+        self.is_newest = world.store.is_newest
 
     async def read(self, query: Callable[[Transaction], T]) -> T:
         answer = await self._world.store.read(query)

@@ -234,6 +234,16 @@ async def test_a_runtime_counts_as_what_it_runs_as_and_before_as_declared(world:
     assert seen.fitting["tiny"] == ("runs",)
 
 
+async def test_a_project_is_held_to_those_under_a_profile_and_nobody_else_is_touched(world: World) -> None:
+    await create(world)
+    await world.has(
+        a_runtime("fast", "n1", a_spec(profile="turbo")), a_runtime("quiet", "n1", a_spec(profile="silent"))
+    )
+    (seen,) = await views(world)(await set_pin(world, Pin("tiny", Combination(profile="silent"))))
+    assert seen.fitting["tiny"] == ("quiet",)
+    assert (await world.runtime("fast")).spec.profile == "turbo"
+
+
 async def test_a_pin_of_a_set_holds_to_all_of_its_replicas(world: World) -> None:
     await create(world)
     await world.has(a_runtime("chat", "n1"), a_runtime("chat.2", "n2", replica_of=RuntimeId("chat")))
@@ -249,6 +259,7 @@ async def test_a_pin_of_a_set_holds_to_all_of_its_replicas(world: World) -> None
         Pin("a\nb", ON_N1.combination),
         Pin("x" * 257, ON_N1.combination),
         Pin("tiny", Combination(adapter="rm -rf /")),
+        Pin("tiny", Combination(profile="../silent")),
         Pin("tiny", Combination(runtime=RuntimeId("no such id"))),
         Pin("tiny", Combination(node=NodeId("A"))),
     ],

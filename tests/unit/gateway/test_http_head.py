@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.http_head import HttpFault, Limits, Request, RequestReader, ResponseWatch, request_bytes
+from wire.http_head import HttpFault, Limits, Request, RequestReader, request_bytes
+from wire.response_watch import ResponseWatch
 
 POST = (
     b"POST /v1/x?q=1 HTTP/1.1\r\nHost: a\r\nX-Arw-Claim: c\r\n"

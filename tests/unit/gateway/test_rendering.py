@@ -18,7 +18,7 @@ from gateway.dialects.rendering import PassedOn, Rendering, Translated
 from gateway.refusals import EngineBroke, EngineSilent
 from node_agent.relay.answers import Refused, answer
 from tests.fakes.stub_engine import chunk, stream_pieces, tokens
-from wire.http_head import ResponseWatch
+from wire.response_watch import ResponseWatch
 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -198,7 +198,10 @@ async def test_what_speaks_no_path_of_the_gateway_is_neither_listed_nor_asked() 
 async def test_of_runtimes_that_share_a_model_those_that_can_are_chosen() -> None:
     both = declared("both", modalities=(Modality.TEXT, Modality.AUDIO))
     table = await table_of(fleet("both", "reads"), both, declared("reads"))
-    assert {table.resolve("tiny", Task.SPEECH).model_alias for _ in range(4)} == {"both"}
+    for _ in range(4):
+        heard = table.resolve("tiny", Task.SPEECH)
+        assert heard.model_alias == "both"
+        table.left(heard)
     assert {table.resolve("tiny").model_alias for _ in range(4)} == {"both", "reads"}
 
 
@@ -289,3 +292,16 @@ async def test_a_declared_runtime_that_is_no_replica_is_not_served_under_another
     assert {bench.table.resolve("chat").model_alias for _ in range(4)} == {"chat"}
     with pytest.raises(ModelNotFound, match="There is: chat, chat.2"):
         bench.table.resolve("nobody")
+
+
+async def test_a_conversation_goes_on_where_it_was_read_and_a_busy_one_is_passed_over() -> None:
+    table = await table_of(fleet("one", "two"), declared("one"), declared("two"))
+    words = b'{"model": "tiny", "messages": [' + b"x" * 1000
+    first = table.resolve("tiny", body=words)
+    table.left(first)
+    for more in range(1, 4):
+        again = table.resolve("tiny", body=words + b"y" * 1000 * more)
+        assert again == first
+        table.left(again)
+    taken = [table.resolve("tiny", body=words) for _ in range(3)]
+    assert [route == first for route in taken] == [True, True, False]

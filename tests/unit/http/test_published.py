@@ -15,9 +15,11 @@ from openapi_spec_validator import validate
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.authority import Authority, AuthorityState, AuthorityStep
+from control_plane.domain.claim import Claim, ClaimState, Held, Notice, Requirement, RuntimeClaim
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event
-from control_plane.domain.ids import AuthorityId, JobId, KeyId, ProjectId
+from control_plane.domain.hold import Hold
+from control_plane.domain.ids import AuthorityId, ClaimId, JobId, KeyId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.instance import ExitRecord, InstanceState, Severity
 from control_plane.domain.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.manifest import Reloaded
@@ -26,13 +28,15 @@ from control_plane.domain.node import HeldRemoval
 from control_plane.domain.pin import Combination, Pin
 from control_plane.domain.problem import Problem
 from control_plane.domain.project import Project, ProjectKey
+from control_plane.domain.residence import SleepCause
+from control_plane.domain.residents import hibernated
 from control_plane.domain.situation import MassSilence
 from control_plane.domain.supervisor_log import Deed, LogEntry
 from control_plane.domain.watcher import WatchArea, Watcher
 from control_plane.http.publish import pages
 from control_plane.http.published import published
 from control_plane.http.topics import TOPICS
-from control_plane.use_cases import announcements, project_events
+from control_plane.use_cases import announcements, claim_announcements, project_events, residence_events
 from control_plane.use_cases.authority_events import authority_prepared, authority_stepped
 from control_plane.use_cases.lost_history import history_changed
 from control_plane.use_cases.supervisor_events import supervisor_log
@@ -90,6 +94,7 @@ def _samples() -> list[Event]:
     return [
         announcements.state_changed(instance, now),
         announcements.state_changed(an_instance(), now),
+        *_claims(),
         supervisor_log(LogEntry(Deed.STARTED, an_instance(), 1, Severity.INFO, "It started."), now),
         supervisor_log(LogEntry(Deed.ENDED, instance, 1, Severity.WARN, "It ended.", ExitRecord(signal=9)), now),
         announcements.restore_requested(runtime, now, "boot"),
@@ -98,6 +103,7 @@ def _samples() -> list[Event]:
         announcements.degraded(instance, now),
         announcements.accelerator_switched(instance, AcceleratorKind.CPU, now),
         announcements.declared(runtime, now, "created"),
+        announcements.profile_changed(runtime, runtime, now),
         announcements.manifests_reloaded(["a.toml"], Reloaded(), now),
         announcements.manifest_refused(refused, now),
         announcements.placed(replace(runtime, placement_problem=problem), now, ""),
@@ -113,6 +119,10 @@ def _samples() -> list[Event]:
         announcements.service_health(Watcher(WatchArea.MANIFEST_FILES, ("a.toml",), problem=problem), now),
         announcements.of_runtime("runtime.shutdown.requested", runtime.id, now),
         announcements.of_runtime("runtime.shutdown.requested", runtime.id, now, job_id="j"),
+        residence_events.hibernated(hibernated(runtime, SleepCause.ROOM, now), now, problem),
+        residence_events.wake_requested(runtime, now, "job", job_id="j"),
+        residence_events.wake_completed(runtime, now),
+        residence_events.wake_completed(runtime, now, problem),
         announcements.job_created(job, now),
         announcements.job_changed(job, now),
         announcements.job_changed(replace(job, state=JobState.FAILED, problem=problem, rolled_back=True), now),
@@ -125,6 +135,22 @@ def _samples() -> list[Event]:
         project_events.key_revoked(replace(key, expire_time=now, revoke_time=now), now),
         announcements.of_runtime("runtime.removed", runtime.id, now, node="n1"),
         announcements.of_runtime("runtime.deleted", runtime.id, now, node=""),
+    ]
+
+
+def _claims() -> list[Event]:
+    problem = Problem("NOT_READY", "It is away.", "Wait.")
+    held = Held(RuntimeId("chat"), NodeId("n1"), Hold(ClaimId("c"), 7, 3), NOON)
+    order = RuntimeClaim(Requirement("chat"))
+    granted = Claim(ClaimId("c"), ProjectId("team"), order, NOON, ClaimState.GRANTED, held=held)
+    suspended = replace(granted, state=ClaimState.SUSPENDED, problem=problem)
+    noticed = replace(granted, notice=Notice(NOON, problem))
+    return [
+        *(claim_announcements.claim_changed(replace(granted, state=state), NOON) for state in ClaimState),
+        claim_announcements.claim_changed(replace(granted, held=None), NOON),
+        claim_announcements.claim_recovered(granted, NOON),
+        claim_announcements.claim_noticed(noticed, NOON),
+        claim_announcements.fallback_engaged(suspended, granted, NOON),
     ]
 
 
@@ -141,8 +167,10 @@ def _announced() -> set[str]:
     """What stands first in the calls that make events."""
     files = (ROOT / "control_plane" / "use_cases").glob("*.py")
     calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
-    makers = [call for call in calls if _name(call.func) in {"Event", "of_runtime"} and call.args]
-    return {str(call.args[0].value) for call in makers if isinstance(call.args[0], ast.Constant)}
+    makers = [call for call in calls if _name(call.func) in {"Event", "_event", "of_runtime"} and call.args]
+    return {*claim_announcements.TOPICS.values()} | {
+        str(call.args[0].value) for call in makers if isinstance(call.args[0], ast.Constant)
+    }
 
 
 def _name(function: ast.expr) -> str:

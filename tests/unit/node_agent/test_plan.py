@@ -200,4 +200,5 @@ def test_prompts_to_remember_are_of_the_launch_and_without_them_an_earlier_agent
     )
     wanted = [plain, replace(plain, warm_up_prompts=("a",)), replace(plain, warm_up_prompts=("b",))]
     wanted += [replace(each, prompt_cache="songs") for each in wanted]
+    wanted += [replace(each, kv_cache_type="q8_0") for each in wanted]
     assert len({launch_key(spec(settings=settings)) for settings in wanted}) == len(wanted)

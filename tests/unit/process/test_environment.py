@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.checkup import Grade, _kept, _switches
+from control_plane.checkup import Grade, _kept, _profiles, _switches
 from control_plane.process.environment import environment_of
 from control_plane.process.run_file import start_ticks
 from control_plane.settings import Paths, Settings
@@ -53,3 +53,19 @@ def test_a_switch_that_nobody_knows_is_named_with_what_was_meant(paths: Paths, s
     )
     assert wrong.remedy.startswith("Did you mean ARW_EVENTS_ROWS?")
     assert told.text == f"ARW_EVENTS_DAYS told to the control plane, process {served}"
+
+
+def test_profiles_of_the_operators_own_are_looked_at(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARW_RUNTIME_PROFILES", raising=False)
+    assert list(_profiles(paths)) == []
+    monkeypatch.setenv("ARW_RUNTIME_PROFILES", str(tmp_path / "own"))
+    (missing,) = _profiles(paths)
+    assert (missing.grade, missing.text.endswith("own, which is no folder")) == (Grade.WARN, True)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "ours.toml").write_text("version = 1\n")
+    (tmp_path / "own" / "bad.toml").write_text("version = 1\nflag = 1\n")
+    wrong, told = _profiles(paths)
+    assert (wrong.grade, "line 2: flag: is not known" in wrong.text) == (Grade.WARN, True)
+    assert (told.grade, told.text) == (Grade.OK, f"1 in {tmp_path / 'own'}, beside 15 shipped ones")

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 from structlog.testing import capture_logs
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.claim import Claim, Lease
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.ids import JobId, RuntimeId
@@ -30,10 +31,11 @@ from control_plane.domain.runtime import DesiredState, MissingAccelerator, Modal
 from control_plane.store import codec
 from tests.fakes.store_rows import NOON, a_node, a_runtime, placed
 
-STORED = (Node, Runtime, Model, JoinToken, Operator, Placed, Job)
+STORED = (Node, Runtime, Model, JoinToken, Operator, Placed, Job, Claim, Lease)
 
 st.register_type_strategy(str, st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 st.register_type_strategy(datetime, st.datetimes(timezones=st.just(UTC)))
 st.register_type_strategy(timedelta, st.timedeltas(timedelta(days=-10_000), timedelta(days=10_000)))
 
@@ -49,6 +51,7 @@ _payloads = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 def test_every_value_comes_back_equal(kind: type[Any], data: st.DataObject) -> None:
