@@ -50,20 +50,20 @@ from control_plane.timers import Timers
 from control_plane.use_cases.admit_session import AdmitSession
 from control_plane.use_cases.authenticate_node import AuthenticateNode
 from control_plane.use_cases.authenticate_operator import AuthenticateOperator
-from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.get_cluster import GetCluster
 from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.get_watchers import GetWatchers
-from control_plane.use_cases.job_book import JobBook
+from control_plane.use_cases.jobs.book import JobBook
+from control_plane.use_cases.jobs.create_job import CreateJob
+from control_plane.use_cases.jobs.read_jobs import GetJobs
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.observe_instances import ObserveInstances
 from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.quarantine_node import QuarantineNode
 from control_plane.use_cases.randomness import SystemRandomness
-from control_plane.use_cases.read_jobs import GetJobs
 from control_plane.use_cases.read_projects import GetProjects, ViewProjects
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_liveness import ReportLiveness

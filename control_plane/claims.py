@@ -8,29 +8,29 @@ from control_plane.api.claim_service import ClaimUseCases
 from control_plane.data_path.assembly import ClaimParts
 from control_plane.data_path.implicit_claims import Means
 from control_plane.data_path.known_waits import KnownWaits
-from control_plane.domain.claim_line import Rules
+from control_plane.domain.claims.line import Rules
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import NodeId
 from control_plane.ground import Ground
 from control_plane.process.chores import Chore
 from control_plane.process.clock import EvenClock
 from control_plane.sessions.fleet import FleetState
-from control_plane.use_cases.acquire_claim import AcquireClaim
-from control_plane.use_cases.claim_book import ClaimBook
-from control_plane.use_cases.claim_dues import ClaimDues
-from control_plane.use_cases.claim_facts import Sight
-from control_plane.use_cases.claim_owners import ClaimOwners
-from control_plane.use_cases.claim_waits import ClaimWaits
-from control_plane.use_cases.confirm_claims import ConfirmClaims
+from control_plane.use_cases.claims.acquire_claim import AcquireClaim
+from control_plane.use_cases.claims.book import ClaimBook
+from control_plane.use_cases.claims.confirm_claims import ConfirmClaims
+from control_plane.use_cases.claims.dues import ClaimDues
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.owners import ClaimOwners
+from control_plane.use_cases.claims.read_claims import GetClaim, ListClaims
+from control_plane.use_cases.claims.release_claim import ReleaseClaim, RevokeClaim
+from control_plane.use_cases.claims.renew_claims import RenewClaims
+from control_plane.use_cases.claims.settle_claims import SettleClaims
+from control_plane.use_cases.claims.waits import ClaimWaits
+from control_plane.use_cases.claims.watch_claims import FollowClaim, WatchClaims
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Store
 from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.randomness import SystemRandomness
-from control_plane.use_cases.read_claims import GetClaim, ListClaims
-from control_plane.use_cases.release_claim import ReleaseClaim, RevokeClaim
-from control_plane.use_cases.renew_claims import RenewClaims
-from control_plane.use_cases.settle_claims import SettleClaims
-from control_plane.use_cases.watch_claims import FollowClaim, WatchClaims
 
 
 class Claims:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from control_plane.claims import Claims
-from control_plane.domain.situation import Calm
+from control_plane.domain.placing.situation import Calm
 from control_plane.ground import Ground
 from control_plane.manifests.files import ManifestPaths
 from control_plane.manifests.model_digests import ModelDigests
@@ -24,17 +24,17 @@ from control_plane.use_cases.allow_removals import AllowRemovals, Guards
 from control_plane.use_cases.ask_probes import Prober
 from control_plane.use_cases.boot_runtimes import BootRuntimes
 from control_plane.use_cases.circumstances import Circumstances
+from control_plane.use_cases.claims.prune_claims import PruneClaims
 from control_plane.use_cases.get_matrix import GetMatrix
-from control_plane.use_cases.job_book import JobBook
+from control_plane.use_cases.jobs.book import JobBook
+from control_plane.use_cases.jobs.prune_jobs import PruneJobs
+from control_plane.use_cases.jobs.run_jobs import RunJobs
 from control_plane.use_cases.place_runtimes import PlaceRuntimes
-from control_plane.use_cases.prune_claims import PruneClaims
-from control_plane.use_cases.prune_jobs import PruneJobs
 from control_plane.use_cases.publish_health import PublishHealth
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.release_drained import ReleaseDrained
 from control_plane.use_cases.reload_manifests import ReloadManifests
 from control_plane.use_cases.report_watchers import ReportWatchers
-from control_plane.use_cases.run_jobs import RunJobs
 from control_plane.use_cases.settle_residents import SettleResidents
 
 KEPT_REVISIONS = 100_000

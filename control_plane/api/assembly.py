@@ -25,9 +25,7 @@ from control_plane.trust.following import TrustKeeper
 from control_plane.use_cases.allow_removals import AllowRemovals, Guards
 from control_plane.use_cases.apply_manifest import ApplyManifest
 from control_plane.use_cases.approve_node import ApproveNode
-from control_plane.use_cases.cancel_job import CancelJob
 from control_plane.use_cases.circumstances import Circumstances
-from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.create_join_token import CreateJoinToken
 from control_plane.use_cases.create_model import CreateModel
 from control_plane.use_cases.create_project import CreateProject
@@ -45,7 +43,10 @@ from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.get_watchers import GetWatchers
 from control_plane.use_cases.hibernate_runtime import HibernateRuntime
-from control_plane.use_cases.job_book import JobBook
+from control_plane.use_cases.jobs.book import JobBook
+from control_plane.use_cases.jobs.cancel_job import CancelJob
+from control_plane.use_cases.jobs.create_job import CreateJob
+from control_plane.use_cases.jobs.read_jobs import GetJob, ListJobs, WatchJob
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.plan_manifest import PlanManifest
 from control_plane.use_cases.ports import Clock, Fleet, ManifestReader, ManifestWriter, ProfileReader, Store
@@ -53,7 +54,6 @@ from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.project_keys import CreateProjectKey, RevokeProjectKey
 from control_plane.use_cases.randomness import SystemRandomness
 from control_plane.use_cases.read_events import ListEvents
-from control_plane.use_cases.read_jobs import GetJob, ListJobs, WatchJob
 from control_plane.use_cases.read_join_tokens import ListJoinTokens
 from control_plane.use_cases.read_models import GetModel, ListModels
 from control_plane.use_cases.read_nodes import GetNode, ListNodes

@@ -11,11 +11,11 @@ from control_plane.api.authorization import caller
 from control_plane.api.convert import runtime_id
 from control_plane.api.page_tokens import PageTokens
 from control_plane.messages.claims import change_to_proto, claim_id, claim_to_proto, one_of, order_from_proto, owner
-from control_plane.use_cases.acquire_claim import AcquireClaim
-from control_plane.use_cases.read_claims import ClaimFilter, ClaimView, GetClaim, ListClaims
-from control_plane.use_cases.release_claim import ReleaseClaim, RevokeClaim
-from control_plane.use_cases.renew_claims import RenewClaims
-from control_plane.use_cases.watch_claims import FollowClaim, WatchClaims
+from control_plane.use_cases.claims.acquire_claim import AcquireClaim
+from control_plane.use_cases.claims.read_claims import ClaimFilter, ClaimView, GetClaim, ListClaims
+from control_plane.use_cases.claims.release_claim import ReleaseClaim, RevokeClaim
+from control_plane.use_cases.claims.renew_claims import RenewClaims
+from control_plane.use_cases.claims.watch_claims import FollowClaim, WatchClaims
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from control_plane.domain.instance import RestartBudget
 from control_plane.domain.manifest import ManifestForm
 from control_plane.domain.matrix import HttpFigures, Matrix, MatrixEntry
 from control_plane.domain.model import Model
+from control_plane.domain.placing.verdict import Verdict
 from control_plane.domain.rollup import RuntimeRollup
 from control_plane.domain.supervisor import Descriptor, Snapshot, Status
-from control_plane.domain.verdict import Verdict
 from control_plane.messages.models import part_from_proto, part_to_proto
 from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.times import duration_to_proto, time_to_proto

@@ -11,9 +11,9 @@ from control_plane.api.authorization import caller
 from control_plane.api.convert import job_id
 from control_plane.api.page_tokens import PageTokens
 from control_plane.messages.jobs import job_to_proto, order_from_proto
-from control_plane.use_cases.cancel_job import CancelJob
-from control_plane.use_cases.create_job import CreateJob
-from control_plane.use_cases.read_jobs import GetJob, ListJobs, WatchJob
+from control_plane.use_cases.jobs.cancel_job import CancelJob
+from control_plane.use_cases.jobs.create_job import CreateJob
+from control_plane.use_cases.jobs.read_jobs import GetJob, ListJobs, WatchJob
 
 
 @dataclass(frozen=True, slots=True)

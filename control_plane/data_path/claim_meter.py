@@ -9,7 +9,7 @@ import structlog
 
 from control_plane.domain.ids import ClaimId
 from control_plane.domain.runtime import SYSTEM_CLAIM
-from control_plane.use_cases.claim_book import ClaimBook
+from control_plane.use_cases.claims.book import ClaimBook
 from gateway.ports import Exchange, Meter
 
 _log = structlog.get_logger()

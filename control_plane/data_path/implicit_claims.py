@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from control_plane.domain.claim import Claim, ClaimState, Requirement, RuntimeClaim
-from control_plane.domain.claim_holds import hold_of
-from control_plane.domain.hold import Hold
+from control_plane.domain.claims.claim import Claim, ClaimState, Requirement, RuntimeClaim
+from control_plane.domain.claims.hold import Hold
+from control_plane.domain.claims.holds import hold_of
 from control_plane.domain.ids import ClaimId, ProjectId, RuntimeId
 from control_plane.domain.runtime import Modality, Runtime
-from control_plane.use_cases.acquire_claim import AcquireClaim
-from control_plane.use_cases.claim_book import ClaimBook
-from control_plane.use_cases.claim_facts import Sight
+from control_plane.use_cases.claims.acquire_claim import AcquireClaim
+from control_plane.use_cases.claims.book import ClaimBook
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.release_claim import ReleaseClaim
+from control_plane.use_cases.claims.renew_claims import RenewClaims
 from control_plane.use_cases.ports import Clock, Randomness
-from control_plane.use_cases.release_claim import ReleaseClaim
-from control_plane.use_cases.renew_claims import RenewClaims
 from wire.refusal import Refusal
 
 TTL = timedelta(seconds=60)

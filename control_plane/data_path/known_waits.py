@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from control_plane.domain.claim_allocation import Wait
+from control_plane.domain.claims.allocation import Wait
 from control_plane.domain.ids import ClaimId
-from control_plane.use_cases.claim_book import ClaimBook
-from control_plane.use_cases.claim_waits import ClaimWaits
+from control_plane.use_cases.claims.book import ClaimBook
+from control_plane.use_cases.claims.waits import ClaimWaits
 
 
 class KnownWaits:

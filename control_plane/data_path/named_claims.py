@@ -7,9 +7,9 @@ from collections.abc import Collection
 from datetime import datetime
 
 from control_plane.data_path.known_waits import KnownWaits
-from control_plane.domain.claim import Claim, ClaimState
+from control_plane.domain.claims.claim import Claim, ClaimState
 from control_plane.domain.ids import ClaimId, ProjectId
-from control_plane.use_cases.claim_book import ClaimBook
+from control_plane.use_cases.claims.book import ClaimBook
 from control_plane.use_cases.ports import Clock
 from gateway.refusals import ClaimForeign, ClaimNotFound, ClaimOver, ClaimSuspended, ClaimWaiting, GatewayRefusal
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from control_plane.data_path.implicit_claims import ImplicitClaims
 from control_plane.data_path.known_waits import KnownWaits
 from control_plane.data_path.named_claims import NamedClaims, seconds_until
-from control_plane.domain.claim_holds import is_taken_alone
+from control_plane.domain.claims.holds import is_taken_alone
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView
-from control_plane.use_cases.claim_book import ClaimBook
+from control_plane.use_cases.claims.book import ClaimBook
 from control_plane.use_cases.ports import Clock
 from gateway.refusals import RuntimeClaimed
 

@@ -10,9 +10,9 @@ from control_plane.data_path.names import Names
 from control_plane.data_path.request_claims import RequestClaims
 from control_plane.data_path.tasks import abilities, can, is_reachable
 from control_plane.data_path.waking import Waking
-from control_plane.domain.claim import Claim
-from control_plane.domain.claim_holds import hold_of
-from control_plane.domain.hold import Hold
+from control_plane.domain.claims.claim import Claim
+from control_plane.domain.claims.hold import Hold
+from control_plane.domain.claims.holds import hold_of
 from control_plane.domain.ids import ProjectId, RuntimeId, instance_name
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.node_view import NodeView

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from control_plane.domain.ids import ModelId
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.placing.situation import MassSilence
 from control_plane.domain.replica import Replica
-from control_plane.domain.situation import MassSilence
 
 
 @dataclass(frozen=True, slots=True)

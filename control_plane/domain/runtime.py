@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from control_plane.domain.accelerator import AcceleratorKind
+from control_plane.domain.claims.hold import Holds
 from control_plane.domain.execution import ExecutionSettings
-from control_plane.domain.hold import Holds
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.problem import Problem
 from control_plane.domain.residence import ALWAYS, Residence, Sleep

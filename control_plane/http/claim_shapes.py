@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from control_plane.domain.claim import ClaimState
+from control_plane.domain.claims.claim import ClaimState
 from control_plane.domain.runtime import Modality
 from control_plane.http.shapes import Count, Shape, Stamp, Told
 
@@ -25,6 +25,7 @@ class ClaimTold(Shape):
     node: str
     fence: Annotated[Count, Meta(description="Of its hold; 0: it has none")]
     problem: Told | None
+    summary: Annotated[str, Meta(description="What people read: the problem, else where it is")]
 
 
 class ClaimNoticed(ClaimTold):

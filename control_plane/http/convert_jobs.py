@@ -3,12 +3,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from control_plane.domain.job import Job, JobKind, Probed
+from control_plane.domain.jobs.job import Job, JobKind, Probed
 from control_plane.domain.runtime import EngineSettings
 from control_plane.http import job_shapes
 from control_plane.http.convert import stamp
 from control_plane.http.shapes import Told
-from control_plane.use_cases.read_jobs import Jobs
+from control_plane.use_cases.jobs.read_jobs import Jobs
 
 _LABELS = {
     JobKind.RESTORE: "Restore {runtime}",

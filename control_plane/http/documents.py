@@ -18,8 +18,8 @@ from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor
 from control_plane.use_cases.get_watchers import GetWatchers
+from control_plane.use_cases.jobs.read_jobs import GetJobs
 from control_plane.use_cases.ports import Clock
-from control_plane.use_cases.read_jobs import GetJobs
 from control_plane.use_cases.read_projects import GetProjects
 from control_plane.use_cases.state_bell import StateBell
 from control_plane.use_cases.watch_events import WatchEvents

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from control_plane.domain.instance import InstanceState, Severity
-from control_plane.domain.job import JobKind, JobState
+from control_plane.domain.jobs.job import JobKind, JobState
 from control_plane.http.shapes import Count, NodeName, RestartBudget, RuntimeName, Shape, Stamp, Told
 
 

@@ -13,11 +13,11 @@ from starlette.routing import Route
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import JobId, RuntimeId, parsed
 from control_plane.domain.instance import RestartBudget
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.view import RuntimeView
 from control_plane.http import job_shapes
 from control_plane.http.convert import budget_to_json
-from control_plane.use_cases.create_job import CreateJob
+from control_plane.use_cases.jobs.create_job import CreateJob
 from control_plane.use_cases.read_runtimes import GetRuntime
 from gateway.ports import Callers
 

@@ -13,7 +13,7 @@ from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.authority import AuthorityState
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
-from control_plane.domain.job import JobKind, JobState
+from control_plane.domain.jobs.job import JobKind, JobState
 from control_plane.domain.node import NodeState
 from control_plane.domain.residence import SleepCause
 from control_plane.domain.supervisor_log import Deed

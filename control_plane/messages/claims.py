@@ -3,8 +3,16 @@ from __future__ import annotations
 from arw.v1 import claim_pb2 as pb
 from arw.v1 import claim_service_pb2 as service_pb
 from arw.v1 import runtime_pb2
-from control_plane.domain.claim import DEFAULT_DISRUPTION, DEFAULT_TTL, Claim, Held, Requirement, RuntimeClaim, Window
-from control_plane.domain.claim_allocation import Wait
+from control_plane.domain.claims.allocation import Wait
+from control_plane.domain.claims.claim import (
+    DEFAULT_DISRUPTION,
+    DEFAULT_TTL,
+    Claim,
+    Held,
+    Requirement,
+    RuntimeClaim,
+    Window,
+)
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import ClaimId, ProjectId, parsed, resource_name
 from control_plane.domain.runtime import Modality
@@ -12,9 +20,9 @@ from control_plane.messages.accelerators import kind_from_proto, kind_to_proto
 from control_plane.messages.problems import problem_to_proto
 from control_plane.messages.projects import project_id
 from control_plane.messages.times import duration_from_proto, duration_to_proto, time_from_proto, time_to_proto
-from control_plane.use_cases.acquire_claim import NO_PROJECT
-from control_plane.use_cases.read_claims import ClaimView
-from control_plane.use_cases.watch_claims import ClaimChange
+from control_plane.use_cases.claims.acquire_claim import NO_PROJECT
+from control_plane.use_cases.claims.read_claims import ClaimView
+from control_plane.use_cases.claims.watch_claims import ClaimChange
 
 _Wanted = pb.RuntimeClaim | pb.ClaimRequirement
 

@@ -6,7 +6,7 @@ from arw.v1 import instance_pb2, runtime_pb2
 from arw.v1 import job_pb2 as pb
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import ModelId, RuntimeId, parsed, resource_name
-from control_plane.domain.job import Job, JobKind, JobOrder, Probed
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, Probed
 from control_plane.domain.runtime import EngineSettings
 from control_plane.messages.instances import severity_to_proto
 from control_plane.messages.problems import problem_to_proto

@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from arw.v1 import runtime_pb2
 from arw.v1 import session_pb2 as pb
-from control_plane.domain.claim_holds import live
+from control_plane.domain.claims.holds import live
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import resource_name
 from control_plane.domain.model import Model

@@ -13,11 +13,11 @@ from msgspec import inspect
 
 from control_plane.domain.accelerator import AcceleratorKind, DeviceHealth
 from control_plane.domain.authority import Authority, AuthorityState
-from control_plane.domain.claim import Claim, ClaimState, Lease
+from control_plane.domain.claims.claim import Claim, ClaimState, Lease
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode
 from control_plane.domain.instance import InstanceState, Severity
-from control_plane.domain.job import Job, JobKind, JobStage, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobStage, JobState
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing

@@ -11,7 +11,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from control_plane.domain.authority import Authority
-from control_plane.domain.claim import Claim, Lease
+from control_plane.domain.claims.claim import Claim, Lease
 from control_plane.domain.event import EventsKept
 from control_plane.domain.ids import (
     AuthorityId,
@@ -25,7 +25,7 @@ from control_plane.domain.ids import (
     RuntimeId,
     TokenId,
 )
-from control_plane.domain.job import Job
+from control_plane.domain.jobs.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from control_plane.domain.authority import Authority
-from control_plane.domain.claim import Claim, Lease
+from control_plane.domain.claims.claim import Claim, Lease
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.ids import NodeId
-from control_plane.domain.job import Job
+from control_plane.domain.jobs.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from control_plane.domain.authority import Authority
-from control_plane.domain.claim import Claim, Lease
+from control_plane.domain.claims.claim import Claim, Lease
 from control_plane.domain.event import EventsKept
 from control_plane.domain.ids import (
     AuthorityId,
@@ -21,7 +21,7 @@ from control_plane.domain.ids import (
     RuntimeId,
     TokenId,
 )
-from control_plane.domain.job import Job
+from control_plane.domain.jobs.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node

@@ -12,15 +12,15 @@ from control_plane.domain.event import Event
 from control_plane.domain.execution import ExecutionOffer
 from control_plane.domain.ids import resource_name
 from control_plane.domain.instance import Instance, RestartBudget, Severity
-from control_plane.domain.job import Job
+from control_plane.domain.jobs.job import Job
 from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import MatrixEntry
 from control_plane.domain.model import Model
 from control_plane.domain.node import Engine, HeldRemoval, Node
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.placing.situation import RESUME, MassSilence
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Runtime
-from control_plane.domain.situation import RESUME, MassSilence
 from control_plane.domain.watcher import Watcher
 
 PLACEMENT_CHANGED = "cluster.placement.changed"

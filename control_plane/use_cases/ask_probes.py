@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from control_plane.domain.ids import JobId, NodeId, RuntimeId
-from control_plane.domain.job import Job, JobKind, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobState
 from control_plane.domain.runtime import Runtime
 from control_plane.use_cases.ports import Clock, Fleet
 

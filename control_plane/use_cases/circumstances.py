@@ -6,7 +6,7 @@ from datetime import datetime
 
 from control_plane.domain.ids import NodeId
 from control_plane.domain.node_view import FLAPS, MAX_PLACED, NodeView
-from control_plane.domain.situation import Calm, MassSilence, Situation, mass_silence, unsteady_until
+from control_plane.domain.placing.situation import Calm, MassSilence, Situation, mass_silence, unsteady_until
 from control_plane.use_cases.ports import Clock, Fleet
 
 

@@ -9,12 +9,12 @@ from control_plane.domain.intent_layers import layers
 from control_plane.domain.intents import Choice, resolve
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import judging
+from control_plane.domain.placing.placement import judging
+from control_plane.domain.placing.rooms import Rooms
+from control_plane.domain.placing.ties import waits
+from control_plane.domain.placing.verdict import Verdict
 from control_plane.domain.problem import Problem
-from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import Runtime
-from control_plane.domain.ties import waits
-from control_plane.domain.verdict import Verdict
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.ports import Fleet, Store, Transaction

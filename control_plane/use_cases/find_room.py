@@ -3,12 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId
-from control_plane.domain.placement import placing
-from control_plane.domain.residents import woken
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.placement import placing
+from control_plane.domain.placing.residents import woken
+from control_plane.domain.placing.situation import Situation
 from control_plane.domain.runtime import Runtime
-from control_plane.domain.situation import Situation
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Clock, Fleet

@@ -7,8 +7,8 @@ from datetime import timedelta
 from control_plane.domain.cluster import Cluster, ClusterNode
 from control_plane.domain.matrix import ttl_seconds
 from control_plane.domain.node import Node, Standing
+from control_plane.domain.placing.situation import mass_silence
 from control_plane.domain.replica import Replica
-from control_plane.domain.situation import mass_silence
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Clock, Fleet
 from control_plane.use_cases.views import node_view

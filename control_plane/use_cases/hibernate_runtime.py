@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from control_plane.domain.ids import RuntimeId
+from control_plane.domain.placing.residents import hibernated
 from control_plane.domain.residence import SleepCause
-from control_plane.domain.residents import hibernated
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import residence_events

@@ -5,19 +5,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from control_plane.domain.candidates import Candidates
-from control_plane.domain.claim_holds import moved as without_holders
+from control_plane.domain.claims.holds import moved as without_holders
 from control_plane.domain.errors import NotLeading
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId, instance_name
 from control_plane.domain.node import Standing
-from control_plane.domain.placement import placing
+from control_plane.domain.placing.candidates import Candidates
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.placement import placing
+from control_plane.domain.placing.rooms import ROOM_REASONS
+from control_plane.domain.placing.situation import Situation
+from control_plane.domain.placing.ties import turns_at
 from control_plane.domain.problem import Problem
-from control_plane.domain.rooms import ROOM_REASONS
 from control_plane.domain.runtime import Departure, DesiredState, Runtime
-from control_plane.domain.situation import Situation
 from control_plane.domain.steps import Steps
-from control_plane.domain.ties import turns_at
 from control_plane.use_cases import announcements
 from control_plane.use_cases.circumstances import Circumstances
 from control_plane.use_cases.mirror import Changed, Mirror

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.domain.candidates import Candidates
 from control_plane.domain.declaration import Outcome, declared
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.manifest_plan import Action, PlannedModel, PlannedRuntime
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.placement import placing
+from control_plane.domain.placing.candidates import Candidates
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.placement import placing
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.steps import Steps
 from control_plane.use_cases.circumstances import Circumstances

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from control_plane.domain.authority import Authority
-from control_plane.domain.claim import Claim, Lease
+from control_plane.domain.claims.claim import Claim, Lease
 from control_plane.domain.desired import DesiredRow, Placed
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event, EventsKept
@@ -26,7 +26,7 @@ from control_plane.domain.ids import (
     TokenId,
 )
 from control_plane.domain.instance import Instance
-from control_plane.domain.job import Job
+from control_plane.domain.jobs.job import Job
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.matrix import HttpFigures

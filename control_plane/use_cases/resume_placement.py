@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from control_plane.domain.ids import NodeId
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.situation import mass_silence
+from control_plane.domain.placing.situation import mass_silence
 from control_plane.use_cases.change_node import told
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.views import node_view

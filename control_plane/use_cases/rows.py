@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from control_plane.domain import etag
-from control_plane.domain.claim_holds import next_fence
+from control_plane.domain.claims.holds import next_fence
 from control_plane.domain.desired import Placed
 from control_plane.domain.errors import EtagMismatch, NotFound, SessionSuperseded
 from control_plane.domain.ids import ModelId, NodeId, RuntimeId, TokenId, instance_name
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node
-from control_plane.domain.residents import asleep
+from control_plane.domain.placing.residents import asleep
 from control_plane.domain.runtime import NO_MODEL, EngineSettings, Runtime
 from control_plane.domain.tuning import tuned
 from control_plane.use_cases.ports import Transaction

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId, resource_name
-from control_plane.domain.making_room import Objects, Refused, Verdict, Waits, Wakes, judged
 from control_plane.domain.node import Node
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.making_room import Objects, Refused, Verdict, Waits, Wakes, judged
+from control_plane.domain.placing.residents import Resident, hibernated, not_woken, unloads_at, waits_for, woken
+from control_plane.domain.placing.rooms import Rooms
 from control_plane.domain.problem import Problem
 from control_plane.domain.residence import SleepCause
-from control_plane.domain.residents import Resident, hibernated, not_woken, unloads_at, waits_for, woken
-from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.use_cases import residence_events
 from control_plane.use_cases.circumstances import Circumstances

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from control_plane.domain.situation import MassSilence
+from control_plane.domain.placing.situation import MassSilence
 from control_plane.use_cases import announcements
 from control_plane.use_cases.ports import Clock, Store, Transaction
 

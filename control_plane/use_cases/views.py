@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from control_plane.domain.ids import NodeId
-from control_plane.domain.merits import strain
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.placing.merits import strain
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView, view_of
 from control_plane.use_cases.circumstances import Circumstances

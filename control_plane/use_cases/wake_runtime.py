@@ -5,7 +5,7 @@ from datetime import datetime
 
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import RuntimeId
-from control_plane.domain.residents import asked_for
+from control_plane.domain.placing.residents import asked_for
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import residence_events

@@ -11,9 +11,9 @@ from control_plane.data_path.assembly import ClaimParts
 from control_plane.data_path.implicit_claims import ImplicitClaims, Means
 from control_plane.data_path.known_waits import KnownWaits
 from control_plane.data_path.routes import RouteTable
-from control_plane.domain.claim import Claim
-from control_plane.use_cases.claim_facts import Sight
-from control_plane.use_cases.release_claim import ReleaseClaim
+from control_plane.domain.claims.claim import Claim
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.release_claim import ReleaseClaim
 from gateway.ports import Route, Task
 from gateway.refusals import GatewayRefusal
 from tests.fakes.claims import MINE, Site, a_server, a_site

@@ -10,28 +10,28 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from control_plane.domain import claim_holds
-from control_plane.domain.claim import Claim, Requirement, RuntimeClaim
-from control_plane.domain.claim_allocation import Wait
-from control_plane.domain.claim_line import Rules
+from control_plane.domain.claims import holds as claim_holds
+from control_plane.domain.claims.allocation import Wait
+from control_plane.domain.claims.claim import Claim, Requirement, RuntimeClaim
+from control_plane.domain.claims.line import Rules
 from control_plane.domain.ids import ClaimId, NodeId, ProjectId, RuntimeId, instance_name
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.project import Project
 from control_plane.domain.runtime import EngineSettings, Runtime
-from control_plane.use_cases.acquire_claim import AcquireClaim, Quota
-from control_plane.use_cases.claim_book import ClaimBook
-from control_plane.use_cases.claim_dues import ClaimDues
-from control_plane.use_cases.claim_facts import Sight
-from control_plane.use_cases.claim_owners import ClaimOwners
-from control_plane.use_cases.claim_waits import ClaimWaits
-from control_plane.use_cases.confirm_claims import ConfirmClaims
+from control_plane.use_cases.claims.acquire_claim import AcquireClaim, Quota
+from control_plane.use_cases.claims.book import ClaimBook
+from control_plane.use_cases.claims.confirm_claims import ConfirmClaims
+from control_plane.use_cases.claims.dues import ClaimDues
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.owners import ClaimOwners
+from control_plane.use_cases.claims.release_claim import ReleaseClaim, RevokeClaim
+from control_plane.use_cases.claims.renew_claims import RenewClaims
+from control_plane.use_cases.claims.settle_claims import SettleClaims
+from control_plane.use_cases.claims.waits import ClaimWaits
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Transaction
 from control_plane.use_cases.project_book import ProjectBook
-from control_plane.use_cases.release_claim import ReleaseClaim, RevokeClaim
-from control_plane.use_cases.renew_claims import RenewClaims
 from control_plane.use_cases.rows import save_runtime
-from control_plane.use_cases.settle_claims import SettleClaims
 from tests.fakes.clock import NOON, FakeClock
 from tests.fakes.control_plane import World, a_model, a_node, a_runtime, a_spec, an_instance
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from control_plane.domain.ids import JobId, ModelId, NodeId, RuntimeId
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.job import Job, JobKind, JobOrder
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder
 from control_plane.manifests.reader import Reader
 from control_plane.manifests.writer import Writer
-from control_plane.use_cases.cancel_job import CancelJob
-from control_plane.use_cases.create_job import CreateJob
-from control_plane.use_cases.job_book import JobBook
-from control_plane.use_cases.read_jobs import GetJob
-from control_plane.use_cases.run_jobs import RunJobs
+from control_plane.use_cases.jobs.book import JobBook
+from control_plane.use_cases.jobs.cancel_job import CancelJob
+from control_plane.use_cases.jobs.create_job import CreateJob
+from control_plane.use_cases.jobs.read_jobs import GetJob
+from control_plane.use_cases.jobs.run_jobs import RunJobs
 from tests.fakes.control_plane import World, an_instance
 
 CHAT, NODE = RuntimeId("chat"), NodeId("n1")

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from control_plane.domain.claim import Claim, ClaimState, Held, Lease, Notice, Window
-from control_plane.domain.claim_holds import live
-from control_plane.domain.hold import Booking, Hold, Holds, Leaving
+from control_plane.domain.claims.claim import Claim, ClaimState, Held, Lease, Notice, Window
+from control_plane.domain.claims.hold import Booking, Hold, Holds, Leaving
+from control_plane.domain.claims.holds import live
 from control_plane.domain.ids import ClaimId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.problem import Problem
 from control_plane.use_cases.ports import Transaction

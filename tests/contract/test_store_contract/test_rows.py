@@ -15,7 +15,7 @@ from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.event import Event
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.ids import AuthorityId, JobId, ModelId, NodeId, OperatorId, RuntimeId, TokenId
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.node import Engine, Node, NodeInventory
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.faulty_store import Fault, FaultyStore

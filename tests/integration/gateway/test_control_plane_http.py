@@ -29,18 +29,18 @@ from control_plane.http.orders import Orders
 from control_plane.manifests.reader import Reader
 from control_plane.manifests.writer import Writer
 from control_plane.store.memory import MemoryStore
-from control_plane.use_cases.create_job import CreateJob
 from control_plane.use_cases.get_cluster import GetCluster
 from control_plane.use_cases.get_grid import GetGrid
 from control_plane.use_cases.get_manifests import GetManifests
 from control_plane.use_cases.get_matrix import GetMatrix
 from control_plane.use_cases.get_supervisor import GetSupervisor, Process
 from control_plane.use_cases.get_watchers import GetWatchers
-from control_plane.use_cases.job_book import JobBook
+from control_plane.use_cases.jobs.book import JobBook
+from control_plane.use_cases.jobs.create_job import CreateJob
+from control_plane.use_cases.jobs.read_jobs import GetJobs
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.project_book import ProjectBook
 from control_plane.use_cases.randomness import SystemRandomness
-from control_plane.use_cases.read_jobs import GetJobs
 from control_plane.use_cases.read_projects import GetProjects, ViewProjects
 from control_plane.use_cases.read_runtimes import GetRuntime
 from control_plane.use_cases.report_watchers import ReportWatchers

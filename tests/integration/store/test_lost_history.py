@@ -18,7 +18,7 @@ from control_plane.store.fenced import FencedStore
 from control_plane.store.known_history import KnownHistory, Mark, Notebook
 from control_plane.store.listeners import Position
 from control_plane.store.postgres import PostgresStore
-from control_plane.use_cases.job_book import JobBook
+from control_plane.use_cases.jobs.book import JobBook
 from control_plane.use_cases.lost_history import HISTORY_CHANGED, JUMP
 from control_plane.use_cases.mirror import Mirror
 from control_plane.use_cases.ports import Store, Transaction

@@ -9,18 +9,18 @@ from uuid import uuid4
 
 import pytest
 
-from control_plane.domain.claim import ClaimState, Window
-from control_plane.domain.claim_holds import live
-from control_plane.domain.claim_line import Rules
+from control_plane.domain.claims.claim import ClaimState, Window
+from control_plane.domain.claims.holds import live
+from control_plane.domain.claims.line import Rules
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import ProjectId, RuntimeId
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.runtime import DesiredState
-from control_plane.use_cases.claim_facts import Sight
-from control_plane.use_cases.claim_owners import ClaimOwners
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.owners import ClaimOwners
+from control_plane.use_cases.claims.renew_claims import RenewClaims
+from control_plane.use_cases.claims.settle_claims import SettleClaims
 from control_plane.use_cases.project_book import ProjectBook
-from control_plane.use_cases.renew_claims import RenewClaims
-from control_plane.use_cases.settle_claims import SettleClaims
 from tests.fakes.claims import MINE, TTL, Site, a_server, a_site, an_order
 from tests.fakes.clock import NOON
 from tests.fakes.faulty_store import Fault, FaultyStore

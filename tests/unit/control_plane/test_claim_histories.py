@@ -21,15 +21,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from control_plane.domain import claim_holds, claim_steps
-from control_plane.domain.claim import Claim, ClaimState
-from control_plane.domain.claim_lease import Due
-from control_plane.domain.claim_states import NEXT
+from control_plane.domain.claims import holds as claim_holds
+from control_plane.domain.claims import steps as claim_steps
+from control_plane.domain.claims.claim import Claim, ClaimState
+from control_plane.domain.claims.lease import Due
+from control_plane.domain.claims.states import NEXT
 from control_plane.domain.errors import NothingHeld
 from control_plane.domain.ids import ClaimId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.runtime import DesiredState, Runtime
-from control_plane.use_cases import claim_changes, claim_dues, rows
+from control_plane.use_cases import rows
+from control_plane.use_cases.claims import changes as claim_changes
+from control_plane.use_cases.claims import dues as claim_dues
 from tests.fakes.claims import AMNESTY, TTL, Site, a_server, an_order
 
 S = ClaimState

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control_plane.domain.claim import Claim, ClaimState, Held, Requirement, RuntimeClaim
-from control_plane.domain.claim_allocation import Plan, allocate
-from control_plane.domain.claim_holds import given as given_to
-from control_plane.domain.claim_holds import settled, taken
-from control_plane.domain.claim_line import Party, Rules, line, party
-from control_plane.domain.claim_offers import Offer
+from control_plane.domain.claims.allocation import Plan, allocate
+from control_plane.domain.claims.claim import Claim, ClaimState, Held, Requirement, RuntimeClaim
+from control_plane.domain.claims.holds import given as given_to
+from control_plane.domain.claims.holds import settled, taken
+from control_plane.domain.claims.line import Party, Rules, line, party
+from control_plane.domain.claims.offers import Offer
 from control_plane.domain.ids import ClaimId, NodeId, ProjectId
 from control_plane.domain.runtime import Modality, Runtime
 from tests.fakes.claims import a_server, an_order

@@ -9,17 +9,17 @@ from datetime import timedelta
 
 import pytest
 
-from control_plane.domain.claim import Claim, ClaimState, Window
-from control_plane.domain.claim_holds import live
+from control_plane.domain.claims.claim import Claim, ClaimState, Window
+from control_plane.domain.claims.holds import live
 from control_plane.domain.errors import NotFound, ProjectDisabled
 from control_plane.domain.ids import ClaimId, ProjectId, RuntimeId
 from control_plane.domain.instance import InstanceState
-from control_plane.use_cases.claim_agenda import ClaimAgenda
-from control_plane.use_cases.claim_facts import Sight
+from control_plane.use_cases.claims.agenda import ClaimAgenda
+from control_plane.use_cases.claims.facts import Sight
+from control_plane.use_cases.claims.read_claims import ClaimFilter, ClaimView, GetClaim, ListClaims
+from control_plane.use_cases.claims.watch_claims import ClaimChange, FollowClaim, WatchClaims
 from control_plane.use_cases.lost_history import begin_anew
-from control_plane.use_cases.read_claims import ClaimFilter, ClaimView, GetClaim, ListClaims
 from control_plane.use_cases.rows import save_runtime
-from control_plane.use_cases.watch_claims import ClaimChange, FollowClaim, WatchClaims
 from tests.fakes.claims import MINE, TTL, Site, a_server, a_site, an_order
 from tests.fakes.clock import NOON
 

@@ -11,16 +11,16 @@ from uuid import uuid4
 import pytest
 
 from control_plane.domain.accelerator import AcceleratorKind
-from control_plane.domain.claim import Claim, ClaimState, RuntimeClaim, Window
-from control_plane.domain.claim_holds import live
-from control_plane.domain.claim_states import NEXT, IllegalTransition, turned
+from control_plane.domain.claims.claim import Claim, ClaimState, RuntimeClaim, Window
+from control_plane.domain.claims.holds import live
+from control_plane.domain.claims.states import NEXT, IllegalTransition, turned
 from control_plane.domain.errors import InvalidArgument, NotFound, NothingHeld, RateLimited, RequestIdReused
 from control_plane.domain.footprint import Footprint, FootprintKey
 from control_plane.domain.ids import ClaimId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.runtime import Modality
-from control_plane.use_cases.acquire_claim import Quota
-from control_plane.use_cases.prune_claims import PruneClaims
-from control_plane.use_cases.read_claims import ClaimFilter, GetClaim, ListClaims
+from control_plane.use_cases.claims.acquire_claim import Quota
+from control_plane.use_cases.claims.prune_claims import PruneClaims
+from control_plane.use_cases.claims.read_claims import ClaimFilter, GetClaim, ListClaims
 from tests.fakes.claims import MINE, TTL, Site, a_server, a_site, an_order
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import an_instance

@@ -11,7 +11,7 @@ import pytest
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.node_view import MAX_PLACED, NodeView
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.placement import place, verdicts
 from control_plane.domain.runtime import DesiredState, PlacementSettings, PlacementStrategy, Runtime, RuntimeSpec
 from control_plane.sessions.rules import MAX_REPORTED
 from control_plane.settings import NODE_RUNTIMES, Settings

@@ -11,7 +11,7 @@ from control_plane.domain.accelerator import Accelerator, AcceleratorKind, Devic
 from control_plane.domain.errors import SessionSuperseded
 from control_plane.domain.matrix import Code, MatrixStatus, entry
 from control_plane.domain.node import EngineDevice, NodeInventory
-from control_plane.domain.objections import objections
+from control_plane.domain.placing.objections import objections
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import MissingAccelerator
 from control_plane.messages.nodes import inventory_from_proto, inventory_to_proto

@@ -11,7 +11,7 @@ from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import InstanceState
 from control_plane.domain.node import Drain, HeldRemoval
 from control_plane.domain.node_view import Remainder
-from control_plane.domain.placement import verdicts
+from control_plane.domain.placing.placement import verdicts
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Departure, DesiredState, PlacementSettings, PlacementStrategy
 from control_plane.messages.nodes import node_to_proto

@@ -8,8 +8,8 @@ import pytest
 
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.node import Engine, LocalLimits, NodeInventory
-from control_plane.domain.objections import objections
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.objections import objections
+from control_plane.domain.placing.placement import place, verdicts
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import ExternalSettings, RuntimeSpec
 from control_plane.use_cases.announcements import node_advertised, state_changed

@@ -10,7 +10,7 @@ from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.footprint import Footprint, FootprintKey, options_of
 from control_plane.domain.ids import NodeId
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.objections import objections
+from control_plane.domain.placing.objections import objections
 from control_plane.domain.runtime import EngineSettings
 from control_plane.sessions.footprints import KEYS, NODES, LearntFootprints
 from tests.fakes.control_plane import ENGINE, SIZE, a_model, a_node, a_runtime, a_spec, an_inventory, seen

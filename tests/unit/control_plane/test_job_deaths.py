@@ -12,7 +12,7 @@ import pytest
 from control_plane.domain.errors import StorageUnavailable
 from control_plane.domain.ids import JobId
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.job import Job, JobStage, JobState
+from control_plane.domain.jobs.job import Job, JobStage, JobState
 from control_plane.domain.problem import Problem
 from control_plane.use_cases.ports import Transaction
 from tests.fakes.clock import NOON

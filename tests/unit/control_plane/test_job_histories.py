@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from control_plane.domain.ids import JobId, ModelId
 from control_plane.domain.instance import Instance, InstanceState
-from control_plane.domain.job import Job, JobKind, JobOrder, JobStage, JobState
-from control_plane.domain.job_begin import Touch
-from control_plane.domain.job_facts import Facts
-from control_plane.domain.job_steps import next_step
+from control_plane.domain.jobs.begin import Touch
+from control_plane.domain.jobs.facts import Facts
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobStage, JobState
+from control_plane.domain.jobs.steps import next_step
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState, Runtime, RuntimeSpec
 from control_plane.domain.view import view_of

@@ -12,16 +12,16 @@ import pytest
 from control_plane.domain.errors import InUse, InvalidArgument, ManifestInvalid, NotFound, RateLimited, RequestIdReused
 from control_plane.domain.ids import JobId, ModelId, RuntimeId
 from control_plane.domain.instance import InstanceHealth, InstanceState, Severity
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState, EngineSettings
-from control_plane.use_cases import create_job
 from control_plane.use_cases.ask_probes import ANSWER_WITHIN
 from control_plane.use_cases.delete_model import DeleteModel
 from control_plane.use_cases.delete_runtime import DeleteRuntime
+from control_plane.use_cases.jobs import create_job
+from control_plane.use_cases.jobs.prune_jobs import KEPT, PruneJobs
+from control_plane.use_cases.jobs.read_jobs import GetJob, GetJobs, ListJobs, WatchJob
 from control_plane.use_cases.ports import Transaction
-from control_plane.use_cases.prune_jobs import KEPT, PruneJobs
-from control_plane.use_cases.read_jobs import GetJob, GetJobs, ListJobs, WatchJob
 from control_plane.use_cases.restore_runtime import RestoreRuntime
 from control_plane.use_cases.shutdown_runtime import ShutdownRuntime
 from tests.fakes.clock import NOON

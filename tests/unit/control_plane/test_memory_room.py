@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from control_plane.domain.accelerator import Accelerator, AcceleratorKind
 from control_plane.domain.footprint import Footprint, FootprintKey, options_of
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId
-from control_plane.domain.memory_need import Need, need_of
 from control_plane.domain.model import Model, ModelPart
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.memory_need import Need, need_of
+from control_plane.domain.placing.placement import place, verdicts
+from control_plane.domain.placing.rooms import Rooms
 from control_plane.domain.problem import Problem
-from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import DesiredState, EngineSettings, MissingAccelerator, Runtime
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.place_runtimes import PlaceRuntimes

@@ -10,10 +10,10 @@ from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.footprint import Footprint, FootprintKey
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.merits import MOST_STRAIN, strain
 from control_plane.domain.node import Node
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.merits import MOST_STRAIN, strain
+from control_plane.domain.placing.placement import place, verdicts
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import Departure, PlacementSettings, PlacementStrategy, Runtime
 from control_plane.domain.view import view_of

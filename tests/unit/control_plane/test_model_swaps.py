@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.job import JobKind, JobState
-from control_plane.domain.job_standing import OLD_NEWS
+from control_plane.domain.jobs.job import JobKind, JobState
+from control_plane.domain.jobs.standing import OLD_NEWS
 from control_plane.domain.manifest import Manifest, ManifestForm, ManifestRuntime
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import EngineSettings

@@ -14,7 +14,7 @@ from control_plane.domain.ids import NodeId
 from control_plane.domain.instance import Severity
 from control_plane.domain.node import LocalLimits
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place
+from control_plane.domain.placing.placement import place
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import ExternalSettings, RuntimeSpec
 from control_plane.messages.nodes import inventory_from_proto, inventory_to_proto, node_to_proto

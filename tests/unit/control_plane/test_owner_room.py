@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.model import ModelPart
 from control_plane.domain.node import LocalLimits, Node
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.placement import place, verdicts
+from control_plane.domain.placing.rooms import Rooms
 from control_plane.domain.problem import Problem
-from control_plane.domain.rooms import Rooms
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.explain_runtime import ExplainRuntime

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.footprint import Footprint, FootprintKey
-from control_plane.domain.house import ENOUGH, Assignment
 from control_plane.domain.ids import NodeId
 from control_plane.domain.labels import unmatched
 from control_plane.domain.model import ModelPart
 from control_plane.domain.node import Drain, LocalLimits, Node, Standing
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place, verdicts
+from control_plane.domain.placing.house import ENOUGH, Assignment
+from control_plane.domain.placing.placement import place, verdicts
+from control_plane.domain.placing.situation import UNTIMED, MassSilence, Situation
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import (
     Departure,
@@ -29,7 +30,6 @@ from control_plane.domain.runtime import (
     Runtime,
     RuntimeSpec,
 )
-from control_plane.domain.situation import UNTIMED, MassSilence, Situation
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import SIZE, TINY, a_model, a_node, a_runtime, a_spec, an_inventory, seen
 

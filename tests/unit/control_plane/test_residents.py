@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.domain.hold import Hold, Holds
+from control_plane.domain.claims.hold import Hold, Holds
 from control_plane.domain.ids import ClaimId
 from control_plane.domain.instance import InstanceState, ProcessIdentity
-from control_plane.domain.making_room import Objects, Refused, Waits, Wakes, judged
+from control_plane.domain.placing.making_room import Objects, Refused, Waits, Wakes, judged
+from control_plane.domain.placing.residents import Resident, asked_for, unloads_at
 from control_plane.domain.problem import Problem
 from control_plane.domain.residence import Residence, Sleep, SleepCause
-from control_plane.domain.residents import Resident, asked_for, unloads_at
 from control_plane.domain.runtime import DesiredState, Runtime
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import a_runtime, a_spec, an_instance

@@ -15,7 +15,7 @@ from control_plane.domain.declaration import Outcome
 from control_plane.domain.errors import EtagMismatch, InvalidArgument, ManifestInvalid, NotFound, RestartBudgetExhausted
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.job import JobKind
+from control_plane.domain.jobs.job import JobKind
 from control_plane.domain.manifest import ManifestForm
 from control_plane.domain.manifest_plan import Action, FieldChange
 from control_plane.domain.runtime_set import replica_ids

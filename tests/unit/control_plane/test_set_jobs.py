@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from control_plane.domain.ids import RuntimeId
 from control_plane.domain.instance import InstanceState
-from control_plane.domain.job import JobKind, JobState
+from control_plane.domain.jobs.job import JobKind, JobState
 from control_plane.domain.problem import Problem
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.domain.runtime_set import following, replica_ids

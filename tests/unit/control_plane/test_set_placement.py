@@ -9,15 +9,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.domain.house import Assignment
 from control_plane.domain.ids import NodeId
 from control_plane.domain.node import Drain, Standing
 from control_plane.domain.node_view import NodeView
-from control_plane.domain.placement import place, verdicts
-from control_plane.domain.rooms import Rooms
+from control_plane.domain.placing.house import Assignment
+from control_plane.domain.placing.placement import place, verdicts
+from control_plane.domain.placing.rooms import Rooms
+from control_plane.domain.placing.situation import Situation
 from control_plane.domain.runtime import PlacementSettings, PlacementStrategy, Runtime
 from control_plane.domain.runtime_set import following, replica_ids
-from control_plane.domain.situation import Situation
 from tests.fakes.clock import NOON
 from tests.fakes.control_plane import SIZE, TINY, a_model, a_node, a_runtime, a_spec, an_inventory, seen
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from control_plane.domain.ids import NodeId, RuntimeId
 from control_plane.domain.node import Liveness, Standing
 from control_plane.domain.node_view import NodeView
+from control_plane.domain.placing.situation import AT_ONCE, Calm, MassSilence, mass_silence, unsteady_until
 from control_plane.domain.runtime import Departure, PlacementSettings, Runtime
-from control_plane.domain.situation import AT_ONCE, Calm, MassSilence, mass_silence, unsteady_until
 from control_plane.use_cases.drain_node import DrainNode
 from control_plane.use_cases.explain_runtime import ExplainRuntime, Explanation
 from control_plane.use_cases.get_cluster import GetCluster

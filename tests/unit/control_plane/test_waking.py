@@ -11,14 +11,14 @@ import pytest
 from control_plane.domain.errors import InvalidArgument, NotFound
 from control_plane.domain.ids import JobId, NodeId, RuntimeId
 from control_plane.domain.instance import InstanceState, ProcessIdentity
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
-from control_plane.domain.job_begin import Touch
-from control_plane.domain.job_facts import Facts
-from control_plane.domain.job_steps import next_step
+from control_plane.domain.jobs.begin import Touch
+from control_plane.domain.jobs.facts import Facts
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.steps import next_step
 from control_plane.domain.node import LocalLimits
+from control_plane.domain.placing.residents import asked_for, not_woken
 from control_plane.domain.problem import Problem
 from control_plane.domain.residence import Residence, Sleep, SleepCause
-from control_plane.domain.residents import asked_for, not_woken
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.domain.view import view_of
 from control_plane.use_cases.hibernate_runtime import HibernateRuntime

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from control_plane.data_path.implicit_claims import IDLE, STAY, TTL, is_implicit
-from control_plane.domain.claim import Claim, ClaimState
+from control_plane.domain.claims.claim import Claim, ClaimState
 from control_plane.domain.ids import ProjectId
 from gateway.refusals import RuntimeClaimed
 from tests.fakes.claim_gate import Gate, a_gate

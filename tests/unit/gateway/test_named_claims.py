@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.domain.claim import ClaimState
+from control_plane.domain.claims.claim import ClaimState
 from control_plane.domain.ids import NodeId, ProjectId, RuntimeId
 from control_plane.domain.instance import InstanceState
 from gateway.ports import Task

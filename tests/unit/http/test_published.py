@@ -15,29 +15,30 @@ from openapi_spec_validator import validate
 
 from control_plane.domain.accelerator import AcceleratorKind
 from control_plane.domain.authority import Authority, AuthorityState, AuthorityStep
-from control_plane.domain.claim import Claim, ClaimState, Held, Notice, Requirement, RuntimeClaim
+from control_plane.domain.claims.claim import Claim, ClaimState, Held, Notice, Requirement, RuntimeClaim
+from control_plane.domain.claims.hold import Hold
 from control_plane.domain.errors import ManifestInvalid
 from control_plane.domain.event import Event
-from control_plane.domain.hold import Hold
 from control_plane.domain.ids import AuthorityId, ClaimId, JobId, KeyId, NodeId, ProjectId, RuntimeId
 from control_plane.domain.instance import ExitRecord, InstanceState, Severity
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.manifest import Reloaded
 from control_plane.domain.matrix import entry
 from control_plane.domain.node import HeldRemoval
 from control_plane.domain.pin import Combination, Pin
+from control_plane.domain.placing.residents import hibernated
+from control_plane.domain.placing.situation import MassSilence
 from control_plane.domain.problem import Problem
 from control_plane.domain.project import Project, ProjectKey
 from control_plane.domain.residence import SleepCause
-from control_plane.domain.residents import hibernated
-from control_plane.domain.situation import MassSilence
 from control_plane.domain.supervisor_log import Deed, LogEntry
 from control_plane.domain.watcher import WatchArea, Watcher
 from control_plane.http.publish import pages
 from control_plane.http.published import published
 from control_plane.http.topics import TOPICS
-from control_plane.use_cases import announcements, claim_announcements, project_events, residence_events
+from control_plane.use_cases import announcements, project_events, residence_events
 from control_plane.use_cases.authority_events import authority_prepared, authority_stepped
+from control_plane.use_cases.claims import announcements as claim_announcements
 from control_plane.use_cases.lost_history import history_changed
 from control_plane.use_cases.supervisor_events import supervisor_log
 from tests.fakes.clock import NOON
@@ -165,7 +166,7 @@ def test_what_is_announced_is_as_its_topic_says_and_nothing_is_left_unsaid() -> 
 
 def _announced() -> set[str]:
     """What stands first in the calls that make events."""
-    files = (ROOT / "control_plane" / "use_cases").glob("*.py")
+    files = (ROOT / "control_plane" / "use_cases").rglob("*.py")
     calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     makers = [call for call in calls if _name(call.func) in {"Event", "_event", "of_runtime"} and call.args]
     return {*claim_announcements.TOPICS.values()} | {

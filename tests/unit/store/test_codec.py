@@ -18,11 +18,11 @@ from msgspec import inspect
 from structlog.testing import capture_logs
 
 from control_plane.domain.accelerator import AcceleratorKind
-from control_plane.domain.claim import Claim, Lease
+from control_plane.domain.claims.claim import Claim, Lease
 from control_plane.domain.desired import Placed
 from control_plane.domain.execution import ExecutionMode, ExecutionOffer, ExecutionSettings
 from control_plane.domain.ids import JobId, RuntimeId
-from control_plane.domain.job import Job, JobKind, JobOrder, JobState
+from control_plane.domain.jobs.job import Job, JobKind, JobOrder, JobState
 from control_plane.domain.join_token import JoinToken
 from control_plane.domain.model import Model
 from control_plane.domain.node import Node, Standing
