@@ -9,7 +9,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-from benchmarks import command_line, containers, data_path, fleet, idle, lifecycle, replicas, scale, store, supervision
+from benchmarks import (
+    claims,
+    command_line,
+    containers,
+    data_path,
+    fleet,
+    idle,
+    lifecycle,
+    replicas,
+    scale,
+    store,
+    supervision,
+)
 from benchmarks.row import Row
 
 GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
@@ -21,6 +33,8 @@ GROUPS: Mapping[str, Callable[[], Iterator[Row]]] = {
     "containers": containers.rows,
     "fleet": fleet.rows,
     "fleet-10000": fleet.ten_thousand,
+    "claims": claims.rows,
+    "claims-10000": claims.ten_thousand,
     "replicas": replicas.rows,
     "scale": scale.rows,
     "store": store.rows,

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
-import psutil
 
 from arw.v1 import runtime_service_pb2 as runtime_pb
 from arw_client import Client, Context, connect
@@ -26,7 +22,7 @@ from arw_client import messages as m
 from benchmarks.identities import Identity, joined
 from benchmarks.idle_agents import Cost, Size, bare, crowd, memory, progress
 from benchmarks.light_agents import LightAgent
-from benchmarks.pair import Pair, pair
+from benchmarks.pair import Pair, control_plane, pair
 from benchmarks.row import Row
 from control_plane.process.descriptors import raise_limit
 from wire import event_loop
@@ -100,7 +96,7 @@ def _rows(fleet: Fleet) -> Iterator[Row]:
 
 async def _measure(made: Pair, fleet: Fleet) -> list[Row]:
     made.state.mkdir(mode=0o700)
-    async with _control_plane(made) as process:
+    async with control_plane(made) as process:
         empty = memory(process)
     identities: list[Identity] = []
     beside, costs = [], []
@@ -108,7 +104,7 @@ async def _measure(made: Pair, fleet: Fleet) -> list[Row]:
         identities += await joined(made.state, range(len(identities), size.agents))
         progress(f"{size.agents:,} nodes joined; first they go to {BARE}, then to the control plane")
         beside.append(await bare(made.state / "control_plane", identities, size))
-        async with _control_plane(made) as process, crowd(process, empty, identities, size) as found:
+        async with control_plane(made) as process, crowd(process, empty, identities, size) as found:
             costs.append(found.cost)
             told = await _told(made, found.agents, fleet) if size is fleet.size else []
     return [_connected(found.connected_s, fleet), *_costs(costs, beside, fleet), *told]
@@ -118,28 +114,6 @@ async def _told(made: Pair, agents: Sequence[LightAgent], fleet: Fleet) -> list[
     context = Context.load(made.state / "context.json")
     async with connect(context) as client, _operator(context) as apply:
         return [*await _lists(client, fleet.size), *await _changes(client, apply, agents, fleet)]
-
-
-@asynccontextmanager
-async def _control_plane(made: Pair) -> AsyncIterator[psutil.Process]:
-    """Only the control plane of a pair."""
-    run_file = made.state / "control_plane" / "run.json"
-    run_file.unlink(missing_ok=True)
-    program = Path(sys.executable).with_name("arw-control-plane")
-    context = made.state / "context.json"
-    options = ["--state-dir", str(made.state), "--context-file", str(context), *made.port_options]
-    with (made.folder / "control-plane.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(program, "run", *options, stdout=log, stderr=log)
-    try:
-        while process.returncode is None and not run_file.exists():  # noqa: ASYNC110 - a file is no event
-            await asyncio.sleep(0.05)
-        yield psutil.Process(process.pid)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
-        else:
-            print((made.folder / "control-plane.log").read_text()[-2000:], file=sys.stderr)
 
 
 def _connected(seconds: float, fleet: Fleet) -> Row:

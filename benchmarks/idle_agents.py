@@ -60,14 +60,21 @@ class Crowd:
 async def crowd(server: psutil.Process, empty: int, identities: Sequence[Identity], size: Size) -> AsyncIterator[Crowd]:
     """They leave at the end. `empty`: the server's memory when nobody is known to it."""
     agents = [LightAgent(identity) for identity in identities]
-    async with asyncio.TaskGroup() as tasks:
-        running: list[asyncio.Task[None]] = []
-        seconds = await _come(tasks, running, agents, size.at_once)
-        progress(f"{len(agents):,} agents connected in {seconds:.1f} s")
+    async with welcomed(agents, size.at_once) as seconds:
         await asyncio.sleep(size.heartbeat_s)
         cost = await _cost(server, empty, agents)
         progress(f"{len(agents):,} agents: {cost}")
         yield Crowd(agents, seconds, cost)
+
+
+@asynccontextmanager
+async def welcomed(agents: Sequence[LightAgent], at_once: int) -> AsyncIterator[float]:
+    """All are connected, after so many seconds; they leave at the end."""
+    async with asyncio.TaskGroup() as tasks:
+        running: list[asyncio.Task[None]] = []
+        seconds = await _come(tasks, running, agents, at_once)
+        progress(f"{len(agents):,} agents connected in {seconds:.1f} s")
+        yield seconds
         await asyncio.gather(*(agent.leave() for agent in agents))
         for task in running:
             task.cancel()

@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from arw.v1 import agent_service_pb2 as calls
 from arw.v1 import session_pb2
+from arw.v1.instance_pb2 import INSTANCE_STATE_READY, Instance
 from arw.v1.node_pb2 import Engine, NodeInventory
 from benchmarks.identities import Identity
 from benchmarks.light_stream import LightStream
@@ -41,6 +42,8 @@ class LightAgent:
         """The next heartbeat; before Welcome, when to give up."""
         self._seq = 0
         self._epoch = 0
+        self._observed = 0
+        """The last report."""
         self._rows: dict[str, tuple[int, int]] = {}
         self.welcomed = asyncio.Event()
         self.beats = 0
@@ -116,7 +119,8 @@ class LightAgent:
                     self._history, self._revision, self._rows = message.welcome.history_id, 0, {}
                 self.connected_at = time.monotonic()
                 self.welcomed.set()
-                self._say(observed_report=session_pb2.ObservedReport(observed_seq=1, full=True))
+                self._observed = 0
+                self._report(self._serving(), full=True)
                 self._beat_after(message.welcome.heartbeat_period)
             case "heartbeat_ack":
                 self.beats += 1
@@ -152,7 +156,32 @@ class LightAgent:
         self._timer = asyncio.get_running_loop().call_later(period.ToTimedelta().total_seconds(), self._beat)
 
     def _beat(self) -> None:
-        self._say(heartbeat=session_pb2.Heartbeat(observed_seq=1))
+        self._say(heartbeat=session_pb2.Heartbeat(observed_seq=self._observed))
+
+    def _report(self, instances: Iterable[Instance], *, full: bool = False) -> None:
+        self._observed += 1
+        report = session_pb2.ObservedReport(observed_seq=self._observed, full=full, instances=instances)
+        self._say(observed_report=report)
+
+    def _serving(self) -> Iterable[Instance]:
+        """None: these only store what they are told."""
+        return ()
+
+
+class ServingAgent(LightAgent):
+    """What it is given serves at once."""
+
+    def _store(self, batch: session_pb2.DesiredBatch) -> None:
+        super()._store(batch)
+        if batch.resources:
+            self._report(ready(row.name, row.generation) for row in batch.resources)
+
+    def _serving(self) -> Iterable[Instance]:
+        return [ready(name, generation) for name, (generation, _) in self._rows.items()]
+
+
+def ready(name: str, generation: int) -> Instance:
+    return Instance(name=name, state=INSTANCE_STATE_READY, observed_generation=generation, incarnation=1)
 
 
 def digest_of(rows: dict[str, tuple[int, int]]) -> bytes:

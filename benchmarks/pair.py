@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from arwctl import tiny_model
 from arwctl.local.ports import free_ports
@@ -111,6 +115,28 @@ def pair() -> Iterator[Pair]:
         finally:
             if made.state.exists():
                 made.arwctl("down")
+
+
+@asynccontextmanager
+async def control_plane(made: Pair) -> AsyncIterator[psutil.Process]:
+    """Only the control plane of a pair."""
+    run_file = made.state / "control_plane" / "run.json"
+    run_file.unlink(missing_ok=True)
+    program = Path(sys.executable).with_name("arw-control-plane")
+    context = made.state / "context.json"
+    options = ["--state-dir", str(made.state), "--context-file", str(context), *made.port_options]
+    with (made.folder / "control-plane.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(program, "run", *options, stdout=log, stderr=log)
+    try:
+        while process.returncode is None and not run_file.exists():  # noqa: ASYNC110 - a file is no event
+            await asyncio.sleep(0.05)
+        yield psutil.Process(process.pid)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+        else:
+            print((made.folder / "control-plane.log").read_text()[-2000:], file=sys.stderr)
 
 
 @contextmanager

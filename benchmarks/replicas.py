@@ -20,7 +20,7 @@ from arw_client import ArwError, Client, Context, connect
 from arw_client import messages as m
 from arwctl.local.ports import free_ports
 from benchmarks.identities import enrol
-from benchmarks.light_agents import LightAgent
+from benchmarks.light_agents import LightAgent, ServingAgent
 from benchmarks.row import Row, median
 from tests.fakes.postgres import postgres_server
 from wire import event_loop
@@ -28,6 +28,7 @@ from wire import event_loop
 REPLICAS = 3
 AGENTS = 200
 WRITERS = 4
+CLAIMS = 100
 QUIET_SECONDS = 15
 STORM_SECONDS = 60
 KILL_EVERY = 5.0
@@ -119,8 +120,10 @@ async def _measure(folder: Path, database: str) -> list[Row]:
             quiet, stormy = Log(), Log()
             await _written(clients, quiet, _pause(QUIET_SECONDS), first=1)
             back: list[float] = []
+            claims = await _claimed(clients)
             await _written(clients, stormy, _storm(replicas, agents, back), first=1_000_000)
-            found = [*_speeds(quiet, stormy), *await _losses(clients, agents, stormy), *_returns(back)]
+            losses = [*await _losses(clients, agents, stormy), await _claims_lost(clients, claims)]
+            found = [*_speeds(quiet, stormy), *losses, *_returns(back)]
             for task in running:
                 task.cancel()
         return found
@@ -147,7 +150,7 @@ async def _enrolled(replica: Replica, client: Client) -> list[LightAgent]:
     tokens = [(await client.nodes.create_join_token(each)).secret_text for each in wanted]
     ca = json.loads(replica.context.read_bytes())["ca_pem"].encode()
     identities = await enrol(f"127.0.0.1:{replica.ports['enrollment-port']}", ca, tokens)
-    return [LightAgent(identity) for identity in identities]
+    return [ServingAgent(identity) for identity in identities]
 
 
 async def _pause(seconds: float) -> None:
@@ -241,6 +244,30 @@ async def _losses(clients: Sequence[Client], agents: Sequence[LightAgent], log: 
         Row.value("acknowledged changes lost", "changes", ours=lost, at_most=0),
         Row.value("instances removed or taken back by it", "instances", ours=disturbed, at_most=0),
     ]
+
+
+async def _claimed(clients: Sequence[Client]) -> list[m.Claim]:
+    """One on each of the first runtimes, taken at all replicas."""
+    return [await _granted(clients[n % len(clients)], f"r{n}") for n in range(CLAIMS)]
+
+
+async def _granted(client: Client, runtime: str) -> m.Claim:
+    request = m.AcquireClaimRequest(claim=m.RuntimeClaim(model_tag=runtime), wait=True)
+    claim = m.Claim()
+    async for answer in client.claims.acquire_claim(request):
+        claim = answer.claim or claim
+    if claim.state is not m.ClaimState.GRANTED:
+        raise RuntimeError(f"not granted: {claim}")
+    return claim
+
+
+async def _claims_lost(clients: Sequence[Client], claims: Sequence[m.Claim]) -> Row:
+    """Those that some replica knows as anything else than granted by the hold that they had."""
+    kept = 0
+    for n, before in enumerate(claims):
+        now = (await clients[n % len(clients)].claims.get_claim(m.GetClaimRequest(name=before.name))).claim
+        kept += now is not None and (now.state, now.hold) == (before.state, before.hold)
+    return Row.value(f"of {CLAIMS} claims lost by it", "claims", ours=len(claims) - kept, at_most=0)
 
 
 async def _settled(clients: Sequence[Client], agents: Sequence[LightAgent]) -> None:

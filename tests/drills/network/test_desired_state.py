@@ -91,7 +91,7 @@ def test_f58_one_poisonous_resource_is_told_once_a_generation_and_makes_no_loop(
     assert said < 10 * KIB
     assert refusals(site) == 1
 
-    site.apply(entries.replace('id = "bad"\n', 'id = "bad"\nprofile = "another"\n'))
+    site.apply(entries.replace('id = "bad"\n', 'id = "bad"\nprofile = "silent"\n'))
     until(lambda: refusals(site) == 2)
     time.sleep(2)
     assert refusals(site) == 2
