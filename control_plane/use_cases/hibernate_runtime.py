@@ -8,10 +8,10 @@ from control_plane.domain.residence import SleepCause
 from control_plane.domain.runtime import Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import residence_events
-from control_plane.use_cases.once import Request, remember, repeated, request
+from control_plane.use_cases.once import Request, request
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of, save_runtime
-from control_plane.use_cases.runtime_sets import members
+from control_plane.use_cases.runtime_sets import ordered
 from control_plane.use_cases.views import runtime_view
 
 
@@ -29,12 +29,8 @@ class HibernateRuntime:
         return runtime_view(saved, self.fleet)
 
     def _hibernated(self, tx: Transaction, runtime: RuntimeId, asked: Request) -> Runtime:
-        row = runtime_of(tx, runtime)
-        if repeated(tx, asked) is not None:
-            return row
-        remember(tx, asked)
         now = self.clock.now()
-        for each in members(tx, row):
+        for each in ordered(tx, runtime, asked):
             if each.sleep is None or each.sleep.wake is not None:
                 saved = save_runtime(tx, hibernated(each, SleepCause.OPERATOR, now), now)
                 tx.journal.append(residence_events.hibernated(saved, now))

@@ -12,8 +12,9 @@ from control_plane.domain.ids import RuntimeId, instance_name
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.domain.runtime_set import following, replica_ids
 from control_plane.use_cases import announcements
+from control_plane.use_cases.once import Request, remember, repeated
 from control_plane.use_cases.ports import Transaction
-from control_plane.use_cases.rows import save_runtime
+from control_plane.use_cases.rows import runtime_of, save_runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ def replicas_of(tx: Transaction, head: Runtime) -> list[Runtime]:
 def members(tx: Transaction, runtime: Runtime) -> list[Runtime]:
     """Whom an order to this runtime is meant for: itself first, then its replicas."""
     return [runtime, *replicas_of(tx, runtime)]
+
+
+def ordered(tx: Transaction, runtime: RuntimeId, asked: Request) -> list[Runtime]:
+    """Whom this order is meant for; nobody when it was carried out before. NotFound."""
+    row = runtime_of(tx, runtime)
+    if repeated(tx, asked) is not None:
+        return []
+    remember(tx, asked)
+    return members(tx, row)
 
 
 def check_declared(runtime: Runtime, what: str) -> None:

@@ -6,10 +6,10 @@ from control_plane.domain.ids import RuntimeId
 from control_plane.domain.runtime import DesiredState, Runtime
 from control_plane.domain.view import RuntimeView
 from control_plane.use_cases import announcements
-from control_plane.use_cases.once import Request, remember, repeated, request
+from control_plane.use_cases.once import Request, request
 from control_plane.use_cases.ports import Clock, Fleet, Store, Transaction
 from control_plane.use_cases.rows import runtime_of, save_runtime
-from control_plane.use_cases.runtime_sets import members
+from control_plane.use_cases.runtime_sets import ordered
 from control_plane.use_cases.views import runtime_view
 
 
@@ -27,12 +27,8 @@ class ShutdownRuntime:
         return runtime_view(saved, self.fleet)
 
     def _stopped(self, tx: Transaction, runtime: RuntimeId, asked: Request) -> Runtime:
-        row = runtime_of(tx, runtime)
-        if repeated(tx, asked) is not None:
-            return row
-        remember(tx, asked)
         now = self.clock.now()
-        for each in members(tx, row):
+        for each in ordered(tx, runtime, asked):
             if each.desired_state is not DesiredState.STOPPED:
                 tx.journal.append(announcements.of_runtime("runtime.shutdown.requested", each.id, now))
                 save_runtime(tx, replace(each, desired_state=DesiredState.STOPPED), now)

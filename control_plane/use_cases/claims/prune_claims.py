@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from control_plane.domain.ids import ClaimId
 from control_plane.use_cases.ports import Clock, Store, Transaction
+from control_plane.use_cases.retention import Retention
 
-KEPT_FOR = timedelta(days=1)
-KEPT = 10_000
+RETENTION = Retention(timedelta(days=1), 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class PruneClaims:
 
 
 def _old(tx: Transaction, now: datetime) -> Sequence[ClaimId]:
-    ends = sorted(((row.end_time, row.id) for row in tx.claims.all() if row.end_time is not None), reverse=True)
-    return [claim for place, (end, claim) in enumerate(ends) if place >= KEPT or now - end > KEPT_FOR]
+    return RETENTION.outlived(((row.end_time, row.id) for row in tx.claims.all()), now)
 
 
 def _forgotten(tx: Transaction, now: datetime) -> int:

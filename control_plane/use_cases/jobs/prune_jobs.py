@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from control_plane.domain.ids import JobId
 from control_plane.use_cases.ports import Clock, Store, Transaction
+from control_plane.use_cases.retention import Retention
 
-KEPT = 1000
-KEPT_FOR = timedelta(days=7)
+RETENTION = Retention(timedelta(days=7), 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ class PruneJobs:
 
 
 def _old(tx: Transaction, now: datetime) -> Sequence[JobId]:
-    ends = sorted(((job.end_time, job.id) for job in tx.jobs.all() if job.end_time is not None), reverse=True)
-    return [job for place, (end, job) in enumerate(ends) if place >= KEPT or now - end > KEPT_FOR]
+    return RETENTION.outlived(((job.end_time, job.id) for job in tx.jobs.all()), now)
 
 
 def _forgotten(tx: Transaction, now: datetime) -> int:

@@ -19,7 +19,7 @@ from control_plane.use_cases.ask_probes import ANSWER_WITHIN
 from control_plane.use_cases.delete_model import DeleteModel
 from control_plane.use_cases.delete_runtime import DeleteRuntime
 from control_plane.use_cases.jobs import create_job
-from control_plane.use_cases.jobs.prune_jobs import KEPT, PruneJobs
+from control_plane.use_cases.jobs.prune_jobs import RETENTION, PruneJobs
 from control_plane.use_cases.jobs.read_jobs import GetJob, GetJobs, ListJobs, WatchJob
 from control_plane.use_cases.ports import Transaction
 from control_plane.use_cases.restore_runtime import RestoreRuntime
@@ -313,13 +313,13 @@ async def test_a_finished_job_is_kept_a_week_and_a_thousand_are(shop: Workshop) 
     world.clock.advance(timedelta(days=7))
     assert await prune() == 0
     running = await shop.create(SHUTDOWN)
-    many = [replace(first, id=JobId(f"n{number}"), end_time=world.clock.now()) for number in range(KEPT)]
+    many = [replace(first, id=JobId(f"n{number}"), end_time=world.clock.now()) for number in range(RETENTION.kept)]
     await world.store.write(lambda tx: _put_all(tx, many))
     assert await prune() == 1
     with pytest.raises(NotFound):
         await GetJob(world.store)(first.id)
     world.clock.advance(timedelta(days=7, seconds=1))
-    assert await prune() == KEPT
+    assert await prune() == RETENTION.kept
     assert [job.id for job in (await ListJobs(world.store)()).items] == [running.id]
 
 
